@@ -1,0 +1,5 @@
+"""`python -m tus` is the command `tus`."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,393 @@
+"""How each WSGI server hands over a request body, and the fastest way to take it that loses nothing.
+
+A plain `read(n)` throws away up to n bytes when the connection dies, on most servers. So each server that is known gets
+the road on which what has arrived can be taken as it arrives; every other one is read in small blocks. This module
+counts nothing: the engine compares what came with what was announced.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from ..writer import Writer
+
+BLOCK = 1 << 20  # bytes; gunicorn has a quarter of its speed with 64 KiB
+SMALL = 1 << 14  # bytes; what a cut connection can cost on a server that we don't know
+SPLICE_FROM = 1 << 18  # bytes; below that, making a pipe costs more than it saves
+PATIENCE = 60.0  # seconds without a byte, where the socket can be reached
+DRAIN = 1 << 20  # bytes of a refused body that are read, so that the client sees the answer and not a reset
+DRAIN_TIME = 1.0  # seconds
+
+Environ = Mapping[str, Any]
+
+
+class Source:
+    """Any server: `read` in blocks so small that losing one costs little."""
+
+    dechunks = False  # whether the end of a chunked body can be told
+    shows_trailers = False
+    splices = False
+    own = False  # the server drains, times out and ends bodies by itself
+    end: Callable[[], None] | None = None  # makes a blocked read return, from any thread
+
+    def __init__(self, environ: Environ) -> None:
+        self.input = environ["wsgi.input"]
+        self.dechunks = bool(environ.get("wsgi.input_terminated"))
+
+    def read(self, size: int) -> bytes | memoryview:
+        """Some bytes, at most `size`; none at the end. Raises OSError or ValueError if the body was cut."""
+        return self.input.read(min(size, SMALL))  # type: ignore[no-any-return]
+
+    def pipe(self, fd: int, size: int) -> int:
+        """Move some bytes into a pipe; 0 at the end."""
+        raise NotImplementedError
+
+    def trailers(self) -> Mapping[str, str]:
+        """What followed the last chunk, by lower-case names."""
+        return {}
+
+
+class Spooled(Source):
+    """Stock waitress and others that call the application when the body lies in a file or in memory."""
+
+    def read(self, size: int) -> bytes | memoryview:
+        return self.input.read(size)  # type: ignore[no-any-return]
+
+
+class Piecewise(Source):
+    """wsgiref, werkzeug and others whose input has `read1`, which returns what is there."""
+
+    def read(self, size: int) -> bytes | memoryview:
+        return self.input.read1(size)  # type: ignore[no-any-return]
+
+
+class Ours(Source):
+    """`tus.server`: straight from the socket into our buffer, or through a pipe without touching Python."""
+
+    dechunks = shows_trailers = own = True
+
+    def __init__(self, environ: Environ) -> None:
+        self.input = environ["tus.input"]
+        self.end = self.input.end
+        self.splices = self.input.can_splice
+        self._buffer: memoryview | None = None
+
+    def read(self, size: int) -> bytes | memoryview:
+        if self._buffer is None or len(self._buffer) < size:
+            self._buffer = memoryview(bytearray(size))
+        got = self.input.readinto(self._buffer[:size])
+        return self._buffer[:got]
+
+    def pipe(self, fd: int, size: int) -> int:
+        return self.input.splice_to(fd, size)  # type: ignore[no-any-return]
+
+    def trailers(self) -> Mapping[str, str]:
+        return self.input.trailers()  # type: ignore[no-any-return]
+
+
+class Gunicorn(Source):
+    """gunicorn's own reader: what it received before an error is returned by one more read."""
+
+    dechunks = shows_trailers = True
+
+    def __init__(self, environ: Environ) -> None:
+        self.input = environ["wsgi.input"]
+        self._socket = environ.get("gunicorn.socket")
+        if self._socket is not None:
+            self.end = lambda: _shut(self._socket)
+
+    def read(self, size: int) -> bytes | memoryview:
+        try:
+            return self.input.read(size)  # type: ignore[no-any-return]
+        except OSError:
+            rest: bytes = self.input.read(size)
+            if not rest:
+                raise
+            return rest
+
+    def trailers(self) -> Mapping[str, str]:
+        request = getattr(getattr(self.input, "reader", None), "req", None)
+        return {name.lower(): value for name, value in getattr(request, "trailers", None) or ()}
+
+
+class GunicornSocket(Gunicorn):
+    """A body of known length: from gunicorn's socket, past its buffers."""
+
+    def __init__(self, environ: Environ) -> None:
+        super().__init__(environ)
+        self._reader = self.input.reader
+        self._early: bytes | None = None
+        self._buffer: memoryview | None = None
+        self.splices = hasattr(os, "splice") and type(self._socket) is socket.socket
+        if self._socket.gettimeout() is None:
+            self._socket.settimeout(PATIENCE)
+
+    def read(self, size: int) -> bytes | memoryview:
+        size = min(size, self._reader.length)
+        if self._early is None:
+            self._early = self._taken()
+        if self._early:
+            block, self._early = self._early[:size], self._early[size:]
+            return block
+        if not size:
+            return b""
+        if self._buffer is None or len(self._buffer) < size:
+            self._buffer = memoryview(bytearray(size))
+        got = self._socket.recv_into(self._buffer[:size])
+        self._reader.length -= got
+        return self._buffer[:got]
+
+    def _taken(self) -> bytes:
+        """What came with the headers. What belongs to the next request goes back."""
+        unreader, length = self._reader.unreader, self._reader.length
+        early: bytes = unreader.buf.getvalue()
+        unreader.buf.seek(0)
+        unreader.buf.truncate()
+        unreader.buf.write(early[length:])
+        self._reader.length -= len(early[:length])
+        return early[:length]
+
+    def pipe(self, fd: int, size: int) -> int:
+        if self._early is None or self._early:
+            return os.write(fd, self.read(size))
+        size = min(size, self._reader.length)
+        if not size:
+            return 0
+        # Wait without the pipe's help: splice itself has no time-out on a socket that Python made non-blocking.
+        if not _readable(self._socket, self._socket.gettimeout()):
+            raise TimeoutError("the client sent nothing for too long")
+        moved = os.splice(self._socket.fileno(), fd, size)
+        self._reader.length -= moved
+        return moved
+
+
+class Cheroot(Source):
+    """Its own buffer while there is anything in it, and then the raw socket."""
+
+    shows_trailers = True
+
+    def read(self, size: int) -> bytes | memoryview:
+        if not hasattr(self.input, "remaining"):  # chunked
+            return self.input.read(min(size, SMALL))  # type: ignore[no-any-return]
+        size = min(size, self.input.remaining)
+        if not size:
+            return b""
+        file = self.input.rfile
+        block: bytes = file.read1(size) if file.has_data() else file.raw.read(size)
+        self.input.remaining -= len(block)
+        return block
+
+    def trailers(self) -> Mapping[str, str]:
+        lines = (bytes(line).decode("latin-1").partition(":") for line in self.input.read_trailer_lines())
+        return {name.strip().lower(): value.strip() for name, _, value in lines}
+
+
+class Paste(Source):
+    """Paste's server counts what was read in its own attribute."""
+
+    def read(self, size: int) -> bytes | memoryview:
+        block: bytes = self.input.file.read1(size)
+        self.input._consumed += len(block)
+        return block
+
+
+class Pywsgi(Source):
+    """gevent.pywsgi with a Content-Length."""
+
+    def __init__(self, environ: Environ) -> None:
+        super().__init__(environ)
+        self._asked = False
+
+    def read(self, size: int) -> bytes | memoryview:
+        if not self._asked:
+            self._asked = True
+            self.input._send_100_continue()
+        block: bytes = self.input.rfile.read1(size)
+        self.input.position += len(block)
+        return block
+
+
+class Uwsgi(Source):
+    """uWSGI loses what a read gathered before the client went, so only what has arrived is asked for."""
+
+    dechunks = True
+
+    def __init__(self, environ: Environ) -> None:
+        import uwsgi  # only there inside that server
+
+        self.input = environ["wsgi.input"]
+        self._uwsgi = uwsgi
+        self._chunked = "HTTP_TRANSFER_ENCODING" in environ and not environ.get("CONTENT_LENGTH")
+        self._fd = uwsgi.connection_fd()
+        self._first = True
+
+    def read(self, size: int) -> bytes | memoryview:
+        if self._chunked:
+            return self._uwsgi.chunked_read(int(PATIENCE))  # type: ignore[no-any-return]
+        arrived = self._arrived()
+        if not arrived and self._first:
+            self._first = False  # a beginning may sit in the buffer of the headers, where the socket doesn't show it
+            return self.input.read(1)  # type: ignore[no-any-return]
+        self._first = False
+        if not arrived:
+            if not select.select([self._fd], [], [], PATIENCE)[0]:
+                raise TimeoutError("the client sent nothing for too long")
+            arrived = self._arrived()
+        return self.input.read(min(size, arrived)) if arrived else b""
+
+    def _arrived(self) -> int:
+        import fcntl
+        import termios
+
+        return int(struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+
+
+class Unterminated(Source):
+    """A chunked body whose end the server doesn't show, or gets wrong."""
+
+    def __init__(self, environ: Environ) -> None:
+        super().__init__(environ)
+        self.dechunks = False
+
+
+def source(environ: Environ, *, chunked: bool) -> Source:
+    """The road for this server."""
+    if "tus.input" in environ:
+        return Ours(environ)
+    input = environ["wsgi.input"]
+    module = type(input).__module__
+    if module.startswith("gunicorn."):
+        plain = type(getattr(input, "reader", None)).__name__ == "LengthReader" and not input.buf.tell()
+        return GunicornSocket(environ) if plain and "gunicorn.socket" in environ else Gunicorn(environ)
+    if module == "uwsgi":
+        return Uwsgi(environ)
+    if module.startswith("cheroot."):
+        return Cheroot(environ)
+    if chunked:
+        # werkzeug's decoder hands out memory that no client sent when a chunk is cut.
+        return Unterminated(environ) if module.startswith("werkzeug.") else Source(environ)
+    if module.startswith("paste.") and hasattr(getattr(input, "file", None), "read1"):
+        return Paste(environ)
+    if module == "gevent.pywsgi" and input.content_length is not None:
+        return Pywsgi(environ)
+    if module == "tempfile" or hasattr(input, "getbuffer") or module == "waitress.buffers":
+        return Spooled(environ)
+    return Piecewise(environ) if hasattr(input, "read1") else Source(environ)
+
+
+class Body:
+    """The body of one request, still with the server."""
+
+    def __init__(self, environ: Environ, length: int | None, chunked: bool) -> None:
+        self._source = source(environ, chunked=chunked)
+        self.chunked = chunked and self._source.dechunks
+        self.trailers = self._source.trailers if self._source.shows_trailers else None
+        self._left = length  # None: only the end tells
+        self._expects = "HTTP_EXPECT" in environ
+        self._over = length == 0
+
+    def fill(self, writer: Writer) -> BaseException | None:
+        """Pour what arrives into the writer; why it stopped, if it stopped too early."""
+        source = self._source
+        if writer.lease and source.end:
+            writer.lease.on_lost(source.end)
+        if source.splices and writer.splices and (writer.wanted or 0) >= SPLICE_FROM:
+            return self._spliced(writer)
+        while (wanted := writer.wanted) != 0:
+            try:
+                block = source.read(BLOCK if wanted is None else min(wanted, BLOCK))
+            except Exception as error:  # servers raise what they like; all of it means that the client is gone
+                return self._cut(error)
+            if not len(block):
+                self._over = True
+                return None
+            self._count(len(block))
+            writer.write(block)
+        return self._rest(writer)
+
+    def _count(self, size: int) -> None:
+        if self._left is not None:
+            self._left -= size
+            self._over = not self._left
+
+    def _cut(self, error: BaseException) -> BaseException:
+        self._over = True
+        return error
+
+    def _rest(self, writer: Writer) -> BaseException | None:
+        """The writer wants no more. A chunked body has to end here, too."""
+        if self._left is not None or self._over:
+            return None
+        try:
+            block = self._source.read(1)
+        except Exception as error:
+            return self._cut(error)
+        self._over = not len(block)
+        writer.write(block)
+        return None
+
+    def _spliced(self, writer: Writer) -> BaseException | None:
+        out, into, holds = _pipe()
+        try:
+            while wanted := writer.wanted:
+                try:
+                    waiting = self._source.pipe(into, min(wanted, holds))
+                except Exception as error:
+                    return self._cut(error)
+                if not waiting:
+                    self._over = True
+                    return None
+                self._count(waiting)
+                while waiting:
+                    waiting -= writer.splice(out, waiting)
+        finally:
+            os.close(out)
+            os.close(into)
+        return None
+
+    def drain(self) -> None:
+        """Read a little of a body that nobody wants: closing on unread bytes makes the kernel answer with a reset,
+        and the client never sees why it was refused."""
+        source = self._source
+        if self._over or source.own or isinstance(source, Spooled | Unterminated) or self._expects:
+            return
+        if source.end is None and (self._left is None or self._left > DRAIN):
+            return  # the rest may never come, and nothing could end the read
+        deadline, left = time.monotonic() + DRAIN_TIME, DRAIN
+        if isinstance(source, Gunicorn) and source._socket is not None:
+            source._socket.settimeout(DRAIN_TIME)
+        with suppress(Exception):
+            while left > 0 and time.monotonic() < deadline and not self._over:
+                got = len(source.read(min(left, SMALL) if self._left is None else min(left, self._left, BLOCK)))
+                left -= got
+                self._count(got)
+                if not got:
+                    break
+
+
+def _pipe() -> tuple[int, int, int]:
+    """Both ends, and how much it holds: to write more than that, with nobody reading, would be to wait for ever."""
+    import fcntl
+
+    out, into = os.pipe()
+    with suppress(OSError):  # beyond the user's share of pipe memory, a small one does
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, BLOCK)
+    return out, into, fcntl.fcntl(into, fcntl.F_GETPIPE_SZ)
+
+
+def _readable(sock: socket.socket, timeout: float | None) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else int(timeout * 1000)))
+
+
+def _shut(sock: Any) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RD)

@@ -1,0 +1,210 @@
+"""Hand a finished upload to the application behind the filter, as one ordinary POST; and keep its answer.
+
+What the application sees has no trace of tus but `environ["tus.upload"]`. Its file is removed only after it answered
+with success and its response was consumed.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import Any, BinaryIO
+
+from ..engine import Delivery
+from ..messages import Response
+from ..protocols import tus1
+from ..tus import Application
+from ..upload import Result, Upload
+
+Environ = dict[str, Any]
+Pairs = list[tuple[str, str]]
+
+log = logging.getLogger("tus")
+
+_OURS = ("HTTP_UPLOAD_", "HTTP_TUS_", "HTTP_TRANSFER_", "HTTP_TRAILER", "HTTP_EXPECT", "HTTP_X_HTTP_METHOD",
+         "HTTP_IF_", "HTTP_RANGE", "HTTP_CONTENT_", "webob.", "werkzeug.", "tus.", "bottle.", "paste.recursive")  # fmt: skip
+_HOPS = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive"))
+# What speaks of the application's own body or connection.
+_DROPPED = frozenset(("content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "date",
+                      "server", "etag", "last-modified", "accept-ranges", "keep-alive"))  # fmt: skip
+
+
+class HandOver:
+    """Calls the application once for each finished upload."""
+
+    def __init__(self, given: Application, app: Callable[..., Iterable[bytes]]) -> None:
+        self._engine, self._options, self._hooks = given.engine, given.options, given.hooks
+        self._app = app
+
+    def __call__(self, environ: Environ, path: str, response: Response, delivery: Delivery) -> Response:
+        """What the client gets: `response`, with what the application had to add, or the application's refusal."""
+        try:
+            answer = self._delivered(environ, path, delivery)
+        finally:
+            delivery.release()
+        if isinstance(answer, Response):
+            if environ["REQUEST_METHOD"] == "HEAD":
+                # The client asks how far it is, not what the application thinks; any other code makes it start anew.
+                return Response(423, {"Retry-After": "1", "Cache-Control": "no-store"})
+            answer.headers["Upload-Offset"] = str(delivery.upload.offset)
+            return _signed(answer)
+        return _signed(_merged(response, answer))
+
+    def _delivered(self, environ: Environ, path: str, delivery: Delivery) -> Result | Response:
+        upload = delivery.upload
+        result = self._hooks.finished(upload) or Result()
+        if self._options.hand_over == "none":
+            delivery.accept(result)
+            return result
+        with closing(self._file(upload)) as file:
+            status, headers, body = call(self._app, self._prepared(environ, path, upload, file))
+        if not 200 <= status < 400:
+            # Content-Length is worked out anew, should the application have miscounted.
+            kept = tuple(pair for pair in headers if pair[0].lower() not in _HOPS)
+            return Response(status, {}, body, extra=kept)
+        result = self._result(status, headers, body, result)
+        delivery.accept(result, drop=self._options.cleanup)
+        return result
+
+    def _result(self, status: int, headers: Pairs, body: bytes, told: Result) -> Result:
+        """What is remembered of the application's answer, and of what the hook said before."""
+        dropped = _DROPPED
+        if status >= 300:
+            dropped = dropped | {"location"}  # a client would follow it, and take the page for the answer to its PATCH
+        kept = (*told.headers, *(pair for pair in headers if pair[0].lower() not in dropped))
+        if not (self._options.pass_body and body):
+            return Result(204, kept)
+        kept += tuple(pair for pair in headers if pair[0].lower() == "content-type")
+        return Result(200, kept, body)
+
+    def _file(self, upload: Upload) -> BinaryIO:
+        if self._options.hand_over == "path":
+            return io.BytesIO(self._engine.path(upload).encode())
+        file = self._engine.open(upload)
+        return file if self._options.hand_over == "file" else Form(upload, file)  # type: ignore[return-value]
+
+    def _prepared(self, environ: Environ, path: str, upload: Upload, file: BinaryIO) -> Environ:
+        """The environ of an ordinary POST."""
+        new = {key: value for key, value in environ.items() if not key.startswith(_OURS)}
+        new["REQUEST_METHOD"] = "POST"
+        new["PATH_INFO"] = path
+        new["wsgi.input"] = file
+        new["wsgi.input_terminated"] = True
+        new["tus.upload"] = upload
+        kind, size = "text/plain; charset=utf-8", 0
+        if isinstance(file, Form):
+            kind, size = file.content_type, file.size
+        elif self._options.hand_over == "file":
+            kind, size = upload.metadata.media_type or "application/octet-stream", upload.offset
+        else:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+        new["CONTENT_TYPE"], new["CONTENT_LENGTH"] = kind, str(size)
+        if upload.metadata.filename:
+            new["HTTP_FILENAME"] = upload.metadata.filename.encode("utf-8", "replace").decode("latin-1")
+        else:
+            new.pop("HTTP_FILENAME", None)
+        return new
+
+
+def _signed(response: Response) -> Response:
+    tus1.sign(response)
+    return response
+
+
+def _merged(response: Response, result: Result) -> Response:
+    """The protocol's answer, with the host's headers; and its body, where there is room for one."""
+    response.extra = tuple(pair for pair in result.headers if pair[0].title() not in response.headers)
+    if response.status == 204:
+        response.status = result.status
+        response.body = result.body
+    return response
+
+
+def call(app: Callable[..., Iterable[bytes]], environ: Environ) -> tuple[int, Pairs, bytes]:
+    """The application's whole answer. What it raises goes on to whoever reports errors outside."""
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+    written: list[bytes] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        started.append((status, headers))
+        return written.append
+
+    parts = app(environ, start_response)
+    try:
+        written.extend(parts)
+    finally:
+        if hasattr(parts, "close"):
+            parts.close()
+    status, headers = started[-1]
+    return int(status.split(" ", 1)[0]), headers, b"".join(written)
+
+
+class Form(io.RawIOBase):
+    """multipart/form-data as a browser would have sent it: metadata as fields, and the file where it lies."""
+
+    def __init__(self, upload: Upload, file: BinaryIO) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self._file = file
+        head = b"".join(
+            _part(boundary, key, value) for key, value in upload.metadata.items() if key not in ("filename", "filetype")
+        )
+        kind = upload.metadata.media_type or "application/octet-stream"
+        head += _opening(boundary, "file", upload.metadata.filename or upload.id, kind)
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        self._ends = (len(head), len(head) + upload.offset, len(head) + upload.offset + len(tail))
+        self._pieces = (io.BytesIO(head), file, io.BytesIO(tail))
+        self.size = self._ends[-1]
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        start = 0
+        for end, piece in zip(self._ends, self._pieces, strict=True):
+            if self._position < end:
+                piece.seek(self._position - start)
+                block = piece.read(min(len(view), end - self._position))
+                view[: len(block)] = block
+                self._position += len(block)
+                return len(block)
+            start = end
+        return 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _opening(boundary: str, name: str, filename: str, kind: str) -> bytes:
+    return (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"; filename="{_quoted(filename)}"\r\n'
+        f"Content-Type: {kind}\r\n\r\n"
+    ).encode()
+
+
+def _part(boundary: str, name: str, value: bytes) -> bytes:
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n'
+    return head.encode() + value + b"\r\n"
+
+
+def _quoted(text: str) -> str:
+    """As browsers write names in forms."""
+    return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

@@ -1,0 +1,71 @@
+"""Tus in a view that has a WebOb request: Pyramid's, or `webob.Request(environ)` in any other WSGI framework."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import webob
+
+from ..messages import Request, Response, status_line
+from ..options import Options
+from .body import Body
+from .wsgi import below, incoming
+
+_GENERATED = re.compile(r"[0-9a-f]{32}")
+
+
+class WebobAdapter:
+    """The request of one view. Return `adapter.resp` from it.
+
+    The id is what follows `upload_path`. A view that is mounted elsewhere says which `upload_id` its route found.
+    """
+
+    def __init__(self, request: Any, *, upload_id: str | None = None) -> None:
+        self.req = request if isinstance(request, webob.BaseRequest) else webob.Request(request)
+        self.resp = webob.Response()
+        self._id = upload_id
+        self.request: Request
+        self.body: Body
+
+    def prepare(self, options: Options) -> None:
+        environ = self.req.environ
+        path = environ.get("PATH_INFO", "")
+        id, root = self._id, options.upload_path
+        found = below(path, root)
+        if id is None and found is not None:
+            id = found
+        elif id is None:
+            # A view at an address of its own: what looks like an id at the end is one.
+            root, _, last = path.rstrip("/").rpartition("/")
+            id = last if _GENERATED.fullmatch(last) else ""
+            root = root if id else path.rstrip("/")
+        elif found is None:
+            root = path.rstrip("/").removesuffix("/" + id) if id else path.rstrip("/")
+        self.request, self.body = incoming(environ, options, id=id, path=root)
+
+    def answer(self, response: Response, sent: Callable[[], None]) -> None:
+        body = [response.body] if isinstance(response.body, bytes) else response.body
+        self.resp = webob.Response(
+            status=status_line(response.status),
+            headerlist=[*response.headers.items(), *response.extra],
+            app_iter=Sent(body, sent),
+        )
+        if isinstance(response.body, bytes) and response.status not in (204, 304):
+            self.resp.content_length = len(response.body)
+
+
+class Sent:
+    """A body that says when it was sent, which only happens if the view returned it."""
+
+    def __init__(self, body: Iterable[bytes], sent: Callable[[], None]) -> None:
+        self._body, self._sent = body, sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        if hasattr(self._body, "close"):
+            self._body.close()
+        self._sent()

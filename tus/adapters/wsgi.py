@@ -1,0 +1,294 @@
+"""The WSGI filter, and what every adapter for a WSGI framework shares: environ to Request, Response to WSGI.
+
+No WebOb, no Paste: an environ is all that is needed here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from ..errors import BadRequest
+from ..messages import Request, Response, status_line
+from ..options import Options
+from ..protocols import override, speaks
+from ..serving import FileSlice
+from ..tus import Application, converse, deliver
+from .body import Body
+from .handover import HandOver
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
+_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO",
+              "HTTP_X_FORWARDED_PREFIX", "HTTP_X_REAL_IP", "HTTP_VIA")  # fmt: skip
+_HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+class EnvironHeaders(Mapping[str, str]):
+    """The headers in an environ, by their lower-case names, without copying any."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._environ.get(_key(name), default)
+
+    def __getitem__(self, name: str) -> str:
+        return self._environ[_key(name)]  # type: ignore[no-any-return]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and _key(name) in self._environ
+
+    def __iter__(self) -> Iterator[str]:
+        for key in self._environ:
+            if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+                yield key.removeprefix("HTTP_").replace("_", "-").lower()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+_keys: dict[str, str] = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+
+
+def _key(name: str) -> str:
+    key = _keys.get(name)
+    if key is None:
+        key = _keys[name] = "HTTP_" + name.upper().replace("-", "_")
+    return key
+
+
+class Place:
+    """Where the collection of uploads is, as this request's client sees it."""
+
+    def __init__(self, environ: Environ, options: Options, path: str) -> None:
+        self._environ, self._options = environ, options
+        self._path = path  # of the collection, below SCRIPT_NAME
+
+    def location(self, id: str) -> str:
+        """The URL of an upload: absolute where that is certain to be right, else a path, which always is."""
+        return f"{self.collection()}/{id}"
+
+    def collection(self) -> str:
+        options = self._options
+        if options.public_url:
+            return options.public_url if options.location != "path" else urlsplit(options.public_url).path
+        path = self._prefix() + quote(_native(self._environ.get("SCRIPT_NAME", "") + self._path).rstrip(b"/"))
+        if options.location == "path":
+            return path
+        base = self._base(certain=options.location == "auto")
+        return base + path
+
+    def _trusted(self) -> bool:
+        return trusts(self._options.trusted_proxies, self._environ.get("REMOTE_ADDR", ""))
+
+    def _forwarded(self, name: str) -> str:
+        """What a trusted proxy says: `Forwarded` before `X-Forwarded-*`; the nearest client's, if there are several."""
+        environ = self._environ
+        found = re.search(rf'(?:^|[;,\s]){name}="?([^";,\s]+)', environ.get("HTTP_FORWARDED", ""), re.IGNORECASE)
+        value = found[1] if found else environ.get(f"HTTP_X_FORWARDED_{name.upper()}", "")
+        return str(value).partition(",")[0].strip()
+
+    def _prefix(self) -> str:
+        prefix = self._forwarded("prefix") if self._trusted() else ""
+        return prefix.rstrip("/") if re.fullmatch(r"/[A-Za-z0-9._~/-]*", prefix) else ""
+
+    def _base(self, *, certain: bool) -> str:
+        """scheme://host, or "" where it is only a guess and a `certain` one is wanted."""
+        environ = self._environ
+        scheme, host = environ.get("wsgi.url_scheme", "http"), environ.get("HTTP_HOST", "")
+        if self._trusted():
+            said_scheme, said_host = self._forwarded("proto"), self._forwarded("host")
+            host = said_host or host
+            scheme = said_scheme or scheme
+            if certain and not said_scheme:
+                return ""
+        elif certain and _proxied(environ):
+            return ""
+        if not _HOST.fullmatch(host) or scheme not in ("http", "https"):
+            return ""
+        base = f"{scheme}://{host}"
+        origin = environ.get("HTTP_ORIGIN")
+        if certain and origin is not None and origin != base:
+            return ""  # a page of another origin, or a proxy that gives no other sign; a path serves both
+        return base
+
+    def identify(self, url: str) -> str:
+        """The id of one of our own uploads; nothing is ever fetched."""
+        parts = urlsplit(url)
+        if parts.netloc:
+            base = self._options.public_url or self._base(certain=True)
+            if base and urlsplit(base).netloc.lower() != parts.netloc.lower():
+                raise BadRequest(f"{url[:200]!a} is not an upload of this server")
+        collection, _, id = unquote(parts.path).rpartition("/")
+        public = urlsplit(self._options.public_url).path
+        if parts.query or parts.fragment or not collection.endswith((self._path.rstrip("/"), public or "\0")):
+            raise BadRequest(f"{url[:200]!a} is not an upload of this server")
+        return id
+
+
+def _proxied(environ: Environ) -> bool:
+    """Whether anything hints at a proxy. One that leaves its headers alone still speaks HTTP/1.0, as nginx does."""
+    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or any(name in environ for name in _FORWARDED)
+
+
+def trusts(trusted: tuple[str, ...], address: str) -> bool:
+    """Whether this is the address of a proxy that we believe."""
+    if not trusted:
+        return False
+    if "*" in trusted:
+        return True
+    try:
+        peer = ipaddress.ip_address(address)
+    except ValueError:
+        return "unix" in trusted  # the peer on a unix socket has no address
+    return any(peer in ipaddress.ip_network(word, strict=False) for word in trusted if word != "unix")
+
+
+def _native(text: str) -> bytes:
+    """A WSGI string as the bytes that it stands for."""
+    return text.encode("latin-1", "replace")
+
+
+def below(path: str, root: str) -> str | None:
+    """What follows the collection's path: "" for itself, None for what lies elsewhere."""
+    if root == "/":
+        return path.strip("/")
+    if path == root:
+        return ""
+    if path.startswith(root) and path[len(root)] == "/":
+        return path[len(root) + 1 :].rstrip("/")
+    return None
+
+
+def incoming(environ: Environ, options: Options, *, id: str, path: str) -> tuple[Request, Body]:
+    """A request and its body; `path` is that of the collection, below SCRIPT_NAME."""
+    announced, chunked = environ.get("CONTENT_LENGTH"), "HTTP_TRANSFER_ENCODING" in environ
+    length: int | None = 0
+    if announced:
+        # A server that lets anything else through would have its body read as far as it goes: not at all.
+        length = int(announced) if _NUMBER.fullmatch(announced) else None
+        chunked = False
+    elif chunked:
+        length = None
+    body = Body(environ, length, chunked)
+    place = Place(environ, options, path)
+    request = Request(
+        environ["REQUEST_METHOD"],
+        id,
+        EnvironHeaders(environ),
+        length=length,
+        chunked=body.chunked,
+        location=place.location,
+        identify=place.identify,
+        user=environ.get("REMOTE_USER") or None,
+        peer=environ.get("REMOTE_ADDR", ""),
+        trailers=body.trailers,
+        native=environ,
+    )
+    override(request)
+    return request, body
+
+
+def outgoing(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Give the answer to the server."""
+    headers = [*response.headers.items(), *response.extra]
+    body = response.body
+    if isinstance(body, bytes):
+        if response.status not in (204, 304) and "Content-Length" not in response.headers:
+            headers.append(("Content-Length", str(len(body))))
+        start_response(status_line(response.status), headers)
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]  # never an empty list: hypercorn fails on it
+    start_response(status_line(response.status), headers)
+    wrapper = environ.get("wsgi.file_wrapper")
+    if wrapper and isinstance(body, FileSlice) and not body.start:
+        return wrapper(body.file, 1 << 18)  # type: ignore[no-any-return]
+    return body
+
+
+class Filter:
+    """Takes uploads at `upload_path`, and hands each finished one to the application as one ordinary request."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]] | None = None, **options: Any) -> None:
+        self.app = app or nothing_here
+        parsed = Options(options)
+        if app is None:
+            parsed.hand_over = "none"
+        self._given = Application(parsed, delivers=parsed.hand_over != "none")
+        self.options = parsed
+        self.engine = self._given.engine
+        self._root = parsed.upload_path
+        self._hand_over = HandOver(self._given, self.app)
+        self._sweeper = Sweeper(self.engine, parsed.sweep_interval)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        id = below(environ.get("PATH_INFO", ""), self._root)
+        if id is None:
+            return self.app(environ, start_response)
+        request, body = incoming(environ, self.options, id=id, path=self._root)
+        if not speaks(request, self.engine):
+            return self.app(environ, start_response)
+        self._sweeper.start()
+        response = converse(request, body, self.engine)
+        if response.finished is not None:
+            delivery = deliver(self.engine, response)
+            if isinstance(delivery, Response):
+                response = delivery
+            elif delivery:
+                response = self._hand_over(environ, self._root, response, delivery)
+        body.drain()
+        return outgoing(self._given.cors.apply(request, response), environ, start_response)
+
+
+class Sweeper:
+    """Removes what has expired, in a thread that does next to nothing; started by the first request, so after a fork."""
+
+    def __init__(self, engine: Any, interval: float | None) -> None:
+        self._engine, self._interval = engine, interval
+        self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+
+    def start(self) -> None:
+        if self._thread is not None or not self._interval:
+            return
+        with self._guard:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="tus-sweeper", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        import logging
+
+        while True:
+            time.sleep(self._interval or 0)
+            try:
+                for upload in self._engine.sweep(pause=0.01):
+                    logging.getLogger("tus").info("removed upload %s, which had expired", upload.id)
+            except Exception:
+                logging.getLogger("tus").exception("looking for expired uploads failed")
+
+
+def nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """The application behind a filter that stands alone."""
+    start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "10")])
+    return [b"Not found\n"]
+
+
+def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callable[[Any], Filter]:
+    """`[filter:tus] use = egg:tus#main`"""
+    Options(local_conf)  # complain at once, and not when the pipeline is put together
+    return lambda app: Filter(app, **local_conf)
+
+
+def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> Filter:
+    """`[app:uploads] use = egg:tus#main`: uploads alone, with nothing behind them."""
+    return Filter(None, **local_conf)

@@ -1,0 +1,43 @@
+"""The command `tus`. Each command is a module with `add_arguments` and `main`, loaded when it is called for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+from ..errors import TusError
+
+_COMMANDS = {
+    "serve": "serve a directory, or a paste ini",
+    "put": "upload files, and resume what was cut",
+    "check": "find out from outside what is wrong with a server",
+    "ls": "list the uploads in a directory",
+    "sweep": "remove expired uploads",
+    "options": "list the options",
+}
+_MODULES = {"ls": "uploads", "sweep": "uploads"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(prog="tus", description="Resumable uploads.")
+    parser.add_argument("--version", action="version", version=f"tus {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name in arguments[:1]:
+            module = import_module(f".{_MODULES.get(name, name)}", __name__)
+            module.add_arguments(command)
+            command.set_defaults(run=module.main)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args) or 0)
+    except (TusError, OSError) as error:
+        print(f"tus: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

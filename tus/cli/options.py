@@ -1,0 +1,22 @@
+"""`tus options`: every option of the application, for people and for the README."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+
+from ..options import OPTIONS, table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rst", action="store_true", help="as the table in the README")
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.rst:
+        print(table())
+        return 0
+    for option in OPTIONS:
+        print(f"{option.name} = {option.default}".rstrip())
+        print(textwrap.indent(textwrap.fill(option.text.replace("`", ""), 76), "    "))
+    return 0

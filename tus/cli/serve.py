@@ -1,0 +1,93 @@
+"""`tus serve`: a directory that takes uploads, or a paste ini, on our own server."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from typing import Any
+
+from ..options import OPTIONS, Options, flag
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directory", nargs="?", metavar="DIR", help="where uploads go (default: ./uploads), or an ini file"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", default="8080", help="port to listen on; 0 for any (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any other option of the server"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    ours = parser.add_argument_group("options of the application")
+    for option in OPTIONS:
+        if option.name == "tmp_file_dir":
+            continue
+        words: dict[str, Any] = {"nargs": "?", "const": "true"} if option.parse is flag else {}
+        metavar = "BOOL" if words else option.name.upper()
+        text = option.text.replace("`", "").replace("%", "%%")
+        ours.add_argument(f"--{option.name.replace('_', '-')}", metavar=metavar, help=text, **words)
+
+
+def main(args: argparse.Namespace) -> int:
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+    )
+    given = {o.name: value for o in OPTIONS if (value := getattr(args, o.name, None)) is not None}
+    if args.directory and args.directory.endswith(".ini"):
+        return _serve_ini(args, given)
+    return _serve_directory(args, given)
+
+
+def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
+    from ..adapters.wsgi import Filter
+    from ..server import serve
+
+    given.setdefault("upload_path", os.environ.get("TUS_UPLOAD_PATH", "/files"))
+    # There is no application behind that could take a file over, so all of them stay.
+    app = Filter(None, tmp_file_dir=args.directory or os.environ.get("TUS_TMP_FILE_DIR", "./uploads"), **given)
+    path = app.options.upload_path
+
+    def announce(urls: list[str]) -> None:
+        for url in urls:
+            print(f"tus: listening on {url.rstrip('/')}{path}", flush=True)
+
+    serve(app, on_listening=announce, **_server_options(args))
+    return 0
+
+
+def _server_options(args: argparse.Namespace) -> dict[str, Any]:
+    chosen = dict(pair.partition("=")[::2] for pair in args.set)
+    if not {"listen", "unix_socket", "sockets", "host", "port"} & set(chosen):
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        chosen["listen"] = f"{host}:{args.port}"
+    return {"workers": args.workers, **chosen}
+
+
+def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
+    """What the ini says, in `[server:main]` too."""
+    from paste.deploy import loadapp, loadserver
+
+    from ..errors import OptionError
+
+    if given or args.set:
+        raise OptionError("with an ini file, options belong into it")
+    uri = "config:" + os.path.abspath(args.directory)
+    Options({})  # a wrong TUS_… variable should be named before anything else is
+    app = loadapp(uri)
+    try:
+        server = loadserver(uri)
+    except LookupError:
+        from ..server import serve
+
+        return serve(app, on_listening=_announce, **_server_options(args)) or 0
+    server(app)
+    return 0
+
+
+def _announce(urls: list[str]) -> None:
+    for url in urls:
+        print(f"tus: listening on {url}", flush=True)

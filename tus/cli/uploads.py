@@ -1,0 +1,98 @@
+"""`tus ls` and `tus sweep`: what lies in a directory, and what of it may go. Safe beside a running server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable
+
+from ..engine import Engine, open_engine
+from ..options import Options
+from ..upload import Upload
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", nargs="?", default="./uploads", metavar="DIR", help="default: ./uploads")
+    parser.add_argument("--expired", action="store_true", help="only expired ones")
+    parser.add_argument("--unfinished", action="store_true", help="only unfinished ones")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--upload-valid-duration", metavar="TIME", help="as the server has it; default: 7d")
+    parser.add_argument("--sweep-finished", action="store_true", help="let finished uploads expire too")
+    parser.add_argument("--dry-run", action="store_true", help="sweep: only say what would be removed")
+
+
+def main(args: argparse.Namespace) -> int:
+    if not _is_directory(args.directory):
+        print(f"tus: {args.directory} is not a directory", file=sys.stderr)
+        return 2
+    engine = open_engine(
+        Options(
+            {
+                "tmp_file_dir": args.directory,
+                "upload_valid_duration": args.upload_valid_duration,
+                "sweep_finished": args.sweep_finished or None,
+            }
+        ),
+        delivers=False,
+    )
+    if args.command == "sweep" and not args.dry_run:
+        return _report(engine.sweep(), args.json, engine, "removed")
+    if args.command == "sweep":
+        return _report(filter(engine.expired, engine.uploads()), args.json, engine, "would be removed")
+    return _report(_chosen(engine, args), args.json, engine, "")
+
+
+def _is_directory(path: str) -> bool:
+    from pathlib import Path
+
+    return Path(path).is_dir()
+
+
+def _chosen(engine: Engine, args: argparse.Namespace) -> Iterable[Upload]:
+    for upload in engine.uploads():
+        if args.unfinished and upload.complete or args.expired and not engine.expired(upload):
+            continue
+        yield upload
+
+
+def _report(uploads: Iterable[Upload], as_json: bool, engine: Engine, deed: str) -> int:
+    count = size = 0
+    for upload in uploads:
+        count += 1
+        size += 0 if upload.dropped else upload.offset
+        print(_json(upload, engine) if as_json else _line(upload, engine))
+    if not as_json:
+        print(f"{count} uploads, {size} bytes" + (f" {deed}" if deed else ""))
+    return 0
+
+
+def _state(upload: Upload, engine: Engine) -> str:
+    if upload.dropped:
+        return "handed over"
+    if upload.complete:
+        return "part" if upload.partial else "pending" if upload.pending else "finished"
+    return "expired" if engine.expired(upload) else "unfinished"
+
+
+def _line(upload: Upload, engine: Engine) -> str:
+    length = "?" if upload.length is None else str(upload.length)
+    touched = time.strftime("%Y-%m-%d %H:%M", time.localtime(upload.touched))
+    state = _state(upload, engine)
+    return f"{upload.id}  {upload.offset:>13}/{length:<13} {touched}  {state:<11} {upload.metadata.filename}".rstrip()
+
+
+def _json(upload: Upload, engine: Engine) -> str:
+    return json.dumps(
+        {
+            "id": upload.id,
+            "offset": upload.offset,
+            "length": upload.length,
+            "state": _state(upload, engine),
+            "touched": upload.touched,
+            "expires": engine.expires(upload),
+            "owner": upload.owner,
+            "filename": upload.metadata.filename,
+        }
+    )

@@ -1,0 +1,620 @@
+"""What can happen to an upload: the only caller of store and locker, and the one door that every id passes.
+
+The engine knows no HTTP and moves no bytes off a network. The order of what it does is what makes it safe:
+
+* A request is admitted (authorised, its upload found, its owner compared) before it can disturb anybody.
+* A request that writes takes the lease, and only then looks at the offset. Whoever held the lease before can write
+  no more, so what was looked at stays true.
+* A record is changed only in a turn of the lease, or under the mutex, and from what was loaded in that same turn.
+* An upload finishes in steps: its last byte is stored, made durable, found good by the host, marked complete, handed
+  over, and the host's answer recorded. After a crash between two of them the next request goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from .checksum import Checksum
+from .errors import (
+    BadRequest,
+    BodyCut,
+    ChecksumMismatch,
+    Gone,
+    Locked,
+    NotFound,
+    OffsetMismatch,
+    Refused,
+    TooLarge,
+    TusError,
+)
+from .hooks import Hooks, Intent, overridden
+from .lockers import Claim, Lease, Locker
+from .messages import Request
+from .options import Options
+from .stores import Store
+from .upload import Metadata, Result, Upload, checked_id
+from .writer import Writer
+
+_BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
+_CRASHED = 3600.0  # seconds after which a half-made file was certainly left by a crash
+
+
+def new_id() -> str:
+    """128 random bits: knowing an id is being allowed to use it."""
+    return secrets.token_hex(16)
+
+
+class Engine:
+    """The deeds. One engine serves all threads of a process."""
+
+    def __init__(
+        self,
+        store: Store,
+        locker: Locker,
+        options: Options,
+        hooks: Hooks | None = None,
+        *,
+        delivers: bool = True,
+        clock: Callable[[], float] = time.time,
+        name: Callable[[], str] = new_id,
+    ) -> None:
+        self.options = options
+        self.hooks = hooks or Hooks()
+        self._store = store
+        self._locker = locker
+        # Whether an application waits for finished uploads. If neither it nor a hook does, there is nothing to
+        # hand over, and one write of the record less.
+        self._delivers = delivers
+        self._tells = overridden(self.hooks, "finished")
+        self._checks = overridden(self.hooks, "before_finish")
+        self._reports = overridden(self.hooks, "progressed")
+        self._clock = clock
+        self._name = name
+
+    # Finding
+
+    def _admit(self, request: Request, intent: Intent) -> Upload:
+        id = checked_id(request.id)
+        try:
+            upload = self._store.load(id)
+        except NotFound:
+            self.hooks.authorise(request, intent, None)
+            raise
+        self.hooks.authorise(request, intent, upload)
+        if not _visible(upload, request):
+            raise NotFound("no such upload")
+        if intent != "terminate" and self.expired(upload):
+            raise Gone("the upload has expired")
+        return upload
+
+    def _load(self, id: str) -> Upload:
+        """The record, without what a crash left unverified. Only in a turn."""
+        upload = self._store.load(id)
+        if upload.unverified_from is None:
+            return upload
+        upload = upload.evolve(offset=upload.unverified_from, unverified_from=None)
+        self._store.truncate(id, upload.offset)
+        self._store.save(upload)
+        return upload
+
+    def expires(self, upload: Upload) -> float | None:
+        """When it will be removed, if nothing happens; seconds since the epoch."""
+        if upload.complete and not (upload.partial or upload.dropped or self.options.sweep_finished):
+            return None
+        if upload.expires is not None:
+            return upload.expires
+        duration = self.options.upload_valid_duration
+        return None if duration is None else upload.touched + duration
+
+    def expired(self, upload: Upload, now: float | None = None) -> bool:
+        expires = self.expires(upload)
+        return expires is not None and expires < (self._clock() if now is None else now)
+
+    def look(self, request: Request, intent: Intent = "look") -> Upload:
+        """The upload as it is; disturbs nobody."""
+        upload = self._admit(request, intent)
+        if upload.unverified_from is not None:
+            return upload.evolve(offset=min(upload.offset, upload.unverified_from))
+        return upload
+
+    def seize(self, request: Request) -> Upload:
+        """The upload with the offset that holds: whoever still writes is ended."""
+        upload = self._admit(request, "head")
+        if upload.complete:
+            return upload
+        try:
+            upload = self._joined(upload) if upload.final else self._seized(upload)
+        except (NotFound, Gone):
+            raise
+        except TusError as error:
+            # Not this request is at fault, but the content or the disk. A client that gets anything but 423 here
+            # forgets the upload, and sends everything again.
+            raise Locked(str(error)) from error
+        if self.options.durable == "always" and not upload.complete and not upload.final:
+            self._store.sync(upload.id)
+        return upload
+
+    def _seized(self, upload: Upload) -> Upload:
+        id = upload.id
+        if not (upload.filled or upload.unverified_from is not None or self._locker.writing(id)):
+            # The offset was read before it was clear that nobody writes.
+            return self._store.load(id)
+        lease = self._locker.lease(id)
+        try:
+            with lease.turn():
+                upload = self._load(id)
+            if upload.filled and not upload.complete:
+                upload = self._complete(upload, lease)
+        finally:
+            lease.release(forget=upload.complete)
+        return upload
+
+    # Creating
+
+    def create(
+        self,
+        request: Request,
+        *,
+        length: int | None,
+        metadata: Metadata,
+        partial: bool = False,
+        concat: str = "",
+    ) -> Upload:
+        """A new upload without a byte."""
+        self.hooks.authorise(request, "create", None)
+        upload = self._drafted(request, length=length, metadata=metadata, partial=partial, concat=concat)
+        try:
+            self._store.create(upload)
+        except FileExistsError:
+            raise Refused(f"the id {upload.id} is taken", status=409) from None
+        self._secure(upload)
+        self.hooks.created(upload)
+        return upload
+
+    def _secure(self, upload: Upload) -> None:
+        """With durable = always, a created upload outlives a power cut."""
+        if self.options.durable == "always":
+            self._store.save(upload, durable=True)
+
+    def _drafted(
+        self,
+        request: Request,
+        *,
+        length: int | None,
+        metadata: Metadata,
+        partial: bool = False,
+        concat: str = "",
+        id: str = "",
+        parts: tuple[str, ...] = (),
+    ) -> Upload:
+        """The record, as the host wants it."""
+        now = self._clock()
+        upload = Upload(
+            id or self._name(),
+            length=length,
+            metadata=metadata,
+            partial=partial,
+            parts=parts,
+            concat=concat,
+            owner=request.user,
+            created=now,
+            touched=now,
+        )
+        self._check_size(upload, length or 0)
+        upload = self.hooks.before_create(request, upload) or upload
+        checked_id(upload.id)
+        self._check_size(upload, length or 0)
+        return upload
+
+    def _limit(self, upload: Upload) -> int | None:
+        limits = [limit for limit in (upload.limit, self.options.max_size) if limit is not None]
+        return min(limits) if limits else None
+
+    def _check_size(self, upload: Upload, length: int) -> None:
+        limit = self._limit(upload)
+        if limit is not None and length > limit:
+            raise TooLarge(f"{length} bytes are more than the {limit} that an upload may have")
+
+    # Writing
+
+    def append(
+        self,
+        request: Request,
+        offset: int,
+        *,
+        announced: int | None,
+        length: int | None = None,
+        checksum: Checksum | None = None,
+        unverified: bool = False,
+    ) -> Writer:
+        """Take over the upload, to write at `offset`. `unverified`: a checksum will come behind the body."""
+        upload = self._admit(request, "write")
+        if upload.final:
+            raise Refused("an upload made by concatenation cannot be written to", status=403)
+        if upload.unverified_from is None:
+            # A stale request must not end a good one, so it is told before it takes the lease.
+            self._check_offset(upload, offset)
+        if upload.complete:
+            self._check_room(upload, offset, length, announced)
+            return Writer(upload)
+        return self.fill(
+            upload,
+            offset=offset,
+            announced=announced,
+            length=length,
+            checksum=checksum,
+            unverified=unverified,
+        )
+
+    def fill(
+        self,
+        upload: Upload,
+        *,
+        announced: int | None,
+        offset: int = 0,
+        length: int | None = None,
+        checksum: Checksum | None = None,
+        unverified: bool = False,
+    ) -> Writer:
+        """A Writer for an upload that was admitted or just created."""
+        id = upload.id
+        lease = self._locker.lease(id)
+        try:
+            with lease.turn():
+                upload = self._load(id)
+                self._check_offset(upload, offset)
+                room = self._check_room(upload, offset, length, announced)
+                # With a checksum to come, nothing may change before it is known to match; not even the length.
+                checked = checksum is not None or unverified
+                changed = upload if length is None else upload.evolve(length=length)
+                if checked:
+                    self._store.save(upload.evolve(unverified_from=offset))
+                    changed = changed.evolve(unverified_from=offset)
+                elif changed.length != upload.length:
+                    self._store.save(changed)
+                place = self._store.writer(id, offset)
+        except BaseException:
+            lease.release()
+            raise
+        return Writer(
+            changed,
+            room=room,
+            announced=announced,
+            lease=lease,
+            place=place,
+            unverified=checked,
+            cut_back=lambda: self._cut_back(id, offset, lease),
+            checksum=checksum,
+            progressed=self._progress(changed) if self._reports else None,
+            write_back=self.options.durable != "none",
+        )
+
+    def _check_offset(self, upload: Upload, offset: int) -> None:
+        if offset != upload.offset:
+            raise OffsetMismatch(f"the upload has {upload.offset} bytes, not {offset}", offset=upload.offset)
+
+    def _check_room(self, upload: Upload, offset: int, length: int | None, announced: int | None) -> int | None:
+        """How many bytes may come; None if any number."""
+        if length is not None:
+            if upload.length is not None and length != upload.length:
+                raise BadRequest(f"Upload-Length is {upload.length} and cannot become {length}")
+            if length < offset:
+                raise BadRequest(f"Upload-Length {length} is less than the {offset} bytes that are stored")
+            self._check_size(upload, length)
+        end = next((end for end in (upload.length, length, self._limit(upload)) if end is not None), None)
+        if end is None:
+            return None
+        room = max(end - offset, 0)
+        if announced is not None and announced > room:
+            raise TooLarge(f"{announced} bytes do not fit, {room} are left", offset=offset)
+        return room
+
+    def _cut_back(self, id: str, offset: int, lease: Lease) -> Upload:
+        with lease.turn():
+            self._store.truncate(id, offset)
+            upload = self._store.load(id)
+            if upload.unverified_from is not None:
+                upload = upload.evolve(unverified_from=None)
+                self._store.save(upload)
+            return upload
+
+    def _progress(self, upload: Upload) -> Callable[[int], None]:
+        last = self._clock()
+
+        def progressed(offset: int) -> None:
+            nonlocal last
+            now = self._clock()
+            if now - last >= 1:
+                last = now
+                self.hooks.progressed(upload.evolve(offset=offset))
+
+        return progressed
+
+    def conclude(self, writer: Writer, cut: BaseException | None = None, trailing: Checksum | None = None) -> Upload:
+        """The body is over, or was `cut`: verify, keep or forget, finish if this was the last byte."""
+        upload = writer.upload.evolve(offset=writer.offset)
+        if writer.lease is None:
+            return upload
+        whole = cut is None and writer.announced in (None, writer.received)
+        if upload.unverified_from is not None:
+            upload = self._verified(writer, upload, whole, trailing)
+        if not whole and not (upload.filled and writer.announced is None):
+            raise BodyCut(f"the body ended after {writer.received} bytes: {cut or 'the client went away'}")
+        if upload.filled:
+            upload = self._complete(upload, writer.lease, sync=writer.sync)
+            writer.close(forget=True)
+        elif self.options.durable == "always":
+            writer.sync()
+        return upload
+
+    def _verified(self, writer: Writer, upload: Upload, whole: bool, trailing: Checksum | None) -> Upload:
+        """The upload with the bytes of this request, or ChecksumMismatch or BodyCut without them."""
+        start = upload.unverified_from
+        assert start is not None and writer.lease
+        good = whole and writer.verified() and (trailing is None or self._holds(upload, start, trailing))
+        if not good:
+            writer.cut_back()
+            if whole:
+                raise ChecksumMismatch("the checksum does not match", offset=start)
+            raise BodyCut("the body was cut, so its checksum cannot be verified; nothing was kept", offset=start)
+        with writer.lease.turn():
+            upload = self._store.load(upload.id).evolve(unverified_from=None, length=upload.length)
+            self._store.save(upload)
+        return upload
+
+    def _holds(self, upload: Upload, start: int, checksum: Checksum) -> bool:
+        """Whether what lies behind `start` has this checksum; it came after the bytes, so they are read again."""
+        hash = checksum.hash()
+        with self._store.open(upload.id) as file:
+            file.seek(start)
+            while block := file.read(_BLOCK):
+                hash.update(block)
+        return checksum.matches(hash)
+
+    # Finishing
+
+    def _complete(self, upload: Upload, lease: Lease, *, sync: Callable[[], None] | None = None) -> Upload:
+        """Every byte is there: make it last, let the host look at it, and mark it complete."""
+        durable = self.options.durable != "none"
+        if durable:
+            if sync:
+                sync()
+            else:
+                self._store.sync(upload.id)
+        self._check_content(upload)
+        with lease.turn():
+            upload = self._mark(self._store.load(upload.id), durable)
+        for final in upload.finals:
+            with suppress(TusError):
+                self._joined(self._store.load(final))
+        return upload
+
+    def _check_content(self, upload: Upload) -> None:
+        if self._checks and not upload.partial:
+            with self._store.open(upload.id) as file:
+                self.hooks.before_finish(upload, file)
+
+    def _mark(self, upload: Upload, durable: bool) -> Upload:
+        # A part is never handed over by itself, and without a host nothing is.
+        result = None if (self._delivers or self._tells) and not upload.partial else Result()
+        upload = upload.evolve(complete=True, result=result)
+        self._store.save(upload, durable=durable)
+        return upload
+
+    def claim(self, id: str) -> Delivery:
+        """The right to hand a complete upload over; raises Locked while somebody else does."""
+        claim = self._locker.claim(checked_id(id))
+        try:
+            return Delivery(self, claim, self._store.load(id))
+        except BaseException:
+            claim.release()
+            raise
+
+    def accept(self, upload: Upload, result: Result, *, drop: bool) -> Upload:
+        """The host has it: remember its answer, so that nobody is told twice."""
+        upload = upload.evolve(result=result, dropped=drop or upload.dropped)
+        # Losing this in a power cut means telling the host again, as a crash a moment earlier would have.
+        self._store.save(upload, durable=self.options.durable == "always")
+        if drop:
+            self._store.drop(upload.id)
+        return upload
+
+    def drop(self, upload: Upload) -> None:
+        """Remove the data of an upload that the host has taken."""
+        self.accept(upload, upload.result or Result(), drop=True)
+
+    def path(self, upload: Upload) -> str:
+        """The finished file."""
+        return self._store.path(upload.id)
+
+    def open(self, upload: Upload) -> BinaryIO:
+        """The data, to read."""
+        return self._store.open(upload.id)
+
+    # Concatenating
+
+    def join(self, request: Request, ids: Iterable[str], *, metadata: Metadata, concat: str) -> Upload:
+        """A final upload of these parts; the same one, if it is asked for again."""
+        self.hooks.authorise(request, "concatenate", None)
+        ids = tuple(map(checked_id, ids))
+        parts = self._parts(request, ids)
+        length = None
+        if all(part.length is not None for part in parts):
+            length = sum(part.length or 0 for part in parts)
+        name = hashlib.blake2b(repr((request.user, ids, metadata.raw)).encode(), digest_size=16).hexdigest()
+        upload = self._drafted(request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
+        try:
+            self._store.create(upload)
+        except FileExistsError:
+            upload = self._store.load(upload.id)
+            if upload.complete:
+                return upload
+        else:
+            self._secure(upload)
+            self.hooks.created(upload)
+        self._await_parts(upload)
+        return self._joined(upload)
+
+    def _parts(self, request: Request, ids: tuple[str, ...]) -> list[Upload]:
+        parts = []
+        for id in ids:
+            with suppress(NotFound):
+                part = self._store.load(id)
+                usable = part.partial and not part.dropped and not self.expired(part)
+                if usable and _visible(part, request):
+                    parts.append(part)
+                    continue
+            raise BadRequest(f"{id} is not a partial upload")
+        return parts
+
+    def _await_parts(self, upload: Upload) -> None:
+        """Let the parts that still grow know what waits for them."""
+        for id in dict.fromkeys(upload.parts):
+            if self._store.load(id).complete:
+                continue
+            with self._locker.mutex(id):
+                part = self._store.load(id)
+                if upload.id not in part.finals:
+                    self._store.save(part.evolve(finals=(*part.finals, upload.id)))
+
+    def _joined(self, upload: Upload) -> Upload:
+        """The final upload with its bytes, if all of its parts are complete."""
+        try:
+            parts = [self._store.load(id) for id in upload.parts]
+        except NotFound:
+            raise Gone("a part of this upload is gone") from None
+        if not all(part.complete for part in parts):
+            return upload
+        claim = self._locker.claim(upload.id)
+        try:
+            upload = self._store.load(upload.id)
+            if not upload.complete:
+                upload = self._copied(upload, parts)
+        finally:
+            claim.release()
+        if self.options.remove_parts:
+            for part in parts:
+                self._store.delete(part.id)
+        return upload
+
+    def _copied(self, upload: Upload, parts: list[Upload]) -> Upload:
+        length = sum(part.offset for part in parts)
+        self._check_size(upload, length)
+        durable = self.options.durable != "none"
+        self._store.truncate(upload.id, 0)
+        place = self._store.writer(upload.id, 0)
+        try:
+            for part in parts:
+                with self._store.open(part.id) as source:
+                    place.copy(source, part.offset)
+                place.start_sync()
+            if place.position != length:
+                raise Locked("a part changed while it was copied")
+            if durable:
+                place.sync()
+        finally:
+            place.close()
+        upload = upload.evolve(length=length, offset=length)
+        self._check_content(upload)
+        return self._mark(upload, durable)
+
+    # Removing
+
+    def terminate(self, request: Request) -> None:
+        """Remove the upload; whoever still writes is ended first."""
+        upload = self._admit(request, "terminate")
+        self.hooks.before_terminate(request, upload)
+        self._remove(upload)
+        self.hooks.terminated(upload)
+
+    def _remove(self, upload: Upload) -> None:
+        lease = self._locker.lease(upload.id)
+        try:
+            with lease.turn():
+                self._store.delete(upload.id)
+        finally:
+            lease.release(forget=True)
+
+    def discard(self, upload: Upload) -> None:
+        """Remove an upload that nobody has heard of yet."""
+        self._remove(upload)
+
+    def uploads(self) -> Iterator[Upload]:
+        """Every upload there is; for operators."""
+        for id in self._store.ids():
+            with suppress(NotFound):
+                yield self._store.load(id)
+
+    def sweep(self, now: float | None = None, *, pause: float = 0.0) -> Iterator[Upload]:
+        """Remove what has expired, one upload at a time, and say which; `pause` seconds between any two."""
+        now = self._clock() if now is None else now
+        self._store.tidy(now - _CRASHED)
+        for upload in self.uploads():
+            if self.expired(upload, now):
+                with suppress(TusError):
+                    self._remove(upload)
+                    yield upload
+            elif upload.pending and not self._delivers:
+                self._tell(upload)
+            if pause:
+                time.sleep(pause)
+
+    def _tell(self, upload: Upload) -> None:
+        """An upload was complete when its process died, before the hooks heard of it."""
+        with suppress(TusError):
+            delivery = self.claim(upload.id)
+            try:
+                if delivery.upload.pending:
+                    delivery.accept(self.hooks.finished(delivery.upload) or Result())
+            finally:
+                delivery.release()
+
+
+@dataclass
+class Delivery:
+    """A complete upload in the hands of whoever hands it over. Exactly one at a time, in all processes."""
+
+    engine: Engine
+    claim: Claim
+    upload: Upload
+
+    def accept(self, result: Result, *, drop: bool = False) -> None:
+        """It arrived."""
+        self.upload = self.engine.accept(self.upload, result, drop=drop)
+        self.claim.release()
+
+    def release(self) -> None:
+        """It did not arrive; the next request tries again. Twice is fine."""
+        self.claim.release()
+
+
+def _visible(upload: Upload, request: Request) -> bool:
+    return upload.owner is None or upload.owner == request.user
+
+
+def open_engine(options: Options, hooks: Hooks | None = None, *, delivers: bool = True) -> Engine:
+    """An engine over files."""
+    from .lockers.file import FileLocker
+    from .stores.file import FileStore
+
+    directory = options.tmp_file_dir or private_directory()
+    return Engine(FileStore(directory), FileLocker(directory), options, hooks, delivers=delivers)
+
+
+def private_directory() -> str:
+    """A directory of our own in the system's temporary one, refused if somebody else made it."""
+    import tempfile
+
+    path = os.path.join(tempfile.gettempdir(), f"tus-{os.getuid()}")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    found = os.lstat(path)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or not os.path.isdir(path) or os.path.islink(path):
+        raise PermissionError(f"{path} is not ours alone; name another place with the option tmp_file_dir")
+    return path

@@ -1,0 +1,132 @@
+"""What can go wrong: one class a situation, each with the HTTP status it suggests and a message for a person.
+
+This module must never know how an error reaches the client; `protocols` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class TusError(Exception):
+    """The root of everything that this package raises on purpose."""
+
+    status = 500
+
+    def __init__(
+        self, message: str = "", *, offset: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.offset = offset  # what the store holds, where the client is helped by knowing it
+        self.headers = dict(headers or {})  # for the answer
+
+
+class OptionError(TusError, ValueError):
+    """An option is unknown or has a value that makes no sense; raised while the application is built."""
+
+
+class BadRequest(TusError):
+    """The request breaks the grammar of the protocol."""
+
+    status = 400
+
+
+class Refused(TusError):
+    """A rule, or the host's hook, says no. A hook chooses the status and the headers."""
+
+    status = 403
+
+    def __init__(
+        self,
+        message: str = "refused",
+        *,
+        status: int = 403,
+        offset: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, offset=offset, headers=headers)
+        self.status = status
+
+
+class NotFound(TusError):
+    """No such upload, or none that this user may know of."""
+
+    status = 404
+
+
+class MethodNotAllowed(TusError):
+    """The method means nothing here, or is switched off."""
+
+    status = 405
+
+
+class OffsetMismatch(TusError):
+    """The client wants to write somewhere else than at the end of what is stored."""
+
+    status = 409
+
+
+class Gone(TusError):
+    """The upload has expired."""
+
+    status = 410
+
+
+class LengthRequired(TusError):
+    """The end of the body cannot be told on this server without a Content-Length."""
+
+    status = 411
+
+
+class UnsupportedVersion(TusError):
+    """The client speaks a version of the protocol that we don't."""
+
+    status = 412
+
+
+class TooLarge(TusError):
+    """More bytes than the upload, or the server, has room for."""
+
+    status = 413
+
+
+class UnsupportedType(TusError):
+    """The body has another media type than the protocol asks for."""
+
+    status = 415
+
+
+class Locked(TusError):
+    """The upload is busy for a moment. Clients retry a 423, and give up at most other codes below 500."""
+
+    status = 423
+
+
+class ChecksumMismatch(TusError):
+    """The bytes are not those that the client meant to send; nothing of the request was kept."""
+
+    status = 460
+
+
+class Interrupted(TusError):
+    """A newer request for the same upload took over; this one can write no more."""
+
+    status = 500
+
+
+class BodyCut(TusError):
+    """The body ended early. 5xx, since clients that are still there retry those, and give up at a 4xx."""
+
+    status = 500
+
+
+class StoreBroken(TusError):
+    """The store failed for a reason that the client can do nothing about."""
+
+    status = 500
+
+
+class StoreFull(TusError):
+    """The disk or the quota is full."""
+
+    status = 507

@@ -1,0 +1,68 @@
+"""Header text to values and back, one function a header. It must never decide what follows from a value."""
+
+from __future__ import annotations
+
+import re
+from email.utils import formatdate
+from urllib.parse import quote
+
+from .checksum import Checksum, checksum
+from .errors import BadRequest
+from .messages import Headers
+
+MAX_NUMBER = 2**63 - 1  # what a file offset can hold
+
+_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)  # int() would take "٣", "+5", "1_0" and " 5" too
+
+
+def natural(headers: Headers, name: str) -> int | None:
+    """A non-negative integer in ASCII digits; None if the header is absent."""
+    value = headers.get(name)
+    if value is None:
+        return None
+    if not _NUMBER.fullmatch(value) or (number := int(value)) > MAX_NUMBER:
+        raise BadRequest(f"{name} is not a number of bytes: {value[:40]!a}")
+    return number
+
+
+def deferred(headers: Headers) -> bool:
+    """Whether the length comes later."""
+    value = headers.get("upload-defer-length")
+    if value not in (None, "1"):
+        raise BadRequest(f"Upload-Defer-Length is {value[:40]!a}; the only value is 1")
+    return value is not None
+
+
+def concat(headers: Headers) -> tuple[str, tuple[str, ...]]:
+    """("", ()), ("partial", ()), or ("final", the URLs of its parts)."""
+    value = headers.get("upload-concat")
+    if value is None:
+        return "", ()
+    if value == "partial":
+        return "partial", ()
+    if not value.startswith("final;"):
+        raise BadRequest("Upload-Concat is neither `partial` nor `final;` and URLs")
+    urls = tuple(value[6:].split())
+    if not urls:
+        raise BadRequest("Upload-Concat names no partial upload")
+    return "final", urls
+
+
+def expected_checksum(headers: Headers) -> Checksum | None:
+    """What the client says the body's checksum is."""
+    value = headers.get("upload-checksum")
+    return None if value is None else checksum(value)
+
+
+def http_date(seconds: float) -> str:
+    """An IMF-fixdate, in whatever language the server runs."""
+    return formatdate(int(seconds), usegmt=True)
+
+
+def disposition(kind: str, filename: str) -> str:
+    """Content-Disposition with a name that old and new browsers understand."""
+    if not filename:
+        return kind
+    plain = re.sub(r'[^ -~]|["\\%]', "_", filename)
+    encoded = quote(filename.encode("utf-8", "replace"), safe="!#$&+-.^_`|~")
+    return f'{kind}; filename="{plain}"' + ("" if plain == filename else f"; filename*=UTF-8''{encoded}")

@@ -1,0 +1,47 @@
+"""Hooks: what a host may do when something happens to an upload.
+
+Override what you need and give the object, or its name, as the option `hooks`. To refuse, raise
+`tus.Refused("why", status=403)`. A hook is never called inside a lock, so it may take its time.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Literal
+
+from .messages import Request
+from .upload import Result, Upload
+
+Intent = Literal["create", "write", "head", "read", "concatenate", "terminate", "look"]
+
+
+class Hooks:
+    """Does nothing; subclass it."""
+
+    def authorise(self, request: Request, intent: Intent, upload: Upload | None) -> None:
+        """Called first, before a byte of the body is read. `upload` is None for a creation or an unknown id."""
+
+    def before_create(self, request: Request, upload: Upload) -> Upload | None:
+        """Refuse a creation, or return `upload.evolve(id=…, owner=…, metadata=…, limit=…, expires=…)`."""
+
+    def created(self, upload: Upload) -> None:
+        """An upload exists and has not received a byte."""
+
+    def progressed(self, upload: Upload) -> None:
+        """Bytes arrived; at most once a second for each request. Raise Refused to stop the request."""
+
+    def before_finish(self, upload: Upload, file: BinaryIO) -> None:
+        """Every byte is there: read `file` and refuse, if the content is not what it should be."""
+
+    def finished(self, upload: Upload) -> Result | None:
+        """The upload is complete; called until it returns without raising, and then never again."""
+
+    def before_terminate(self, request: Request, upload: Upload) -> None:
+        """The client wants to remove the upload."""
+
+    def terminated(self, upload: Upload) -> None:
+        """The upload is gone."""
+
+
+def overridden(hooks: Hooks, name: str) -> bool:
+    """Whether the host has something to do at this point; saves work on the busy paths."""
+    return getattr(type(hooks), name, None) is not getattr(Hooks, name) or name in getattr(hooks, "__dict__", ())

@@ -1,0 +1,44 @@
+"""Who may write to an upload. A lease, not a lock: the newest taker owns it, and nobody waits for a dead connection.
+
+A claim is the opposite: whoever has it keeps it, until it is released or its process dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+
+class Lease(Protocol):
+    """The right to write to one upload, for the time of a request."""
+
+    def turn(self) -> AbstractContextManager[object]:
+        """One write, or one change of the record, excluding every other; raises Interrupted once somebody
+        newer took over."""
+
+    def on_lost(self, end: Callable[[], None]) -> None:
+        """Call `end` when somebody newer takes over, from any thread: it should make a blocked read return."""
+
+    def release(self, *, forget: bool = False) -> None:
+        """Done; with `forget`, nobody will write to this upload any more. Twice is fine."""
+
+
+class Claim(Protocol):
+    """The right to hand an upload over, which nobody can take away."""
+
+    def release(self) -> None: ...
+
+
+class Locker(Protocol):
+    def lease(self, id: str) -> Lease:
+        """Take over from whoever writes now; raises Locked while a claim is held."""
+
+    def writing(self, id: str) -> bool:
+        """Whether a lease may be out: false only if nobody is writing."""
+
+    def mutex(self, id: str) -> AbstractContextManager[None]:
+        """A moment in which nobody has a turn, and nobody loses one; raises Locked while a claim is held."""
+
+    def claim(self, id: str) -> Claim:
+        """Raises Locked at once if there is a claim already."""

@@ -1,0 +1,111 @@
+"""Request and Response: all the HTTP that the core knows.
+
+Adapters make the one and render the other; the core never sees an environ, a socket or a framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .upload import Upload
+
+Headers = Mapping[str, str]  # lower-case names
+
+
+class Request:
+    """One HTTP request, with its body still where the server has it."""
+
+    __slots__ = (
+        "chunked",
+        "headers",
+        "id",
+        "identify",
+        "length",
+        "location",
+        "method",
+        "native",
+        "peer",
+        "trailers",
+        "user",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        id: str = "",
+        headers: Headers | None = None,
+        *,
+        length: int | None = 0,
+        chunked: bool = False,
+        location: Callable[[str], str] = str,
+        identify: Callable[[str], str] = str,
+        user: str | None = None,
+        peer: str = "",
+        trailers: Callable[[], Headers] | None = None,
+        native: Any = None,
+    ) -> None:
+        self.method = method
+        self.id = id  # what follows the collection's URL, unchecked; "" for the collection itself
+        self.headers: Headers = headers if headers is not None else {}
+        self.length = length  # bytes announced; None when only the end of the body will tell
+        self.chunked = chunked  # the server shows where such a body ends
+        self.location = location  # id -> URL for the client
+        self.identify = identify  # URL from a client -> id; raises BadRequest unless it is one of ours
+        self.user = user  # as the server or the host authenticated it
+        self.peer = peer  # the other end's address
+        self.trailers = trailers  # call after the body; None where the server hides trailers
+        self.native = native  # the adapter's own request, for hooks
+
+    @property
+    def has_body(self) -> bool:
+        """Whether any byte may follow."""
+        return self.length is None or self.length > 0
+
+
+@dataclass(slots=True)
+class Response:
+    """What the client gets."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | Iterable[bytes] = b""
+    extra: tuple[tuple[str, str], ...] = ()  # the host's own headers, of which some may come twice
+    finished: Upload | None = None  # a complete upload that the host has not been told of
+
+
+REASONS = {
+    100: "Continue",
+    104: "Upload Resumption Supported",
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    206: "Partial Content",
+    304: "Not Modified",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    410: "Gone",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+    423: "Locked",
+    429: "Too Many Requests",
+    460: "Checksum Mismatch",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    507: "Insufficient Storage",
+}
+
+
+def status_line(status: int) -> str:
+    """The status as WSGI wants it: a code and a reason, also for codes that have no official one."""
+    return f"{status} {REASONS.get(status) or 'Unknown'}"

@@ -1,0 +1,246 @@
+"""Every option, declared once: Python, paste ini, environment, command line and the README come from this table.
+
+Values are checked where the application is built, so that a wrong ini fails at start and not at the first upload.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import OptionError
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
+_SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_TRUE = frozenset(("true", "yes", "on", "y", "t", "1"))
+_FALSE = frozenset(("false", "no", "off", "n", "f", "0"))
+_NOTHING = frozenset(("", "none", "unlimited"))
+
+
+def size(value: Any) -> int | None:
+    """Bytes: 5242880, "5MB" (powers of 1000), "5MiB" (powers of 1024), "none"."""
+    if value is None or isinstance(value, str) and value.strip().lower() in _NOTHING:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("is not a size such as 500MB, 1GiB or none")
+    number, unit, binary = match.groups()
+    power = " kmgtp".index(unit.lower() or " ")
+    return int(float(number) * (1024 if binary else 1000) ** power) if power else int(float(number))
+
+
+def duration(value: Any) -> float | None:
+    """Seconds: 3600, "90s", "30min", "2h", "7d", "none"."""
+    if value is None or isinstance(value, str) and value.strip().lower() in _NOTHING:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match or match[2].lower() not in _SECONDS:
+        raise ValueError("is not a time such as 90s, 30min, 2h, 7d or none")
+    return float(match[1]) * _SECONDS[match[2].lower()]
+
+
+def flag(value: Any) -> bool:
+    """True or false, and the words that an ini uses for them."""
+    word = str(value).strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError("is neither true nor false")
+
+
+def text(value: Any) -> str:
+    """Any text."""
+    if value is None or isinstance(value, str):
+        return (value or "").strip()
+    raise ValueError("is not a text")
+
+
+def directory(value: Any) -> str:
+    """A path."""
+    if value is None or isinstance(value, str | os.PathLike):
+        return os.path.expanduser(os.fspath(value).strip()) if value else ""
+    raise ValueError("is not a path")
+
+
+def url_path(value: Any) -> str:
+    """An absolute URL path, without the slash at its end."""
+    path = text(value)
+    if path and not path.startswith("/"):
+        raise ValueError("does not begin with a slash")
+    if not re.fullmatch(r"[A-Za-z0-9._~!$&'()*+,;=:@/-]*", path):
+        raise ValueError("has characters that do not belong in a path")
+    return path.rstrip("/") or "/"
+
+
+def url(value: Any) -> str:
+    """An absolute URL, without the slash at its end."""
+    address = text(value).rstrip("/")
+    if address and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", address):
+        raise ValueError("is not a URL such as https://example.com/upload")
+    return address
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """Words between blanks or commas, or a list."""
+    if isinstance(value, str):
+        value = re.split(r"[\s,]+", value.strip())
+    if value is None or not isinstance(value, Iterable):
+        value = ()
+    return tuple(str(word) for word in value if word)
+
+
+def networks(value: Any) -> tuple[str, ...]:
+    """Addresses and networks; `*` for any, `unix` for a peer on a unix socket."""
+    found = words(value)
+    for word in found:
+        if word not in ("*", "unix"):
+            ipaddress.ip_network(word, strict=False)
+    return found
+
+
+def whatever(value: Any) -> Any:
+    """An object, or its name."""
+    return value.strip() if isinstance(value, str) else value
+
+
+class Choice:
+    """One of a few words."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def __call__(self, value: Any) -> str:
+        word = str(value).strip().lower()
+        if word not in self.choices:
+            raise ValueError(f"is not one of {', '.join(self.choices)}")
+        return word
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option."""
+
+    name: str
+    parse: Callable[[Any], Any]
+    default: str
+    text: str
+
+
+OPTIONS = (
+    Option("tmp_file_dir", directory, "", "Where uploads are kept. Default: a private directory in the system's temporary one, which a reboot may empty."),
+    Option("upload_path", url_path, "/upload", "URL path that takes uploads, below the place where the application is mounted."),
+    Option("public_url", url, "", "The URL of `upload_path` as clients see it, if nothing in the request can tell."),
+    Option("location", Choice("auto", "url", "path"), "auto", "What `Location` holds: an absolute URL, an absolute path, or whichever is certain to be right."),
+    Option("trusted_proxies", networks, "", "Addresses or networks whose `Forwarded` and `X-Forwarded-*` headers are believed; `unix`, or `*` for any."),
+    Option("max_size", size, "none", "Most bytes that an upload may have."),
+    Option("upload_valid_duration", duration, "7d", "How long an unfinished upload is kept after its last byte; seconds, or 90s, 30min, 2h, 7d, none."),
+    Option("sweep_interval", duration, "1h", "How often a process looks for expired uploads; none leaves that to `tus sweep`."),
+    Option("sweep_finished", flag, "false", "Let finished uploads expire too."),
+    Option("durable", Choice("none", "finish", "always"), "finish", "What is forced to the disk, and when: see Durability."),
+    Option("hand_over", Choice("path", "file", "form", "none"), "path", "How the application behind the filter gets a finished file: its path as the body, the file as the body, a form as a browser sends it, or not at all."),
+    Option("send_file", flag, "false", "Short for `hand_over = file`."),
+    Option("cleanup", flag, "true", "Remove the file once the application has answered with success; the record stays until it expires."),
+    Option("pass_body", flag, "false", "Pass the application's body to the client, as 200, instead of 204."),
+    Option("download", flag, "true", "Let GET fetch a finished upload."),
+    Option("termination", flag, "true", "Let DELETE remove an upload."),
+    Option("remove_parts", flag, "false", "Remove partial uploads once they are concatenated; they cannot be used again then."),
+    Option("hooks", whatever, "", "An object with the methods of `tus.Hooks`, or its name: `package.module:name`."),
+    Option("cors", flag, "true", "Answer browsers of other origins; switch it off where something in front does."),
+    Option("cors_origins", words, "*", "Origins that may call: `https://a.example`, `*` inside a host name, or `*` for all."),
+    Option("cors_credentials", flag, "false", "Let other origins send cookies; needs `cors_origins` to name them."),
+    Option("cors_headers", words, "", "Further request headers that other origins may send."),
+    Option("cors_expose", words, "", "Further response headers that other origins may read."),
+)  # fmt: skip
+
+BY_NAME = {option.name: option for option in OPTIONS}
+
+
+class Options:
+    """The options of one application, parsed and checked; read them as attributes."""
+
+    tmp_file_dir: str
+    upload_path: str
+    public_url: str
+    location: str
+    trusted_proxies: tuple[str, ...]
+    max_size: int | None
+    upload_valid_duration: float | None
+    sweep_interval: float | None
+    sweep_finished: bool
+    durable: str
+    hand_over: str
+    send_file: bool
+    cleanup: bool
+    pass_body: bool
+    download: bool
+    termination: bool
+    remove_parts: bool
+    hooks: Any
+    cors: bool
+    cors_origins: tuple[str, ...]
+    cors_credentials: bool
+    cors_headers: tuple[str, ...]
+    cors_expose: tuple[str, ...]
+
+    def __init__(self, given: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None) -> None:
+        """Take what is given, then `TUS_…` from `environ`, then the defaults."""
+        given = dict(given or {})
+        environ = os.environ if environ is None else environ
+        for name in given:
+            if name not in BY_NAME:
+                raise OptionError(unknown(name))
+        for option in OPTIONS:
+            variable = "TUS_" + option.name.upper()
+            where, value = option.name, given.get(option.name)
+            if value is None and variable in environ:
+                where, value = variable, environ[variable]
+            setattr(self, option.name, _parsed(option, where, option.default if value is None else value))
+        self._settle(given)
+
+    def _settle(self, given: Mapping[str, Any]) -> None:
+        """What two options say together."""
+        if self.send_file:
+            if given.get("hand_over") is not None and self.hand_over != "file":
+                raise OptionError(f"send_file = true and hand_over = {self.hand_over} contradict each other")
+            self.hand_over = "file"
+        self.send_file = self.hand_over == "file"
+        if self.cors_credentials and "*" in self.cors_origins:
+            raise OptionError("cors_credentials = true needs cors_origins to name the origins, not *")
+
+    def __repr__(self) -> str:
+        return f"Options({', '.join(f'{o.name}={getattr(self, o.name)!r}' for o in OPTIONS)})"
+
+
+def _parsed(option: Option, where: str, value: Any) -> Any:
+    try:
+        return option.parse(value)
+    except ValueError as error:
+        reason = str(error)
+        if not reason.startswith(("is ", "does ", "has ")):
+            reason = f"is wrong: {reason}"
+        raise OptionError(f"option {where}: {value!r} {reason}") from None
+
+
+def unknown(name: str, names: Iterable[str] = BY_NAME) -> str:
+    """The complaint about an option that does not exist, with the one that was probably meant."""
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), list(names), 1, 0.5)
+    return f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def table() -> str:
+    """The options as an RST table, for the README."""
+    rows = ["   * - Option", "     - Default", "     - Meaning"]
+    for option in OPTIONS:
+        default = f"``{option.default}``" if option.default else ""
+        meaning = option.text.replace("`", "``")
+        rows += [f"   * - ``{option.name}``", f"     - {default}".rstrip(), f"     - {meaning}"]
+    return "\n".join([".. list-table::", "   :header-rows: 1", "   :widths: 22 12 66", "", *rows, ""])

@@ -1,0 +1,293 @@
+"""tus 1.0.0 with all of its extensions: header names and status codes, and nothing about how uploads are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from .. import headers
+from ..checksum import ALGORITHMS, Checksum
+from ..engine import Engine
+from ..errors import (
+    BadRequest,
+    ChecksumMismatch,
+    LengthRequired,
+    MethodNotAllowed,
+    NotFound,
+    Refused,
+    TooLarge,
+    TusError,
+    UnsupportedType,
+    UnsupportedVersion,
+)
+from ..messages import Request, Response
+from ..serving import serve
+from ..upload import Metadata, Upload
+from ..writer import Writer
+
+VERSION = "1.0.0"
+TYPE = "application/offset+octet-stream"
+
+Conversation = Generator[Writer, BaseException | None, Response]
+Filling = Generator[Writer, BaseException | None, Upload]
+
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_EXTENSIONS = (
+    "creation,creation-with-upload,creation-defer-length,expiration,checksum,concatenation,concatenation-unfinished"
+)
+# Types that no browser runs scripts from, so that they may be shown where they are served.
+_INERT = frozenset(
+    "text/plain image/png image/jpeg image/gif image/bmp image/webp image/avif "
+    "audio/wav audio/wave audio/webm audio/ogg audio/mpeg audio/mp4 video/mp4 video/webm video/ogg".split()
+)
+
+
+def speaks(request: Request, engine: Engine) -> bool:
+    """Whether this is ours. Forms and pages at the same URL are the application's."""
+    method = request.method
+    if method == "POST":
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return "tus-resumable" in request.headers or kind not in _FORMS
+    if method == "GET":
+        return bool(request.id) and engine.options.download
+    if method == "HEAD":
+        return bool(request.id) or "tus-resumable" in request.headers
+    return method in _METHODS
+
+
+def converse(request: Request, engine: Engine) -> Conversation:
+    """The answer to one request."""
+    handler = _METHODS.get(request.method)
+    if not handler:
+        raise MethodNotAllowed(f"{request.method} means nothing here")
+    if request.method != "OPTIONS":
+        _check_version(request)
+    response = yield from handler(request, engine)
+    return response
+
+
+def sign(response: Response) -> None:
+    """What every answer carries."""
+    response.headers["Tus-Resumable"] = VERSION
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+def _check_version(request: Request) -> None:
+    # Downloaders and browsers know nothing of versions, and a HEAD that fails costs a client the whole upload.
+    version = request.headers.get("tus-resumable")
+    if version != VERSION and not (version is None and request.method in ("GET", "HEAD")):
+        raise UnsupportedVersion(f"Tus-Resumable is {version!a}; this server speaks {VERSION}")
+
+
+def _options(request: Request, engine: Engine) -> Conversation:
+    answer = {
+        "Tus-Version": VERSION,
+        "Tus-Extension": _extensions(request, engine),
+        "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+        "Cache-Control": "no-store",
+    }
+    if engine.options.max_size is not None:
+        answer["Tus-Max-Size"] = str(engine.options.max_size)
+    return Response(204, answer)
+    yield
+
+
+def _extensions(request: Request, engine: Engine) -> str:
+    names = _EXTENSIONS
+    if engine.options.termination:
+        names += ",termination"
+    if request.trailers:
+        names += ",checksum-trailer"
+    return names
+
+
+def _head(request: Request, engine: Engine) -> Conversation:
+    upload = engine.seize(request)
+    answer = {"Cache-Control": "no-store", **_expiry(upload, engine)}
+    if upload.complete or not upload.final:
+        answer["Upload-Offset"] = str(upload.offset)
+    if upload.length is not None:
+        answer["Upload-Length"] = str(upload.length)
+    elif not upload.final:
+        answer["Upload-Defer-Length"] = "1"
+    if upload.metadata.raw:
+        answer["Upload-Metadata"] = upload.metadata.raw
+    if upload.concat:
+        answer["Upload-Concat"] = upload.concat
+    return Response(200, answer, finished=_news(upload))
+    yield
+
+
+def _expiry(upload: Upload, engine: Engine) -> dict[str, str]:
+    expires = engine.expires(upload)
+    return {} if expires is None else {"Upload-Expires": headers.http_date(expires)}
+
+
+def _news(upload: Upload) -> Upload | None:
+    return upload if upload.pending else None
+
+
+def _post(request: Request, engine: Engine) -> Conversation:
+    if request.id:
+        raise MethodNotAllowed("POST belongs to the collection; PATCH writes to an upload")
+    metadata = Metadata(request.headers.get("upload-metadata", "").strip(" "))
+    kind, urls = headers.concat(request.headers)
+    if kind == "final":
+        return _join(request, engine, urls, metadata)
+    length = headers.natural(request.headers, "upload-length")
+    if (length is None) != headers.deferred(request.headers):
+        raise BadRequest("a creation needs either Upload-Length or `Upload-Defer-Length: 1`")
+    # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
+    body = _Body(request) if request.has_body and request.headers.get("content-type") == TYPE else None
+    if body and length is not None and request.length is not None and request.length > length:
+        raise TooLarge(f"{request.length} bytes do not fit into an upload of {length}")
+    upload = engine.create(
+        request,
+        length=length,
+        metadata=metadata,
+        partial=kind == "partial",
+        concat=request.headers.get("upload-concat", ""),
+    )
+    location = {"Location": request.location(upload.id)}
+    if body or length == 0:
+        upload = yield from _first_bytes(engine, upload, body, location)
+    answer = {**location, **_expiry(upload, engine), "Upload-Offset": str(upload.offset)}
+    return Response(201, answer, finished=_news(upload))
+
+
+def _first_bytes(engine: Engine, upload: Upload, body: _Body | None, location: dict[str, str]) -> Filling:
+    """creation-with-upload, and the empty file, which is complete as soon as it exists."""
+    try:
+        if body is None:
+            with engine.fill(upload, announced=0) as writer:
+                return engine.conclude(writer)
+        return (
+            yield from body.pour(
+                engine,
+                engine.fill(upload, announced=body.length, checksum=body.checksum, unverified=body.trailing),
+            )
+        )
+    except ChecksumMismatch as error:
+        engine.discard(upload)
+        error.offset = None
+        raise
+    except TusError as error:
+        error.headers.update(location)  # the upload exists, so the client can go on with it
+        raise
+
+
+def _join(request: Request, engine: Engine, urls: tuple[str, ...], metadata: Metadata) -> Response:
+    if request.has_body:
+        raise Refused("a concatenation takes no body", status=403)
+    if headers.natural(request.headers, "upload-length") is not None or headers.deferred(request.headers):
+        raise BadRequest("the length of a concatenation follows from its parts")
+    ids = [request.identify(url) for url in urls]
+    upload = engine.join(request, ids, metadata=metadata, concat=request.headers["upload-concat"])
+    answer = {"Location": request.location(upload.id), **_expiry(upload, engine)}
+    if upload.complete:
+        answer["Upload-Offset"] = str(upload.offset)
+    return Response(201, answer, finished=_news(upload))
+
+
+def _patch(request: Request, engine: Engine) -> Conversation:
+    if request.headers.get("content-type") != TYPE:
+        raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}")
+    offset = headers.natural(request.headers, "upload-offset")
+    if offset is None:
+        raise BadRequest("a PATCH needs Upload-Offset")
+    length = headers.natural(request.headers, "upload-length")
+    body = _Body(request)
+    upload = yield from body.pour(
+        engine,
+        engine.append(
+            request,
+            offset,
+            announced=body.length,
+            length=length,
+            checksum=body.checksum,
+            unverified=body.trailing,
+        ),
+    )
+    return stored(upload, engine)
+
+
+def stored(upload: Upload, engine: Engine) -> Response:
+    """The answer to a PATCH; for a finished upload with what the host had to say, however often it is asked."""
+    answer = {"Upload-Offset": str(upload.offset), **_expiry(upload, engine)}
+    result = upload.result
+    if result is None:
+        return Response(204, answer, finished=_news(upload))
+    return Response(result.status, answer, result.body, extra=result.headers)
+
+
+class _Body:
+    """What a request says of its body, checked before a byte of it is read."""
+
+    def __init__(self, request: Request) -> None:
+        if request.length is None and not request.chunked:
+            raise LengthRequired("this server cannot tell where a body without Content-Length ends")
+        self.length = request.length
+        self.checksum = headers.expected_checksum(request.headers)
+        self._trailers = request.trailers
+        announced = request.headers.get("trailer", "").lower().replace(" ", "").split(",")
+        self.trailing = bool(request.trailers) and "upload-checksum" in announced
+
+    def pour(self, engine: Engine, writer: Writer) -> Filling:
+        """Have the writer filled; the upload with what came."""
+        with writer:
+            cut = None
+            if writer.lease and self.length != 0:
+                cut = yield writer
+            return engine.conclude(writer, cut, self._trailing_checksum(cut))
+
+    def _trailing_checksum(self, cut: BaseException | None) -> Checksum | None:
+        if not self.trailing or cut or not self._trailers:
+            return None
+        checksum = headers.expected_checksum(self._trailers())
+        if checksum is None:
+            raise BadRequest("the trailer Upload-Checksum was announced and did not come")
+        return checksum
+
+
+def _delete(request: Request, engine: Engine) -> Conversation:
+    if not engine.options.termination:
+        raise MethodNotAllowed("uploads cannot be removed here")
+    if not request.id:
+        raise MethodNotAllowed("DELETE belongs to an upload")
+    engine.terminate(request)
+    return Response(204)
+    yield
+
+
+def _get(request: Request, engine: Engine) -> Conversation:
+    """Not part of tus. Only what is finished is shown, and nothing that a browser would run."""
+    upload = engine.look(request, "read")
+    if not upload.complete or upload.dropped:
+        raise NotFound("there is no finished file here")
+    kind = upload.metadata.media_type or "application/octet-stream"
+    inert = kind.partition(";")[0].strip().lower() in _INERT
+    extra = {
+        "Content-Type": kind,
+        "Content-Disposition": headers.disposition("inline" if inert else "attachment", upload.metadata.filename),
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cache-Control": "private, no-cache",
+    }
+    tag = f'"{upload.id}"'  # what is finished never changes
+    return serve(
+        request.headers,
+        engine.open(upload),
+        size=upload.offset,
+        modified=upload.touched,
+        tag=tag,
+        extra=extra,
+    )
+    yield
+
+
+_METHODS: dict[str, Callable[[Request, Engine], Conversation]] = {
+    "OPTIONS": _options,
+    "HEAD": _head,
+    "POST": _post,
+    "PATCH": _patch,
+    "DELETE": _delete,
+    "GET": _get,
+}

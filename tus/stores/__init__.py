@@ -1,0 +1,74 @@
+"""Where uploads are kept: a handful of primitives. What a protocol can do with them is the engine's business.
+
+No method checks an id, takes a lock or knows why it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+from ..upload import Upload
+
+
+class Place(Protocol):
+    """A position in the data of one upload, from where bytes are written. Nothing is buffered."""
+
+    def write(self, block: bytes | bytearray | memoryview) -> int:
+        """Write the whole block, or raise StoreFull; `position` says how far it came."""
+
+    def splice(self, pipe: int, size: int) -> int:
+        """Move up to `size` bytes that wait in a pipe; 0 means that this place cannot do so."""
+
+    def copy(self, source: BinaryIO, size: int) -> int:
+        """Append up to `size` bytes of another upload's data, without moving them through Python if possible."""
+
+    @property
+    def position(self) -> int:
+        """Where the next byte goes."""
+
+    def start_sync(self) -> None:
+        """Let what has gathered be written back, without waiting."""
+
+    def sync(self) -> None:
+        """Come back when everything written is on stable storage."""
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """One implementation a kind of storage. An unknown id raises NotFound."""
+
+    def create(self, upload: Upload) -> None:
+        """A new upload without a byte; raises FileExistsError if there is one by this id."""
+
+    def load(self, id: str) -> Upload:
+        """The record, with the offset and the time of the last write as the storage has them."""
+
+    def save(self, upload: Upload, *, durable: bool = False) -> None:
+        """Replace the record: all or nothing."""
+
+    def writer(self, id: str, offset: int) -> Place: ...
+
+    def truncate(self, id: str, size: int) -> None: ...
+
+    def open(self, id: str) -> BinaryIO:
+        """The data, to read."""
+
+    def path(self, id: str) -> str:
+        """The data as a file for others; raises NotImplementedError where there is none."""
+
+    def sync(self, id: str) -> None:
+        """Come back when the data is on stable storage."""
+
+    def drop(self, id: str) -> None:
+        """Remove the data and keep the record; twice is fine."""
+
+    def delete(self, id: str) -> None:
+        """Remove everything; twice is fine."""
+
+    def ids(self) -> Iterator[str]:
+        """Every upload there is, in no order, while others come and go."""
+
+    def tidy(self, before: float) -> None:
+        """Remove what a crash left behind before that time."""

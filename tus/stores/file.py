@@ -1,0 +1,332 @@
+"""Uploads as files: `<id>` holds the bytes and `<id>.info` the record, in the layout of tusd.
+
+The offset is the size of the data file and nothing else, so a crash cannot part the two. Files are opened relative to
+a directory descriptor and never through a symbolic link. `<id>.new` is a record on its way to become `<id>.info`; one
+that lies about names what a crash left half made.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from ..errors import NotFound, StoreFull
+from ..upload import Metadata, Result, Upload, checked_id
+
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_READ = 1 << 16  # a record is smaller than this
+_COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
+
+
+class FileStore:
+    """A directory, and nothing in it that is not ours is touched."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = os.path.abspath(directory)
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        self._dir = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, OSError):
+            os.close(self._dir)
+
+    def create(self, upload: Upload) -> None:
+        # The record is written first, under the name of something unfinished: whatever happens, it tells whose
+        # the data file is. Only the last step makes the upload exist.
+        try:
+            self._write_new(upload, _NEW, durable=False)
+            try:
+                if self._exists(upload.id + ".info"):
+                    raise FileExistsError(upload.id)
+                os.close(os.open(upload.id, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir))
+            except FileExistsError:
+                self._unlink(upload.id + ".new")
+                raise
+            self._rename(upload.id)
+        except OSError as error:
+            raise _explained(error) from None
+
+    def load(self, id: str) -> Upload:
+        try:
+            fd = os.open(id + ".info", os.O_RDONLY | _OLD, dir_fd=self._dir)
+        except OSError as error:
+            raise _missing(error) from None
+        try:
+            text = os.read(fd, _READ)
+            if len(text) == _READ:
+                text += b"".join(iter(lambda: os.read(fd, _READ), b""))
+            record = json.loads(text)
+            upload = _decoded(record)
+            try:
+                found = os.stat(id, dir_fd=self._dir, follow_symlinks=False)
+            except FileNotFoundError:
+                if not upload.complete:
+                    raise NotFound("no such upload") from None
+                # Handed over, and moved or removed since.
+                return upload.evolve(offset=upload.length or 0, touched=os.fstat(fd).st_mtime, dropped=True, id=id)
+        finally:
+            os.close(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotFound("no such upload")
+        upload = upload.evolve(offset=found.st_size, touched=found.st_mtime)
+        if "tus" not in record and upload.filled:  # tusd finished it, and told whoever had to know
+            return upload.evolve(complete=True, result=Result())
+        return upload
+
+    def save(self, upload: Upload, *, durable: bool = False) -> None:
+        try:
+            self._write_new(upload, os.O_CREAT | os.O_TRUNC | _OLD, durable=durable)
+            self._rename(upload.id)
+            if durable:
+                os.fsync(self._dir)
+        except OSError as error:
+            raise _explained(error) from None
+
+    def _write_new(self, upload: Upload, flags: int, *, durable: bool) -> None:
+        fd = os.open(upload.id + ".new", os.O_WRONLY | flags, 0o600, dir_fd=self._dir)
+        try:
+            text = memoryview(json.dumps(_encoded(upload), separators=(",", ":")).encode())
+            while text:
+                text = text[os.write(fd, text) :]
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _rename(self, id: str) -> None:
+        os.rename(id + ".new", id + ".info", src_dir_fd=self._dir, dst_dir_fd=self._dir)
+
+    def writer(self, id: str, offset: int) -> FilePlace:
+        return FilePlace(self._open(id, os.O_WRONLY), offset)
+
+    def _open(self, id: str, flags: int) -> int:
+        try:
+            return os.open(id, flags | _OLD, dir_fd=self._dir)
+        except OSError as error:
+            raise _missing(error) from None
+
+    def truncate(self, id: str, size: int) -> None:
+        fd = self._open(id, os.O_WRONLY)
+        try:
+            os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+
+    def open(self, id: str) -> BinaryIO:
+        return open(self._open(id, os.O_RDONLY), "rb")
+
+    def path(self, id: str) -> str:
+        return os.path.join(self.directory, id)
+
+    def sync(self, id: str) -> None:
+        fd = self._open(id, os.O_WRONLY)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+    def drop(self, id: str) -> None:
+        self._unlink(id)
+
+    def delete(self, id: str) -> None:
+        # The record goes last: as long as it is there, a sweep knows whose the rest is.
+        for suffix in ("", ".new", ".info"):
+            self._unlink(id + suffix)
+
+    def _unlink(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._dir)
+
+    def ids(self) -> Iterator[str]:
+        return self._named(".info")
+
+    def _named(self, suffix: str) -> Iterator[str]:
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                id = entry.name.removesuffix(suffix)
+                if id != entry.name:
+                    with suppress(NotFound):
+                        yield checked_id(id)
+
+    def tidy(self, before: float) -> None:
+        for id in self._named(".new"):
+            with suppress(FileNotFoundError):
+                if os.stat(id + ".new", dir_fd=self._dir, follow_symlinks=False).st_mtime > before:
+                    continue
+                if not self._exists(id + ".info"):
+                    self._unlink(id)
+                self._unlink(id + ".new")
+
+    def _exists(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self._dir, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+class FilePlace:
+    """An open data file. A raw descriptor, since a buffer would be flushed after the lease is lost."""
+
+    _STEP = 8 << 20  # bytes after which writing back is started, so that the last sync finds little to do
+
+    def __init__(self, fd: int, offset: int) -> None:
+        self._fd = fd
+        self.position = self._started = offset
+
+    def write(self, block: bytes | bytearray | memoryview) -> int:
+        rest = memoryview(block)
+        try:
+            while rest:
+                written = os.pwrite(self._fd, rest, self.position)
+                self.position += written
+                rest = rest[written:]
+        except OSError as error:
+            raise _explained(error) from None
+        return len(block)
+
+    def splice(self, pipe: int, size: int) -> int:
+        try:
+            moved = os.splice(pipe, self._fd, size, offset_dst=self.position)
+        except OSError as error:
+            raise _explained(error) from None
+        self.position += moved
+        return moved
+
+    def copy(self, source: BinaryIO, size: int) -> int:
+        start = source.tell()
+        copied = 0
+        try:
+            while copied < size:
+                # A reflink where the file system can; in the kernel in any case.
+                step = os.copy_file_range(
+                    source.fileno(), self._fd, min(size - copied, _COPY), start + copied, self.position
+                )
+                if not step:
+                    break
+                copied += step
+                self.position += step
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                raise _explained(error) from None
+            source.seek(start + copied)
+            while copied < size and (block := source.read(min(size - copied, 1 << 20))):
+                copied += self.write(block)
+        source.seek(start + copied)
+        return copied
+
+    def start_sync(self) -> None:
+        """Let the kernel begin to write back what has gathered, without waiting for it."""
+        if self.position - self._started >= self._STEP:
+            _write_back(self._fd, self._started, self.position - self._started)
+            self._started = self.position
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise _explained(error) from None
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _loaded_write_back() -> Any:
+    """The C library's sync_file_range, where there is one."""
+    try:
+        import ctypes
+
+        function = ctypes.CDLL(None).sync_file_range
+        function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    except (ImportError, OSError, AttributeError):
+        return lambda fd, start, size, flags: None
+    return function
+
+
+_sync_file_range: Any = None
+
+
+def _write_back(fd: int, start: int, size: int) -> None:
+    global _sync_file_range
+    if _sync_file_range is None:
+        _sync_file_range = _loaded_write_back()  # late: ctypes costs some milliseconds and a megabyte
+    _sync_file_range(fd, start, size, 2)  # SYNC_FILE_RANGE_WRITE
+
+
+def _missing(error: OSError) -> Exception:
+    """A file that is not there, or is a link somebody put there, is an unknown upload."""
+    if error.errno in (errno.ENOENT, errno.ELOOP):
+        return NotFound("no such upload")
+    return error
+
+
+def _explained(error: OSError) -> Exception:
+    if error.errno in _FULL:
+        return StoreFull("there is no room left to store this upload")
+    return error
+
+
+def _encoded(upload: Upload) -> dict[str, Any]:
+    """The record as tusd writes it, with what only we know under a key of its own."""
+    ours: dict[str, Any] = {"created": upload.created}
+    if upload.metadata.raw:
+        ours["metadata"] = upload.metadata.raw
+    for name in ("concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped"):
+        value = getattr(upload, name)
+        if value not in (None, "", False):
+            ours[name] = value
+    if upload.finals:
+        ours["finals"] = upload.finals
+    if upload.result:
+        result = upload.result
+        ours["result"] = [result.status, result.headers, result.body.decode("latin-1")]
+    return {
+        "ID": upload.id,
+        "Size": upload.length or 0,
+        "SizeIsDeferred": upload.length is None,
+        "Offset": 0,
+        "MetaData": {key: value.decode("utf-8", "replace") for key, value in upload.metadata.items()},
+        "IsPartial": upload.partial,
+        "IsFinal": upload.final,
+        "PartialUploads": list(upload.parts) or None,
+        "Storage": None,
+        "tus": ours,
+    }
+
+
+def _decoded(record: dict[str, Any]) -> Upload:
+    ours = record.get("tus") or {}
+    result = ours.get("result")
+    return Upload(
+        id=record["ID"],
+        length=None if record.get("SizeIsDeferred") else record["Size"],
+        metadata=_metadata(record, ours),
+        concat=ours.get("concat") or ("partial" if record.get("IsPartial") else ""),
+        partial=bool(record.get("IsPartial")),
+        parts=tuple(record.get("PartialUploads") or ()),
+        finals=tuple(ours.get("finals", ())),
+        complete=ours.get("complete", False),
+        owner=ours.get("owner"),
+        limit=ours.get("limit"),
+        created=ours.get("created", 0.0),
+        expires=ours.get("expires"),
+        unverified_from=ours.get("unverified_from"),
+        dropped=ours.get("dropped", False),
+        result=Result(result[0], tuple(map(tuple, result[1])), result[2].encode("latin-1")) if result else None,
+    )
+
+
+def _metadata(record: dict[str, Any], ours: dict[str, Any]) -> Metadata:
+    if "tus" in record:
+        return Metadata.stored(ours.get("metadata", ""))
+    from base64 import b64encode  # a record that tusd wrote: it keeps the values only
+
+    pairs = ((key, b64encode(value.encode()).decode()) for key, value in (record.get("MetaData") or {}).items())
+    return Metadata(",".join(f"{key} {value}".rstrip() for key, value in pairs))

@@ -1,0 +1,106 @@
+"""Uploads in memory: for tests, and for hosts that want nothing on a disk. Gone with the process."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from ..errors import NotFound
+from ..upload import Upload
+
+
+class MemoryStore:
+    """A dictionary of records and one of bytearrays."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._uploads: dict[str, Upload] = {}
+        self._data: dict[str, bytearray] = {}
+        self._touched: dict[str, float] = {}
+
+    def create(self, upload: Upload) -> None:
+        if self._uploads.setdefault(upload.id, upload) is not upload:
+            raise FileExistsError(upload.id)
+        self._data[upload.id] = bytearray()
+        self.touch(upload.id)
+
+    def touch(self, id: str) -> None:
+        self._touched[id] = self._clock()
+
+    def load(self, id: str) -> Upload:
+        try:
+            upload = self._uploads[id]
+        except KeyError:
+            raise NotFound("no such upload") from None
+        data = self._data.get(id)
+        offset = upload.offset if data is None else len(data)
+        return upload.evolve(offset=offset, touched=self._touched[id])
+
+    def save(self, upload: Upload, *, durable: bool = False) -> None:
+        self._uploads[upload.id] = upload
+
+    def _bytes(self, id: str) -> bytearray:
+        try:
+            return self._data[id]
+        except KeyError:
+            raise NotFound("no such upload") from None
+
+    def writer(self, id: str, offset: int) -> MemoryPlace:
+        return MemoryPlace(self, id, self._bytes(id), offset)
+
+    def truncate(self, id: str, size: int) -> None:
+        del self._bytes(id)[size:]
+
+    def open(self, id: str) -> BinaryIO:
+        return io.BytesIO(self._bytes(id))
+
+    def path(self, id: str) -> str:
+        raise NotImplementedError("an upload in memory has no path")
+
+    def sync(self, id: str) -> None:
+        """Memory is as durable as it gets."""
+
+    def drop(self, id: str) -> None:
+        self._data.pop(id, None)
+
+    def delete(self, id: str) -> None:
+        for table in (self._data, self._uploads, self._touched):
+            table.pop(id, None)
+
+    def ids(self) -> Iterator[str]:
+        return iter(list(self._uploads))
+
+    def tidy(self, before: float) -> None:
+        """A crash leaves nothing."""
+
+
+class MemoryPlace:
+    """Appends to a bytearray."""
+
+    def __init__(self, store: MemoryStore, id: str, data: bytearray, offset: int) -> None:
+        self._store, self._id, self._data = store, id, data
+        self.position = offset
+
+    def write(self, block: bytes | bytearray | memoryview) -> int:
+        self._data[self.position : self.position + len(block)] = block
+        self.position += len(block)
+        self._store.touch(self._id)
+        return len(block)
+
+    def splice(self, pipe: int, size: int) -> int:
+        return self.write(os.read(pipe, size))
+
+    def copy(self, source: BinaryIO, size: int) -> int:
+        return self.write(source.read(size))
+
+    def start_sync(self) -> None:
+        """Nothing to write back."""
+
+    def sync(self) -> None:
+        """Memory is as durable as it gets."""
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,155 @@
+"""The frozen record of one upload, its metadata, and the one door that every id passes.
+
+Records are values: to change one, `evolve` it and save the result.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .errors import BadRequest, NotFound
+
+MAX_ID = 128  # characters; file names may have 255, and we add suffixes
+MAX_METADATA = 16 * 1024  # characters; proxies allow headers of 8 KiB, so this is generous
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,%d}" % MAX_ID)
+_KEY = re.compile(r"[^\s,]+")
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+def checked_id(id: str) -> str:
+    """The id itself, if no path or lock made of it can lead anywhere else. A strange id is an unknown one."""
+    if not _ID.fullmatch(id):
+        raise NotFound("no such upload")
+    return id
+
+
+class Metadata(Mapping[str, bytes]):
+    """`Upload-Metadata`: the header as the client sent it, which HEAD echoes, and its decoded values."""
+
+    __slots__ = ("_parsed", "raw")
+
+    def __init__(self, raw: str = "") -> None:
+        """Keep the header; raises BadRequest where it breaks the grammar."""
+        self.raw = raw
+        self._parsed: dict[str, bytes] | None = _parsed(raw) if raw else {}
+
+    @classmethod
+    def stored(cls, raw: str) -> Metadata:
+        """What was checked when it was stored; most requests never look into it."""
+        metadata = cls()
+        metadata.raw, metadata._parsed = raw, None
+        return metadata
+
+    @property
+    def _values(self) -> dict[str, bytes]:
+        if self._parsed is None:
+            self._parsed = _parsed(self.raw) if self.raw else {}
+        return self._parsed
+
+    def __getitem__(self, key: str) -> bytes:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Metadata({self.raw!r})"
+
+    def text(self, *keys: str) -> str:
+        """The first of these keys that has a value, as text; "" if none has."""
+        for key in keys:
+            value = self.get(key)
+            if value:
+                return value.decode("utf-8", "replace")
+        return ""
+
+    @property
+    def filename(self) -> str:
+        """The last part of the name that the client gave the file, without anything that could hurt."""
+        name = self.text("filename", "name").replace("\\", "/").rpartition("/")[2]
+        return "".join(c for c in name if c.isprintable())[:255].strip()
+
+    @property
+    def media_type(self) -> str:
+        """The media type that the client claims, if it looks like one."""
+        claimed = self.text("filetype", "type", "content-type")
+        return claimed if re.fullmatch(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", claimed, re.ASCII) else ""
+
+
+def _parsed(raw: str) -> dict[str, bytes]:
+    if len(raw) > MAX_METADATA:
+        raise BadRequest(f"Upload-Metadata has {len(raw)} characters; {MAX_METADATA} are allowed")
+    values: dict[str, bytes] = {}
+    for pair in raw.split(","):
+        key, _, value = pair.strip(" ").partition(" ")
+        if not _KEY.fullmatch(key):
+            raise BadRequest("Upload-Metadata has an empty key")
+        if key in values:
+            raise BadRequest(f"Upload-Metadata has the key {key!a} twice")
+        if not _BASE64.fullmatch(value):
+            raise BadRequest(f"the value of {key!a} in Upload-Metadata is not Base64")
+        try:
+            values[key] = b64decode(value)
+        except Base64Error as error:
+            raise BadRequest(f"the value of {key!a} in Upload-Metadata is not Base64") from error
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the host answered when the upload finished: remembered and replayed, never asked for again."""
+
+    status: int = 204
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One upload, as the store knows it."""
+
+    id: str
+    length: int | None = None  # bytes; None until the client declares it
+    offset: int = 0  # bytes that are in the store
+    complete: bool = False  # a recorded fact, and not offset == length: a crash can fall between the two
+    metadata: Metadata = field(default_factory=Metadata)
+    concat: str = ""  # Upload-Concat as the client sent it
+    partial: bool = False
+    parts: tuple[str, ...] = ()  # ids of what a final upload consists of
+    finals: tuple[str, ...] = ()  # ids of final uploads that wait for this part
+    owner: str | None = None
+    limit: int | None = None  # most bytes that this upload may have, if the host set a limit of its own
+    created: float = 0.0  # seconds since the epoch
+    touched: float = 0.0  # last write, as the store knows it
+    expires: float | None = None  # set by the host; otherwise a while after the last write
+    unverified_from: int | None = None  # what lies behind is dropped unless its checksum turns out right
+    result: Result | None = None  # the host's answer, once it has the file
+    dropped: bool = False  # the data was handed over and removed; the record stays to answer late questions
+
+    @property
+    def final(self) -> bool:
+        """Whether it was made by concatenation."""
+        return bool(self.parts)
+
+    @property
+    def filled(self) -> bool:
+        """Whether every byte is there."""
+        return self.length is not None and self.offset == self.length
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is complete and the host does not have it yet."""
+        return self.complete and self.result is None and not self.partial and not self.dropped
+
+    def evolve(self, **changes: Any) -> Upload:
+        """A copy with these changes."""
+        return replace(self, **changes)
