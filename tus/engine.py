@@ -82,6 +82,7 @@ class Engine:
 
     def _admit(self, request: Request, intent: Intent) -> Upload:
         id = checked_id(request.id)
+        request.user = self.hooks.user(request)
         try:
             upload = self._store.load(id)
         except NotFound:
@@ -166,10 +167,13 @@ class Engine:
         metadata: Metadata,
         partial: bool = False,
         concat: str = "",
+        announced: int | None = None,
     ) -> Upload:
-        """A new upload without a byte."""
+        """A new upload without a byte; `announced` bytes are about to come."""
+        request.user = self.hooks.user(request)
         self.hooks.authorise(request, "create", None)
         upload = self._drafted(request, length=length, metadata=metadata, partial=partial, concat=concat)
+        self._check_size(upload, announced or 0)
         try:
             self._store.create(upload)
         except FileExistsError:
@@ -442,13 +446,12 @@ class Engine:
 
     def join(self, request: Request, ids: Iterable[str], *, metadata: Metadata, concat: str) -> Upload:
         """A final upload of these parts; the same one, if it is asked for again."""
+        request.user = self.hooks.user(request)
         self.hooks.authorise(request, "concatenate", None)
         ids = tuple(map(checked_id, ids))
         parts = self._parts(request, ids)
-        length = None
-        if all(part.length is not None for part in parts):
-            length = sum(part.length or 0 for part in parts)
-        name = hashlib.blake2b(repr((request.user, ids, metadata.raw)).encode(), digest_size=16).hexdigest()
+        length = _total(parts)
+        name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
         upload = self._drafted(request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
         try:
             self._store.create(upload)
@@ -491,7 +494,7 @@ class Engine:
         except NotFound:
             raise Gone("a part of this upload is gone") from None
         if not all(part.complete for part in parts):
-            return upload
+            return upload.evolve(length=_total(parts))
         claim = self._locker.claim(upload.id)
         try:
             upload = self._store.load(upload.id)
@@ -593,6 +596,11 @@ class Delivery:
     def release(self) -> None:
         """It did not arrive; the next request tries again. Twice is fine."""
         self.claim.release()
+
+
+def _total(parts: list[Upload]) -> int | None:
+    lengths = [part.length for part in parts]
+    return None if None in lengths else sum(filter(None, lengths))
 
 
 def _visible(upload: Upload, request: Request) -> bool:

@@ -17,6 +17,10 @@ Intent = Literal["create", "write", "head", "read", "concatenate", "terminate", 
 class Hooks:
     """Does nothing; subclass it."""
 
+    def user(self, request: Request) -> str | None:
+        """Who makes this request. An upload belongs to the user who created it, and others cannot see it."""
+        return request.user
+
     def authorise(self, request: Request, intent: Intent, upload: Upload | None) -> None:
         """Called first, before a byte of the body is read. `upload` is None for a creation or an unknown id."""
 

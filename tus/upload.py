@@ -17,7 +17,7 @@ from .errors import BadRequest, NotFound
 MAX_ID = 128  # characters; file names may have 255, and we add suffixes
 MAX_METADATA = 16 * 1024  # characters; proxies allow headers of 8 KiB, so this is generous
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,%d}" % MAX_ID)
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID}}}")
 _KEY = re.compile(r"[^\s,]+")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -76,7 +76,8 @@ class Metadata(Mapping[str, bytes]):
     def filename(self) -> str:
         """The last part of the name that the client gave the file, without anything that could hurt."""
         name = self.text("filename", "name").replace("\\", "/").rpartition("/")[2]
-        return "".join(c for c in name if c.isprintable())[:255].strip()
+        name = "".join(c for c in name if c.isprintable())[:255].strip()
+        return "" if name in (".", "..") else name
 
     @property
     def media_type(self) -> str:

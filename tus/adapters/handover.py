@@ -25,7 +25,7 @@ Pairs = list[tuple[str, str]]
 log = logging.getLogger("tus")
 
 _OURS = ("HTTP_UPLOAD_", "HTTP_TUS_", "HTTP_TRANSFER_", "HTTP_TRAILER", "HTTP_EXPECT", "HTTP_X_HTTP_METHOD",
-         "HTTP_IF_", "HTTP_RANGE", "HTTP_CONTENT_", "webob.", "werkzeug.", "tus.", "bottle.", "paste.recursive")  # fmt: skip
+         "HTTP_IF_", "HTTP_RANGE", "HTTP_CONTENT_", "webob.", "werkzeug.", "tus.", "bottle.")  # fmt: skip
 _HOPS = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive"))
 # What speaks of the application's own body or connection.
 _DROPPED = frozenset(("content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "date",
@@ -94,7 +94,7 @@ class HandOver:
         new["wsgi.input"] = file
         new["wsgi.input_terminated"] = True
         new["tus.upload"] = upload
-        kind, size = "text/plain; charset=utf-8", 0
+        kind, size = "text/plain", 0
         if isinstance(file, Form):
             kind, size = file.content_type, file.size
         elif self._options.hand_over == "file":
@@ -176,17 +176,18 @@ class Form(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
+        """As much as asked for, since applications read a form in one go and expect all of it."""
         view = memoryview(buffer).cast("B")
-        start = 0
+        filled = start = 0
         for end, piece in zip(self._ends, self._pieces, strict=True):
-            if self._position < end:
+            if filled < len(view) and self._position < end:
                 piece.seek(self._position - start)
-                block = piece.read(min(len(view), end - self._position))
-                view[: len(block)] = block
+                block = piece.read(min(len(view) - filled, end - self._position))
+                view[filled : filled + len(block)] = block
+                filled += len(block)
                 self._position += len(block)
-                return len(block)
             start = end
-        return 0
+        return filled
 
     def close(self) -> None:
         self._file.close()

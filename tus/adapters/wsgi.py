@@ -11,14 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from ..errors import BadRequest
+from ..errors import BadRequest, NotFound
 from ..messages import Request, Response, status_line
 from ..options import Options
 from ..protocols import override, speaks
 from ..serving import FileSlice
 from ..tus import Application, converse, deliver
+from ..upload import checked_id
 from .body import Body
 from .handover import HandOver
 
@@ -28,6 +29,7 @@ StartResponse = Callable[..., Any]
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO",
               "HTTP_X_FORWARDED_PREFIX", "HTTP_X_REAL_IP", "HTTP_VIA")  # fmt: skip
+_LOCAL = re.compile(r"(?:localhost|[a-z0-9.-]+\.localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?$", re.IGNORECASE)
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
@@ -93,14 +95,14 @@ class Place:
 
     def _forwarded(self, name: str) -> str:
         """What a trusted proxy says: `Forwarded` before `X-Forwarded-*`; the nearest client's, if there are several."""
-        environ = self._environ
-        found = re.search(rf'(?:^|[;,\s]){name}="?([^";,\s]+)', environ.get("HTTP_FORWARDED", ""), re.IGNORECASE)
-        value = found[1] if found else environ.get(f"HTTP_X_FORWARDED_{name.upper()}", "")
+        said = self._environ.get("tus.forwarded") or self._environ
+        found = re.search(rf'(?:^|[;,\s]){name}="?([^";,\s]+)', said.get("HTTP_FORWARDED", ""), re.IGNORECASE)
+        value = found[1] if found else said.get(f"HTTP_X_FORWARDED_{name.upper()}", "")
         return str(value).partition(",")[0].strip()
 
     def _prefix(self) -> str:
         prefix = self._forwarded("prefix") if self._trusted() else ""
-        return prefix.rstrip("/") if re.fullmatch(r"/[A-Za-z0-9._~/-]*", prefix) else ""
+        return prefix.rstrip("/") if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix) else ""
 
     def _base(self, *, certain: bool) -> str:
         """scheme://host, or "" where it is only a guess and a `certain` one is wanted."""
@@ -109,7 +111,7 @@ class Place:
         if self._trusted():
             said_scheme, said_host = self._forwarded("proto"), self._forwarded("host")
             host = said_host or host
-            scheme = said_scheme or scheme
+            scheme = said_scheme.lower() or scheme
             if certain and not said_scheme:
                 return ""
         elif certain and _proxied(environ):
@@ -124,21 +126,33 @@ class Place:
 
     def identify(self, url: str) -> str:
         """The id of one of our own uploads; nothing is ever fetched."""
-        parts = urlsplit(url)
-        if parts.netloc:
+        try:
+            parts = urlsplit(url)
+            collection, _, id = parts.path.rpartition("/")
+            odd = parts.query or parts.fragment or parts.scheme not in ("", "http", "https")
+            if not odd and self._is_ours(parts.netloc, collection):
+                return checked_id(id)
+        except (ValueError, NotFound):
+            pass
+        raise BadRequest(f"{url[:200]!a} is not an upload of this server")
+
+    def _is_ours(self, host: str, collection: str) -> bool:
+        """Whether uploads of this collection are ours: by its public address, or by its address in here."""
+        if host:
             base = self._options.public_url or self._base(certain=True)
-            if base and urlsplit(base).netloc.lower() != parts.netloc.lower():
-                raise BadRequest(f"{url[:200]!a} is not an upload of this server")
-        collection, _, id = unquote(parts.path).rpartition("/")
-        public = urlsplit(self._options.public_url).path
-        if parts.query or parts.fragment or not collection.endswith((self._path.rstrip("/"), public or "\0")):
-            raise BadRequest(f"{url[:200]!a} is not an upload of this server")
-        return id
+            if base and urlsplit(base).netloc.lower() != host.lower():
+                return False
+        inside = _native(self._environ.get("SCRIPT_NAME", "") + self._path).rstrip(b"/")
+        return unquote_to_bytes(collection) in (inside, unquote_to_bytes(urlsplit(self.collection()).path))
 
 
 def _proxied(environ: Environ) -> bool:
-    """Whether anything hints at a proxy. One that leaves its headers alone still speaks HTTP/1.0, as nginx does."""
-    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or any(name in environ for name in _FORWARDED)
+    """Whether anything hints at a proxy: its headers, or its ways."""
+    if environ.get("tus.forwarded") or any(name in environ for name in _FORWARDED):
+        return True
+    # nginx that was told nothing speaks HTTP/1.0; and nobody calls a public name from this very machine.
+    here = environ.get("REMOTE_ADDR", "") in ("127.0.0.1", "::1", "")
+    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or here and not _LOCAL.match(environ.get("HTTP_HOST", ""))
 
 
 def trusts(trusted: tuple[str, ...], address: str) -> bool:
@@ -172,7 +186,9 @@ def below(path: str, root: str) -> str | None:
 
 def incoming(environ: Environ, options: Options, *, id: str, path: str) -> tuple[Request, Body]:
     """A request and its body; `path` is that of the collection, below SCRIPT_NAME."""
-    announced, chunked = environ.get("CONTENT_LENGTH"), "HTTP_TRANSFER_ENCODING" in environ
+    announced = environ.get("CONTENT_LENGTH")
+    # Our own server has decoded the framing already; a body without a length can be nothing else there.
+    chunked = not environ["tus.input"].finished if "tus.input" in environ else "HTTP_TRANSFER_ENCODING" in environ
     length: int | None = 0
     if announced:
         # A server that lets anything else through would have its body read as far as it goes: not at all.
@@ -250,7 +266,7 @@ class Filter:
 
 
 class Sweeper:
-    """Removes what has expired, in a thread that does next to nothing; started by the first request, so after a fork."""
+    """Removes what has expired, in a thread that sleeps nearly always; the first request starts it, so after a fork."""
 
     def __init__(self, engine: Any, interval: float | None) -> None:
         self._engine, self._interval = engine, interval

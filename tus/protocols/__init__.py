@@ -19,15 +19,16 @@ log = logging.getLogger("tus")
 
 Conversation = Generator[Writer, BaseException | None, Response]
 
-_OVERRIDES = frozenset(("PATCH", "DELETE", "HEAD"))
+_OVERRIDES = frozenset(("PATCH", "DELETE", "HEAD", "POST"))
 
 
 def override(request: Request) -> None:
     """X-HTTP-Method-Override, where a client or its network cannot send PATCH. Only a POST may carry it: other
     methods promise caches and crawlers what they do."""
     method = request.headers.get("x-http-method-override") if request.method == "POST" else None
-    if method and method.upper() in _OVERRIDES:
-        request.method = method.upper()
+    if method:
+        # Anything else means nothing here; above all it is no creation.
+        request.method = method.upper() if method.upper() in _OVERRIDES else f"{method[:20]!a} by override"
 
 
 def speaks(request: Request, engine: Engine) -> bool:

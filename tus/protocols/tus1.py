@@ -31,37 +31,33 @@ Conversation = Generator[Writer, BaseException | None, Response]
 Filling = Generator[Writer, BaseException | None, Upload]
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-_EXTENSIONS = (
-    "creation,creation-with-upload,creation-defer-length,expiration,checksum,concatenation,concatenation-unfinished"
-)
+_EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,concatenation,concatenation-unfinished"
 # Types that no browser runs scripts from, so that they may be shown where they are served.
-_INERT = frozenset(
-    "text/plain image/png image/jpeg image/gif image/bmp image/webp image/avif "
-    "audio/wav audio/wave audio/webm audio/ogg audio/mpeg audio/mp4 video/mp4 video/webm video/ogg".split()
-)
+_INERT = {
+    "text": ("plain",),
+    "image": ("png", "jpeg", "gif", "bmp", "webp", "avif"),
+    "audio": ("wav", "wave", "webm", "ogg", "mpeg", "mp4"),
+    "video": ("mp4", "webm", "ogg"),
+}
 
 
 def speaks(request: Request, engine: Engine) -> bool:
-    """Whether this is ours. Forms and pages at the same URL are the application's."""
-    method = request.method
-    if method == "POST":
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return "tus-resumable" in request.headers or kind not in _FORMS
-    if method == "GET":
-        return bool(request.id) and engine.options.download
-    if method == "HEAD":
-        return bool(request.id) or "tus-resumable" in request.headers
-    return method in _METHODS
+    """Whether this is ours. Only forms and pages at the collection's URL are the application's."""
+    if request.id or "tus-resumable" in request.headers:
+        return True
+    if request.method == "POST":
+        return request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _FORMS
+    return request.method not in ("GET", "HEAD")
 
 
 def converse(request: Request, engine: Engine) -> Conversation:
     """The answer to one request."""
-    handler = _METHODS.get(request.method)
-    if not handler:
-        raise MethodNotAllowed(f"{request.method} means nothing here")
     if request.method != "OPTIONS":
         _check_version(request)
-    response = yield from handler(request, engine)
+    allowed = _allowed(request, engine)
+    if request.method not in allowed:
+        raise MethodNotAllowed(f"{request.method} means nothing here", headers={"Allow": ", ".join(allowed)})
+    response = yield from _METHODS[request.method](request, engine)
     return response
 
 
@@ -69,6 +65,17 @@ def sign(response: Response) -> None:
     """What every answer carries."""
     response.headers["Tus-Resumable"] = VERSION
     response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+def _allowed(request: Request, engine: Engine) -> list[str]:
+    if not request.id:
+        return ["OPTIONS", "POST"]
+    allowed = ["OPTIONS", "HEAD", "PATCH"]
+    if engine.options.download:
+        allowed.append("GET")
+    if engine.options.termination:
+        allowed.append("DELETE")
+    return allowed
 
 
 def _check_version(request: Request) -> None:
@@ -93,6 +100,8 @@ def _options(request: Request, engine: Engine) -> Conversation:
 
 def _extensions(request: Request, engine: Engine) -> str:
     names = _EXTENSIONS
+    if engine.options.upload_valid_duration is not None:
+        names += ",expiration"
     if engine.options.termination:
         names += ",termination"
     if request.trailers:
@@ -127,8 +136,6 @@ def _news(upload: Upload) -> Upload | None:
 
 
 def _post(request: Request, engine: Engine) -> Conversation:
-    if request.id:
-        raise MethodNotAllowed("POST belongs to the collection; PATCH writes to an upload")
     metadata = Metadata(request.headers.get("upload-metadata", "").strip(" "))
     kind, urls = headers.concat(request.headers)
     if kind == "final":
@@ -146,6 +153,7 @@ def _post(request: Request, engine: Engine) -> Conversation:
         metadata=metadata,
         partial=kind == "partial",
         concat=request.headers.get("upload-concat", ""),
+        announced=body.length if body else 0,
     )
     location = {"Location": request.location(upload.id)}
     if body or length == 0:
@@ -249,10 +257,6 @@ class _Body:
 
 
 def _delete(request: Request, engine: Engine) -> Conversation:
-    if not engine.options.termination:
-        raise MethodNotAllowed("uploads cannot be removed here")
-    if not request.id:
-        raise MethodNotAllowed("DELETE belongs to an upload")
     engine.terminate(request)
     return Response(204)
     yield
@@ -261,10 +265,11 @@ def _delete(request: Request, engine: Engine) -> Conversation:
 def _get(request: Request, engine: Engine) -> Conversation:
     """Not part of tus. Only what is finished is shown, and nothing that a browser would run."""
     upload = engine.look(request, "read")
-    if not upload.complete or upload.dropped:
+    if not upload.complete or upload.dropped or upload.partial:
         raise NotFound("there is no finished file here")
     kind = upload.metadata.media_type or "application/octet-stream"
-    inert = kind.partition(";")[0].strip().lower() in _INERT
+    group, _, subtype = kind.partition(";")[0].strip().lower().partition("/")
+    inert = subtype in _INERT.get(group, ())
     extra = {
         "Content-Type": kind,
         "Content-Disposition": headers.disposition("inline" if inert else "attachment", upload.metadata.filename),
