@@ -27,6 +27,7 @@ from .errors import (
     BodyCut,
     ChecksumMismatch,
     Gone,
+    Interrupted,
     Locked,
     NotFound,
     OffsetMismatch,
@@ -38,7 +39,7 @@ from .hooks import Hooks, Intent, overridden
 from .lockers import Claim, Lease, Locker
 from .messages import Request
 from .options import Options
-from .stores import Store
+from .stores import Place, Store
 from .upload import Metadata, Result, Upload, checked_id
 from .writer import Writer
 
@@ -127,11 +128,16 @@ class Engine:
 
     def seize(self, request: Request) -> Upload:
         """The upload with the offset that holds: whoever still writes is ended."""
+        # Asked first: if nobody wrote then, the offset that is read next is as good as one that was fought for.
+        writing = self._locker.writing(checked_id(request.id))
         upload = self._admit(request, "head")
         if upload.complete:
             return upload
         try:
-            upload = self._joined(upload) if upload.final else self._seized(upload)
+            if upload.final:
+                upload = self._joined(upload)
+            elif writing or upload.filled or upload.unverified_from is not None:
+                upload = self._seized(upload.id)
         except (NotFound, Gone):
             raise
         except TusError as error:
@@ -142,24 +148,22 @@ class Engine:
             self._store.sync(upload.id)
         return upload
 
-    def _seized(self, upload: Upload) -> Upload:
-        id = upload.id
-        if not (upload.filled or upload.unverified_from is not None or self._locker.writing(id)):
-            # The offset was read before it was clear that nobody writes.
-            return self._store.load(id)
+    def _seized(self, id: str) -> Upload:
         lease = self._locker.lease(id)
+        forget = False
         try:
             with lease.turn():
                 upload = self._load(id)
             if upload.filled and not upload.complete:
                 upload = self._complete(upload, lease)
+            forget = upload.complete
         finally:
-            lease.release(forget=upload.complete)
+            lease.release(forget=forget)
         return upload
 
     # Creating
 
-    def create(
+    def begin(
         self,
         request: Request,
         *,
@@ -167,25 +171,50 @@ class Engine:
         metadata: Metadata,
         partial: bool = False,
         concat: str = "",
-        announced: int | None = None,
-    ) -> Upload:
-        """A new upload without a byte; `announced` bytes are about to come."""
+        announced: int | None = 0,
+        checksum: Checksum | None = None,
+        unverified: bool = False,
+    ) -> Writer:
+        """A Writer for a new upload. Nobody knows of it before the writer is concluded, so its record is written
+        once, and no lease is needed."""
         request.user = self.hooks.user(request)
         self.hooks.authorise(request, "create", None)
         upload = self._drafted(request, length=length, metadata=metadata, partial=partial, concat=concat)
-        self._check_size(upload, announced or 0)
+        room = self._check_room(upload, 0, None, announced)
+        place = self._reserved(upload)
+        self.hooks.created(upload)
+        return Writer(
+            upload,
+            room=room,
+            announced=announced,
+            lease=_Alone(),
+            place=place,
+            fresh=True,
+            unverified=checksum is not None or unverified,
+            checksum=checksum,
+            write_back=self.options.durable != "none",
+            progressed=self._progress(upload) if self._reports else None,
+            failed=self._abandon,
+        )
+
+    def _reserved(self, upload: Upload) -> Place:
         try:
-            self._store.create(upload)
+            return self._store.reserve(upload.id)
         except FileExistsError:
             raise Refused(f"the id {upload.id} is taken", status=409) from None
-        self._secure(upload)
-        self.hooks.created(upload)
-        return upload
 
-    def _secure(self, upload: Upload) -> None:
-        """With durable = always, a created upload outlives a power cut."""
-        if self.options.durable == "always":
-            self._store.save(upload, durable=True)
+    def _abandon(self, writer: Writer, error: BaseException) -> None:
+        """A creation failed: what the client can go on with is kept, and nothing else."""
+        if isinstance(error, ChecksumMismatch | BadRequest) or not isinstance(error, TusError):
+            self._store.delete(writer.upload.id)
+            return
+        if writer.unverified or isinstance(error, TooLarge):
+            writer.truncate()
+        self._publish(writer.upload.evolve(offset=writer.offset))
+        error.offset = writer.offset
+
+    def _publish(self, upload: Upload) -> None:
+        self._store.save(upload, durable=self.options.durable == "always")
 
     def _drafted(
         self,
@@ -248,39 +277,35 @@ class Engine:
         if upload.complete:
             self._check_room(upload, offset, length, announced)
             return Writer(upload)
-        return self.fill(
-            upload,
+        return self._taken_over(
+            upload.id,
             offset=offset,
             announced=announced,
             length=length,
             checksum=checksum,
-            unverified=unverified,
+            unverified=unverified or checksum is not None,
         )
 
-    def fill(
+    def _taken_over(
         self,
-        upload: Upload,
+        id: str,
         *,
+        offset: int,
         announced: int | None,
-        offset: int = 0,
-        length: int | None = None,
-        checksum: Checksum | None = None,
-        unverified: bool = False,
+        length: int | None,
+        checksum: Checksum | None,
+        unverified: bool,
     ) -> Writer:
-        """A Writer for an upload that was admitted or just created."""
-        id = upload.id
         lease = self._locker.lease(id)
         try:
             with lease.turn():
                 upload = self._load(id)
                 self._check_offset(upload, offset)
                 room = self._check_room(upload, offset, length, announced)
-                # With a checksum to come, nothing may change before it is known to match; not even the length.
-                checked = checksum is not None or unverified
                 changed = upload if length is None else upload.evolve(length=length)
-                if checked:
+                if unverified:
+                    # Nothing may change before the checksum is known to match; not even the length.
                     self._store.save(upload.evolve(unverified_from=offset))
-                    changed = changed.evolve(unverified_from=offset)
                 elif changed.length != upload.length:
                     self._store.save(changed)
                 place = self._store.writer(id, offset)
@@ -293,12 +318,20 @@ class Engine:
             announced=announced,
             lease=lease,
             place=place,
-            unverified=checked,
-            cut_back=lambda: self._cut_back(id, offset, lease),
+            unverified=unverified,
             checksum=checksum,
-            progressed=self._progress(changed) if self._reports else None,
             write_back=self.options.durable != "none",
+            progressed=self._progress(changed) if self._reports else None,
+            failed=self._fail,
         )
+
+    def _fail(self, writer: Writer, error: BaseException) -> None:
+        """An append failed: nothing unverified stays, and the client is told what holds."""
+        if writer.unverified or isinstance(error, TooLarge):
+            with suppress(TusError):  # whoever took the upload over has cut it back already
+                self._cut_back(writer)
+        if isinstance(error, TusError) and error.offset is None and not isinstance(error, Interrupted):
+            error.offset = writer.offset
 
     def _check_offset(self, upload: Upload, offset: int) -> None:
         if offset != upload.offset:
@@ -320,14 +353,13 @@ class Engine:
             raise TooLarge(f"{announced} bytes do not fit, {room} are left", offset=offset)
         return room
 
-    def _cut_back(self, id: str, offset: int, lease: Lease) -> Upload:
-        with lease.turn():
-            self._store.truncate(id, offset)
-            upload = self._store.load(id)
-            if upload.unverified_from is not None:
-                upload = upload.evolve(unverified_from=None)
-                self._store.save(upload)
-            return upload
+    def _cut_back(self, writer: Writer) -> None:
+        """As if the request had not been."""
+        assert writer.lease
+        with writer.lease.turn():
+            writer.truncate()
+            if writer.unverified and not writer.fresh:
+                self._store.save(self._store.load(writer.upload.id).evolve(unverified_from=None))
 
     def _progress(self, upload: Upload) -> Callable[[int], None]:
         last = self._clock()
@@ -347,31 +379,33 @@ class Engine:
         if writer.lease is None:
             return upload
         whole = cut is None and writer.announced in (None, writer.received)
-        if upload.unverified_from is not None:
-            upload = self._verified(writer, upload, whole, trailing)
+        if writer.unverified:
+            self._verify(writer, upload, whole, trailing)
         if not whole and not (upload.filled and writer.announced is None):
             raise BodyCut(f"the body ended after {writer.received} bytes: {cut or 'the client went away'}")
         if upload.filled:
-            upload = self._complete(upload, writer.lease, sync=writer.sync)
+            upload = self._complete(upload, writer.lease, sync=writer.sync, fresh=writer.fresh)
             writer.close(forget=True)
-        elif self.options.durable == "always":
+            return upload
+        if self.options.durable == "always":
             writer.sync()
+        if writer.fresh:
+            self._publish(upload)
         return upload
 
-    def _verified(self, writer: Writer, upload: Upload, whole: bool, trailing: Checksum | None) -> Upload:
-        """The upload with the bytes of this request, or ChecksumMismatch or BodyCut without them."""
-        start = upload.unverified_from
-        assert start is not None and writer.lease
-        good = whole and writer.verified() and (trailing is None or self._holds(upload, start, trailing))
-        if not good:
-            writer.cut_back()
-            if whole:
-                raise ChecksumMismatch("the checksum does not match", offset=start)
+    def _verify(self, writer: Writer, upload: Upload, whole: bool, trailing: Checksum | None) -> None:
+        """Keep the bytes of this request for good; or raise ChecksumMismatch or BodyCut, and they are forgotten."""
+        start = writer.upload.offset
+        if not whole:
             raise BodyCut("the body was cut, so its checksum cannot be verified; nothing was kept", offset=start)
-        with writer.lease.turn():
-            upload = self._store.load(upload.id).evolve(unverified_from=None, length=upload.length)
-            self._store.save(upload)
-        return upload
+        if not writer.matches() or (trailing is not None and not self._holds(upload, start, trailing)):
+            raise ChecksumMismatch("the checksum does not match", offset=start)
+        if not writer.fresh:
+            assert writer.lease
+            with writer.lease.turn():
+                stored = self._store.load(upload.id)
+                self._store.save(stored.evolve(unverified_from=None, length=upload.length))
+        writer.unverified = False
 
     def _holds(self, upload: Upload, start: int, checksum: Checksum) -> bool:
         """Whether what lies behind `start` has this checksum; it came after the bytes, so they are read again."""
@@ -384,7 +418,9 @@ class Engine:
 
     # Finishing
 
-    def _complete(self, upload: Upload, lease: Lease, *, sync: Callable[[], None] | None = None) -> Upload:
+    def _complete(
+        self, upload: Upload, lease: Lease, *, sync: Callable[[], None] | None = None, fresh: bool = False
+    ) -> Upload:
         """Every byte is there: make it last, let the host look at it, and mark it complete."""
         durable = self.options.durable != "none"
         if durable:
@@ -394,7 +430,7 @@ class Engine:
                 self._store.sync(upload.id)
         self._check_content(upload)
         with lease.turn():
-            upload = self._mark(self._store.load(upload.id), durable)
+            upload = self._mark(upload if fresh else self._store.load(upload.id), durable)
         for final in upload.finals:
             with suppress(TusError):
                 self._joined(self._store.load(final))
@@ -454,16 +490,23 @@ class Engine:
         name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
         upload = self._drafted(request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
         try:
-            self._store.create(upload)
+            self._store.reserve(upload.id).close()
         except FileExistsError:
-            upload = self._store.load(upload.id)
+            upload = self._before(upload.id)
             if upload.complete:
                 return upload
         else:
-            self._secure(upload)
+            self._publish(upload)
             self.hooks.created(upload)
         self._await_parts(upload)
         return self._joined(upload)
+
+    def _before(self, id: str) -> Upload:
+        """What an earlier request by the same name made."""
+        try:
+            return self._store.load(id)
+        except NotFound:
+            raise Locked("the same concatenation is just being made") from None
 
     def _parts(self, request: Request, ids: tuple[str, ...]) -> list[Upload]:
         parts = []
@@ -545,10 +588,6 @@ class Engine:
         finally:
             lease.release(forget=True)
 
-    def discard(self, upload: Upload) -> None:
-        """Remove an upload that nobody has heard of yet."""
-        self._remove(upload)
-
     def uploads(self) -> Iterator[Upload]:
         """Every upload there is; for operators."""
         for id in self._store.ids():
@@ -578,6 +617,25 @@ class Engine:
                     delivery.accept(self.hooks.finished(delivery.upload) or Result())
             finally:
                 delivery.release()
+
+
+class _Alone:
+    """The lease on an upload that nobody else can know of."""
+
+    def turn(self) -> _Alone:
+        return self
+
+    def __enter__(self) -> None:
+        """Nothing to wait for."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody waits."""
+
+    def on_lost(self, end: Callable[[], None]) -> None:
+        """It cannot be lost."""
+
+    def release(self, *, forget: bool = False) -> None:
+        """Nothing was held."""
 
 
 @dataclass

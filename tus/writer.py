@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from .checksum import Checksum, Hash
-from .errors import Interrupted, TooLarge, TusError
+from .errors import TooLarge
 from .lockers import Lease
 from .stores import Place
 from .upload import Upload
@@ -27,30 +27,34 @@ class Writer:
         announced: int | None = 0,
         lease: Lease | None = None,
         place: Place | None = None,
-        cut_back: Callable[[], Upload] | None = None,
-        checksum: Checksum | None = None,
+        fresh: bool = False,
         unverified: bool = False,
-        progressed: Callable[[int], None] | None = None,
+        checksum: Checksum | None = None,
         write_back: bool = False,
+        progressed: Callable[[int], None] | None = None,
+        failed: Callable[[Writer, BaseException], None] | None = None,
     ) -> None:
         self.upload = upload  # as it was before the first byte
         self.announced = announced  # bytes that this request says it has; None when only its end tells
-        self.lease = lease
-        self.checksum = checksum
+        self.lease = lease  # None: the upload is complete, and nothing is left to do
+        self.fresh = fresh  # nobody knows of this upload yet
+        self.unverified = unverified  # a checksum is going to decide whether anything is kept
         self.received = 0
         self._room = room
         self._place = place
-        self._cut_back = cut_back
-        self._unverified = unverified
+        self._checksum = checksum
         self._hash: Hash | None = checksum.hash() if checksum else None
-        self._progressed = progressed
         self._write_back = write_back
+        self._progressed = progressed
+        self._failed = failed
 
     @property
     def wanted(self) -> int | None:
         """How many bytes may still come; None means any number."""
-        left = [limit - self.received for limit in (self._room, self.announced) if limit is not None]
-        return min(left) if left else None
+        room, announced = self._room, self.announced
+        if announced is None:
+            return None if room is None else room - self.received
+        return (announced if room is None or announced < room else room) - self.received
 
     @property
     def splices(self) -> bool:
@@ -64,11 +68,11 @@ class Writer:
 
     def write(self, block: bytes | bytearray | memoryview) -> None:
         """Store a block; raises Interrupted, TooLarge or StoreFull, and keeps what came before."""
-        assert self._place and self.lease
         if not len(block):
             return
         if self._room is not None and self.received + len(block) > self._room:
             raise TooLarge(f"the body goes beyond the {self._room} bytes that there is room for")
+        assert self._place and self.lease
         start = self._place.position
         try:
             with self.lease.turn():
@@ -94,18 +98,14 @@ class Writer:
         if self._progressed:
             self._progressed(self.offset)
 
-    def verified(self) -> bool:
-        """Whether the bytes are those that the checksum in the header speaks of."""
-        return self.checksum is None or self._hash is None or self.checksum.matches(self._hash)
+    def matches(self) -> bool:
+        """Whether the bytes are those that the checksum in front of the body speaks of."""
+        return self._checksum is None or self._hash is None or self._checksum.matches(self._hash)
 
-    def cut_back(self) -> None:
-        """Forget every byte of this request."""
-        if self._cut_back:
-            self.upload = self._cut_back()
-            self._cut_back = None
-            if self._place:
-                self._place.close()
-                self._place = None
+    def truncate(self) -> None:
+        """Forget every byte of this request. Only in a turn."""
+        if self._place:
+            self._place.truncate(self.upload.offset)
 
     def sync(self) -> None:
         """Come back when all is on stable storage."""
@@ -119,24 +119,16 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if isinstance(error, TooLarge) or (error is not None and self._unverified):
-                self._forget_quietly()
-            if isinstance(error, TusError) and error.offset is None and not isinstance(error, Interrupted):
-                error.offset = self.offset
+            if error is not None and self._failed:
+                self._failed(self, error)
         finally:
             self.close()
-
-    def _forget_quietly(self) -> None:
-        """Cut back, if the upload is still ours; whoever took it over did so already."""
-        try:
-            self.cut_back()
-        except TusError:
-            self._cut_back = None
 
     def close(self, *, forget: bool = False) -> None:
         """Let go of the file and the lease; with `forget` nobody will write to this upload again."""
         place, self._place = self._place, None
         lease, self.lease = self.lease, None
+        self._failed = None
         if place:
             self.upload = self.upload.evolve(offset=place.position)
             place.close()

@@ -99,14 +99,18 @@ class Gunicorn(Source):
 
     def __init__(self, environ: Environ) -> None:
         self.input = environ["wsgi.input"]
+        self._error: OSError | None = None
         self._socket = environ.get("gunicorn.socket")
         if self._socket is not None:
             self.end = lambda: _shut(self._socket)
 
     def read(self, size: int) -> bytes | memoryview:
+        if self._error:
+            raise self._error  # asked again, the reader would report a clean end
         try:
             return self.input.read(size)  # type: ignore[no-any-return]
-        except OSError:
+        except OSError as error:
+            self._error = error
             rest: bytes = self.input.read(size)
             if not rest:
                 raise

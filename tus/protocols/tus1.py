@@ -14,7 +14,6 @@ from ..errors import (
     MethodNotAllowed,
     NotFound,
     Refused,
-    TooLarge,
     TusError,
     UnsupportedType,
     UnsupportedVersion,
@@ -145,42 +144,32 @@ def _post(request: Request, engine: Engine) -> Conversation:
         raise BadRequest("a creation needs either Upload-Length or `Upload-Defer-Length: 1`")
     # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
     body = _Body(request) if request.has_body and request.headers.get("content-type") == TYPE else None
-    if body and length is not None and request.length is not None and request.length > length:
-        raise TooLarge(f"{request.length} bytes do not fit into an upload of {length}")
-    upload = engine.create(
+    writer = engine.begin(
         request,
         length=length,
         metadata=metadata,
         partial=kind == "partial",
         concat=request.headers.get("upload-concat", ""),
         announced=body.length if body else 0,
+        checksum=body.checksum if body else None,
+        unverified=bool(body and body.trailing),
     )
-    location = {"Location": request.location(upload.id)}
-    if body or length == 0:
-        upload = yield from _first_bytes(engine, upload, body, location)
+    location = {"Location": request.location(writer.upload.id)}
+    try:
+        upload = yield from body.pour(engine, writer) if body else _nothing(engine, writer)
+    except TusError as error:
+        if error.offset is not None and not isinstance(error, ChecksumMismatch):
+            error.headers.update(location)  # the upload exists, so the client can go on with it
+        raise
     answer = {**location, **_expiry(upload, engine), "Upload-Offset": str(upload.offset)}
     return Response(201, answer, finished=_news(upload))
 
 
-def _first_bytes(engine: Engine, upload: Upload, body: _Body | None, location: dict[str, str]) -> Filling:
-    """creation-with-upload, and the empty file, which is complete as soon as it exists."""
-    try:
-        if body is None:
-            with engine.fill(upload, announced=0) as writer:
-                return engine.conclude(writer)
-        return (
-            yield from body.pour(
-                engine,
-                engine.fill(upload, announced=body.length, checksum=body.checksum, unverified=body.trailing),
-            )
-        )
-    except ChecksumMismatch as error:
-        engine.discard(upload)
-        error.offset = None
-        raise
-    except TusError as error:
-        error.headers.update(location)  # the upload exists, so the client can go on with it
-        raise
+def _nothing(engine: Engine, writer: Writer) -> Filling:
+    """No body. An empty file is complete as soon as it exists."""
+    with writer:
+        return engine.conclude(writer)
+    yield
 
 
 def _join(request: Request, engine: Engine, urls: tuple[str, ...], metadata: Metadata) -> Response:

@@ -27,6 +27,9 @@ class Place(Protocol):
     def position(self) -> int:
         """Where the next byte goes."""
 
+    def truncate(self, size: int) -> None:
+        """Drop what lies behind `size`, and go on from there."""
+
     def start_sync(self) -> None:
         """Let what has gathered be written back, without waiting."""
 
@@ -39,8 +42,8 @@ class Place(Protocol):
 class Store(Protocol):
     """One implementation a kind of storage. An unknown id raises NotFound."""
 
-    def create(self, upload: Upload) -> None:
-        """A new upload without a byte; raises FileExistsError if there is one by this id."""
+    def reserve(self, id: str) -> Place:
+        """Room for a new upload, which exists once it is saved; raises FileExistsError if the id is taken."""
 
     def load(self, id: str) -> Upload:
         """The record, with the offset and the time of the last write as the storage has them."""

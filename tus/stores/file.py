@@ -37,19 +37,18 @@ class FileStore:
         with suppress(AttributeError, OSError):
             os.close(self._dir)
 
-    def create(self, upload: Upload) -> None:
-        # The record is written first, under the name of something unfinished: whatever happens, it tells whose
-        # the data file is. Only the last step makes the upload exist.
+    def reserve(self, id: str) -> FilePlace:
+        # The name of something unfinished comes first: whatever happens then, it tells whose the data file is. Only
+        # saving the record makes the upload exist.
         try:
-            self._write_new(upload, _NEW, durable=False)
+            os.close(os.open(id + ".new", os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir))
             try:
-                if self._exists(upload.id + ".info"):
-                    raise FileExistsError(upload.id)
-                os.close(os.open(upload.id, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir))
-            except FileExistsError:
-                self._unlink(upload.id + ".new")
+                if self._exists(id + ".info"):
+                    raise FileExistsError(id)
+                return FilePlace(os.open(id, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir), 0)
+            except OSError:
+                self._unlink(id + ".new")
                 raise
-            self._rename(upload.id)
         except OSError as error:
             raise _explained(error) from None
 
@@ -82,15 +81,15 @@ class FileStore:
 
     def save(self, upload: Upload, *, durable: bool = False) -> None:
         try:
-            self._write_new(upload, os.O_CREAT | os.O_TRUNC | _OLD, durable=durable)
+            self._write_new(upload, durable=durable)
             self._rename(upload.id)
             if durable:
                 os.fsync(self._dir)
         except OSError as error:
             raise _explained(error) from None
 
-    def _write_new(self, upload: Upload, flags: int, *, durable: bool) -> None:
-        fd = os.open(upload.id + ".new", os.O_WRONLY | flags, 0o600, dir_fd=self._dir)
+    def _write_new(self, upload: Upload, *, durable: bool) -> None:
+        fd = os.open(upload.id + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OLD, 0o600, dir_fd=self._dir)
         try:
             text = memoryview(json.dumps(_encoded(upload), separators=(",", ":")).encode())
             while text:
@@ -157,19 +156,21 @@ class FileStore:
 
     def tidy(self, before: float) -> None:
         for id in self._named(".new"):
-            with suppress(FileNotFoundError):
-                if os.stat(id + ".new", dir_fd=self._dir, follow_symlinks=False).st_mtime > before:
-                    continue
-                if not self._exists(id + ".info"):
-                    self._unlink(id)
-                self._unlink(id + ".new")
+            # A long creation-with-upload writes to its data file all the time, and to its record only at the end.
+            if max(self._touched(id), self._touched(id + ".new")) > before:
+                continue
+            if not self._exists(id + ".info"):
+                self._unlink(id)
+            self._unlink(id + ".new")
 
     def _exists(self, name: str) -> bool:
+        return self._touched(name) > 0
+
+    def _touched(self, name: str) -> float:
         try:
-            os.stat(name, dir_fd=self._dir, follow_symlinks=False)
+            return os.stat(name, dir_fd=self._dir, follow_symlinks=False).st_mtime
         except FileNotFoundError:
-            return False
-        return True
+            return 0.0
 
 
 class FilePlace:
@@ -221,6 +222,11 @@ class FilePlace:
                 copied += self.write(block)
         source.seek(start + copied)
         return copied
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+        self.position = size
+        self._started = min(self._started, size)
 
     def start_sync(self) -> None:
         """Let the kernel begin to write back what has gathered, without waiting for it."""

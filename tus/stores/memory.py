@@ -21,11 +21,12 @@ class MemoryStore:
         self._data: dict[str, bytearray] = {}
         self._touched: dict[str, float] = {}
 
-    def create(self, upload: Upload) -> None:
-        if self._uploads.setdefault(upload.id, upload) is not upload:
-            raise FileExistsError(upload.id)
-        self._data[upload.id] = bytearray()
-        self.touch(upload.id)
+    def reserve(self, id: str) -> MemoryPlace:
+        data = bytearray()
+        if id in self._uploads or self._data.setdefault(id, data) is not data:
+            raise FileExistsError(id)
+        self.touch(id)
+        return MemoryPlace(self, id, data, 0)
 
     def touch(self, id: str) -> None:
         self._touched[id] = self._clock()
@@ -95,6 +96,10 @@ class MemoryPlace:
 
     def copy(self, source: BinaryIO, size: int) -> int:
         return self.write(source.read(size))
+
+    def truncate(self, size: int) -> None:
+        del self._data[size:]
+        self.position = size
 
     def start_sync(self) -> None:
         """Nothing to write back."""
