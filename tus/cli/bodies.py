@@ -1,0 +1,237 @@
+"""The questions of `tus check` about requests with a body: what gets through, and what is left when it breaks."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from . import advice, wire
+from .meter import human
+from .visit import LITTLE, WHOLE, Finding, Findings, Stop, Visit
+from .wire import Bytes, Connection, NetworkError
+
+HUNG = 1 << 20  # bytes sent of a request that is then left hanging
+SETTLE = 0.7  # seconds for bytes to get through, or for a refusal to get back
+LATE = 1.0  # seconds in which a server that stores now and then has stored
+AFTERMATH = 3.0  # seconds in which a server has noticed that a connection is gone
+COMING = 1.5  # seconds in which 100 Continue must come; curl waits one
+PATIENCE = 6.0  # seconds a client can be expected to wait for a busy upload
+
+
+def patching(visit: Visit) -> Findings:
+    """PATCH: does it get through, or only in disguise?"""
+    problem = ""
+    try:
+        answer = visit.patch(LITTLE)
+        if answer.status == 412:
+            yield Finding("version", "fault", f"PATCH is answered {answer}", advice.VERSION_REQUEST)
+            raise Stop
+        problem = "" if answer.ok else f"PATCH is answered {answer}"
+    except NetworkError as error:
+        problem = f"PATCH fails: {error}"
+    if problem:
+        visit.override = True
+        if not _patch_anew(visit):
+            yield Finding("patch", "fault", problem, advice.PATCH)
+            raise Stop
+        text = f"{problem}; POST with X-HTTP-Method-Override gets through"
+        yield Finding("patch", "fault", text, advice.PATCH)
+    else:
+        yield Finding("patch", "ok", "PATCH gets through")
+        yield _disguise(visit)
+    said = visit.offset
+    if visit.look().natural("Upload-Offset") != said:
+        text = f"PATCH said offset {said}, HEAD then says {visit.offset}"
+        yield Finding("cache", "fault", text, advice.CACHE)
+
+
+def _patch_anew(visit: Visit) -> bool:
+    """PATCH where the upload stands; twice, because the failed request may still move it."""
+    for _ in range(2):
+        visit.look()
+        if visit.patch(LITTLE).ok:
+            return True
+    return False
+
+
+def _disguise(visit: Visit) -> Finding:
+    visit.override = True
+    try:
+        if visit.patch(LITTLE).ok:
+            return Finding("override", "ok", "PATCH works as POST with X-HTTP-Method-Override, too")
+    except NetworkError:
+        pass
+    finally:
+        visit.override = False
+    text = "PATCH does not work as POST with X-HTTP-Method-Override"
+    return Finding("override", "note", text, advice.OVERRIDE)
+
+
+def hanging(visit: Visit) -> Findings:
+    """A PATCH that stops in the middle: what becomes of its bytes, and who may come in meanwhile?"""
+    start, (connection, finding) = visit.offset, _hang(visit)
+    yield finding
+    if connection is None:
+        return
+    try:
+        yield _newcomer(visit)
+        _wait_for_more(visit, start, seconds=LATE)
+    finally:
+        connection.close()
+    _wait_for_more(visit, start, seconds=AFTERMATH)
+    kept = visit.offset - start
+    sent = min(HUNG, visit.length // 4)
+    text = f"of {human(sent)} in a request that was cut, {human(kept)} were kept"
+    if not kept:
+        yield Finding("buffering", "fault", text, advice.buffering(visit.server))
+    elif kept < sent // 2:
+        yield Finding("buffering", "note", text, advice.LOSS)
+    else:
+        yield Finding("buffering", "ok", text)
+
+
+def _hang(visit: Visit) -> tuple[Connection | None, Finding]:
+    """Announce as much as may be announced, send the beginning of it, and leave it there."""
+    room = visit.length - visit.offset - visit.length // 4  # the rest is for what is asked later
+    refused, announced = 0, room
+    while announced > LITTLE:
+        connection = visit.begin_patch(announced)
+        began = time.monotonic()
+        connection.send(Bytes(os.urandom(min(HUNG, announced // 2))))
+        visit.rate = int(HUNG / max(time.monotonic() - began, 0.001))
+        status = connection.interim(SETTLE)
+        if status in (None, 100):
+            visit.passes = announced
+            return connection, _limit(visit, refused, announced)
+        connection.close()
+        if status != 413:
+            text = f"a PATCH is answered {status} before its body was sent"
+            return None, Finding("size", "fault", text, advice.EARLY)
+        refused, announced = announced, announced // 4
+    return None, Finding("size", "fault", f"a request of {human(refused)} is too large", advice.size(visit.server))
+
+
+def _limit(visit: Visit, refused: int, passed: int) -> Finding:
+    if not refused:
+        return Finding("size", "ok", f"a request may announce {human(passed)}")
+    text = f"a request of {human(refused)} is refused with 413; one of {human(passed)} is not"
+    return Finding("size", "fault", text, advice.size(visit.server))
+
+
+def _newcomer(visit: Visit) -> Finding:
+    """HEAD, as by a client whose connection is lost while the server still believes in it."""
+    began, said = time.monotonic(), "nothing"
+    while (waited := time.monotonic() - began) < PATIENCE:
+        try:
+            answer = visit.look()
+        except NetworkError as error:
+            said = str(error)
+            continue
+        if answer.ok:
+            waited = time.monotonic() - began
+            level, hint = ("note", advice.BUSY) if waited > 1 else ("ok", "")
+            text = f"HEAD is answered in {waited:.2f} s while an older PATCH hangs"
+            return Finding("busy", level, text, hint)
+        said = f"it says {answer}"
+        time.sleep(0.1)
+    text = f"HEAD is not answered within {PATIENCE:g} s while an older PATCH hangs ({said})"
+    return Finding("busy", "fault", text, advice.BUSY)
+
+
+def _wait_for_more(visit: Visit, start: int, *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while visit.offset == start:
+        with suppress(NetworkError):
+            visit.look()
+        if time.monotonic() > end:
+            return
+        time.sleep(0.1)
+
+
+def resuming(visit: Visit) -> Findings:
+    """PATCH at the offset that HEAD told."""
+    end = time.monotonic() + PATIENCE
+    visit.look()
+    start = visit.offset
+    while (answer := visit.patch(LITTLE)).status == 423 and time.monotonic() < end:
+        time.sleep(0.1)
+    if answer.ok and visit.offset == start + LITTLE:
+        yield Finding("resume", "ok", f"the upload goes on at {human(start)}")
+        return
+    said = f"{answer}, Upload-Offset {wire.printable(answer.header('Upload-Offset')) or 'missing'}"
+    yield Finding("resume", "fault", f"going on at {start} is answered {said}", advice.RESUME)
+
+
+def sending(visit: Visit) -> Findings:
+    """One request with a whole body, as large as the line can carry in a short time."""
+    count = max(LITTLE, min(WHOLE, visit.passes, visit.length // 8, visit.rate * 3))
+    visit.look()
+    start, answer = visit.offset, visit.patch(count)
+    if answer.ok and visit.offset == start + count:
+        yield Finding("send", "ok", f"{human(count)} in one request arrive")
+    elif answer.status == 413:
+        text = f"{human(count)} in one request are refused: {answer}"
+        yield Finding("size", "fault", text, advice.size(visit.server))
+    else:
+        yield Finding("send", "fault", f"{human(count)} in one request are answered {answer}", advice.SEND)
+
+
+def conflict(visit: Visit) -> Findings:
+    """A PATCH at a wrong offset: the refusal must reach the client, a browser too."""
+    visit.look()
+    right = visit.offset
+    answer = visit.patch(min(1 << 18, visit.length // 8), offset=right + 1, Origin=visit.origin)
+    visit.look()
+    if answer.status != 409 or visit.offset != right:
+        text = f"a PATCH at a wrong offset is answered {answer} and adds {visit.offset - right} bytes"
+        yield Finding("conflict", "fault", text, advice.CONFLICT)
+        return
+    yield Finding("conflict", "ok", "a PATCH at a wrong offset is refused with 409")
+    shared = visit.ask("HEAD", visit.upload, {"Origin": visit.origin}).header("Access-Control-Allow-Origin")
+    if shared and not answer.header("Access-Control-Allow-Origin"):
+        yield Finding("cors-errors", "fault", "CORS headers are missing on errors", advice.CORS_ERRORS)
+
+
+def chunked(visit: Visit) -> Findings:
+    """A body of unknown length, as some programs send it."""
+    visit.look()
+    start, count = visit.offset, 2 * LITTLE
+    connection = visit.begin_patch(None)
+    try:
+        piece = b"%x\r\n%s\r\n" % (LITTLE, os.urandom(LITTLE))
+        connection.send(Bytes(piece * 2 + b"0\r\n\r\n"))
+        said = str(connection.answer("PATCH"))
+    except NetworkError as error:
+        said = str(error)
+    finally:
+        connection.close()
+    visit.look()
+    if visit.offset == start + count:
+        yield Finding("chunked", "ok", "bodies of unknown length (chunked) arrive")
+    elif visit.offset == start:
+        yield Finding("chunked", "note", f"bodies of unknown length (chunked) are refused: {said}", advice.CHUNKED)
+    else:
+        text = f"{count} bytes sent chunked became {visit.offset - start}"
+        yield Finding("chunked", "fault", text, advice.CHUNKED_WRONG)
+
+
+def expecting(visit: Visit) -> Findings:
+    """Expect: 100-continue, as curl and others send it before a body."""
+    visit.look()
+    connection = visit.begin_patch(LITTLE, Expect="100-continue")
+    try:
+        first = connection.interim(COMING)
+        if first in (None, 100):
+            connection.send(Bytes(os.urandom(LITTLE)))
+        answer = connection.answer("PATCH")
+    finally:
+        connection.close()
+    if not answer.ok:
+        text = f"a request with Expect: 100-continue is answered {answer}"
+        yield Finding("expect", "fault", text, advice.EXPECT)
+    elif first is None:
+        text = "Expect: 100-continue gets no 100; the body alone is answered"
+        yield Finding("expect", "note", text, advice.EXPECT_SILENT)
+    else:
+        yield Finding("expect", "ok", "Expect: 100-continue is understood")

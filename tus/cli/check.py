@@ -1,0 +1,139 @@
+"""`tus check URL`: find from outside what usually goes wrong between clients and a tus server.
+
+It ends within half a minute, removes what it made, and shows no traceback for a problem of the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+
+from . import wire
+from .probes import PROBES, removal
+from .put import chunk_size, header
+from .visit import LENGTH, Finding, Findings, Probe, Stop, Visit
+from .wire import Client, Clock, NetworkError
+
+TIMEOUT = 5.0  # seconds for one step of the network
+LONGEST = 24.0  # seconds for all questions
+CLEANING = 4.0  # seconds for the removal at the end
+COLOURS = {"ok": "32", "note": "33", "fault": "31"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of `tus check`."""
+    parser.description = "Find from outside what usually goes wrong between clients and a tus server."
+    parser.epilog = "Exit status: 0 no faults, 1 faults, 2 the server cannot be reached."
+    add = parser.add_argument
+    add("url", metavar="URL", help="where uploads are created, as https://host/files")
+    add(
+        "--origin",
+        metavar="ORIGIN",
+        help="a page's origin that must be able to upload, as https://app.example",
+    )
+    add(
+        "--size",
+        type=chunk_size,
+        default=LENGTH,
+        metavar="SIZE",
+        help="largest request to allow for (default: 5GB)",
+    )
+    add(
+        "--header",
+        type=header,
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="send with every request",
+    )
+    add("--json", action="store_true", help="print the findings as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check; the exit status."""
+    try:
+        home, headers = wire.endpoint(args.url)
+    except ValueError as error:
+        return _unreachable(args, str(error))
+    clock = Clock(TIMEOUT, time.monotonic() + LONGEST)
+    client = Client(home, {**headers, **dict(args.header)}, clock)
+    visit = Visit(client, args.origin or "https://app.example", args.size, origin_matters=bool(args.origin))
+    show = (lambda finding: None) if args.json else _printer()
+    findings: list[Finding] = []
+    try:
+        for finding in examine(visit):
+            findings.append(finding)
+            show(finding)
+    except NetworkError as error:
+        return _unreachable(args, str(error))
+    except KeyboardInterrupt:
+        return 130
+    return _conclude(args, findings)
+
+
+def examine(visit: Visit, probes: Mapping[str, Probe] = PROBES) -> Iterator[Finding]:
+    """Ask everything; NetworkError only when the server could not be reached at all."""
+    try:
+        yield from _ask_all(visit, probes)
+    finally:
+        visit.client.clock = Clock(TIMEOUT, time.monotonic() + CLEANING)
+        last = list(_guarded("delete", removal, visit))
+    yield from last
+
+
+def _ask_all(visit: Visit, probes: Mapping[str, Probe]) -> Findings:
+    reached = False
+    for name, probe in probes.items():
+        if visit.client.clock.deadline < time.monotonic():
+            text = f"after {LONGEST:g} s not everything was asked ({name} and what follows was not)"
+            yield Finding("time", "fault", text, "a slow line or server; a smaller --size asks for less")
+            return
+        try:
+            yield from _guarded(name, probe, visit) if reached else probe(visit)
+        except Stop:
+            return
+        reached = True
+
+
+def _guarded(name: str, probe: Probe, visit: Visit) -> Findings:
+    """A network that fails now is a finding: it worked a moment ago."""
+    try:
+        yield from probe(visit)
+    except NetworkError as error:
+        where = f"; left behind: {visit.upload}" if probe is removal else ""
+        yield Finding(name, "fault", f"{(probe.__doc__ or '').partition(':')[0]}: {error}{where}")
+
+
+def _printer() -> Callable[[Finding], None]:
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def show(finding: Finding) -> None:
+        level = f"{finding.level:5}"
+        if coloured:
+            level = f"\x1b[{COLOURS[finding.level]}m{level}\x1b[0m"
+        print(level, f"{finding.name}:", finding.text, flush=True)
+        if finding.advice and finding.level != "ok":
+            print("      ->", finding.advice, flush=True)
+
+    return show
+
+
+def _conclude(args: argparse.Namespace, findings: list[Finding]) -> int:
+    faults = sum(finding.level == "fault" for finding in findings)
+    if args.json:
+        print(json.dumps({"url": args.url, "faults": faults, "findings": [asdict(f) for f in findings]}, indent=1))
+    else:
+        print("no faults" if not faults else f"{faults} fault{'s' if faults > 1 else ''}")
+    return 1 if faults else 0
+
+
+def _unreachable(args: argparse.Namespace, sentence: str) -> int:
+    if args.json:
+        print(json.dumps({"url": args.url, "error": sentence}))
+    print(f"tus check: {wire.printable(sentence)}", file=sys.stderr)
+    return 2

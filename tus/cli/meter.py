@@ -1,0 +1,93 @@
+"""How far an upload is: one line that rewrites itself on a terminal, else a line for every 10 %.
+
+It never writes a control character that came from a name or a server, and never a colour.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TextIO
+
+from .wire import printable
+
+
+class Meter:
+    """Shows how far an upload is: one line that rewrites itself on a terminal, else a line for every 10 %."""
+
+    def __init__(self, name: str, *, out: TextIO, quiet: bool) -> None:
+        self._name = printable(name)
+        self._out = out
+        self._quiet = quiet
+        self._live = out.isatty()
+        self._began = time.monotonic()
+        self._first: int | None = None  # where this run began
+        self._shown = 0.0  # when the line was last written
+        self._tenth = 0
+        self._line = ""
+
+    def show(self, offset: int, length: int | None) -> None:
+        """Tell how far it is."""
+        if self._first is None:
+            self._first = offset
+            self._tenth = 10 * offset // length if length else 0
+        if not self._quiet and self._live:
+            self._rewrite(offset, length)
+        elif not self._quiet and length and self._tenth < 10 * offset // length < 10:
+            self._tenth = 10 * offset // length
+            print(f"{self._name}: {self._state(offset, length)}", file=self._out, flush=True)
+
+    def done(self, length: int) -> None:
+        """Tell that everything arrived."""
+        seconds = max(time.monotonic() - self._began, 0.001)
+        rate = (length - (self._first or 0)) / seconds
+        self.say(f"100 % of {human(length)} in {seconds:.1f} s, {human(rate)}/s")
+
+    def say(self, text: str) -> None:
+        """Tell something else, on a line of its own."""
+        if not self._quiet:
+            self.clear()
+            print(f"{self._name}: {text}", file=self._out, flush=True)
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        if self._line:
+            print("\r" + " " * len(self._line) + "\r", end="", file=self._out, flush=True)
+        self._line = ""
+
+    def _rewrite(self, offset: int, length: int | None) -> None:
+        now = time.monotonic()
+        if now - self._shown < 0.1 and offset != length:
+            return
+        self._shown = now
+        columns = _columns(self._out) - 1
+        state = self._state(offset, length)
+        line = f"{self._name[: max(8, columns - len(state) - 2)]}: {state}"[:columns]
+        print("\r" + line.ljust(len(self._line)), end="", file=self._out, flush=True)
+        self._line = line
+
+    def _state(self, offset: int, length: int | None) -> str:
+        seconds = max(time.monotonic() - self._began, 0.001)
+        rate = (offset - (self._first or 0)) / seconds
+        if length is None:
+            return f"{human(offset)}, {human(rate)}/s"
+        left = f"{(length - offset) / rate:.0f} s left" if rate else "beginning"
+        if offset == length:
+            left = "finishing"  # sent, but nobody has said yet that it arrived
+        return f"{100 * offset // (length or 1)} % of {human(length)}, {human(rate)}/s, {left}"
+
+
+def human(count: float) -> str:
+    """A number of bytes for a person."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _columns(out: TextIO) -> int:
+    try:
+        return os.get_terminal_size(out.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

@@ -1,0 +1,219 @@
+"""`tus put FILE… URL`: upload files, and resume what an earlier run did not finish.
+
+Standard output gets the URLs and nothing else; everything for a person goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import mimetypes
+import os
+import re
+import stat
+import sys
+import time
+from typing import Any, BinaryIO
+
+from ..checksum import ALGORITHMS
+from ..options import size
+from . import wire
+from .meter import Meter, human
+from .remembered import Remembered, fingerprint
+from .transfer import File, Pace, Refused, Source, Stream, Transfer
+from .wire import Client
+
+CHECKED_CHUNK = 16 << 20  # bytes; a checksum makes a cut request worth nothing, so requests are kept small
+
+
+def metadata_pair(text: str) -> tuple[str, bytes]:
+    """`key=value` from the command line."""
+    key, _, value = text.partition("=")
+    if not re.fullmatch(r"[!-+\--~]+", key):
+        raise argparse.ArgumentTypeError(f"{text!r} is not key=value with a key of visible ASCII and no comma")
+    return key, os.fsencode(value)
+
+
+def header(text: str) -> tuple[str, str]:
+    try:
+        return wire.header_line(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def chunk_size(text: str) -> int:
+    try:
+        chunk = size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+    if not chunk:
+        raise argparse.ArgumentTypeError("a chunk has at least one byte")
+    return chunk
+
+
+def _natural(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of `tus put`."""
+    parser.description = "Upload files to a tus server. The same command again resumes what was interrupted."
+    parser.epilog = "Exit status: 0 all uploaded, 1 something was not uploaded, 2 nothing was tried."
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="a file; - for the standard input")
+    add("url", metavar="URL", help="where uploads are created, as https://host/files")
+    add("--chunk-size", type=chunk_size, metavar="SIZE", help="most bytes in one request (default: no limit)")
+    add(
+        "--checksum",
+        choices=list(ALGORITHMS),
+        metavar="ALGORITHM",
+        help=f"verify chunks: {', '.join(ALGORITHMS)}",
+    )
+    add(
+        "--metadata",
+        type=metadata_pair,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="tell the server",
+    )
+    add(
+        "--header",
+        type=header,
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="send with every request",
+    )
+    add(
+        "--retries",
+        type=_natural,
+        default=6,
+        metavar="N",
+        help="attempts without progress (default: %(default)s)",
+    )
+    add(
+        "--timeout",
+        type=_natural,
+        default=60,
+        metavar="SECONDS",
+        help="longest silence (default: %(default)s)",
+    )
+    add("--quiet", action="store_true", help="show no progress")
+    add("--json", action="store_true", help="print one JSON object a file instead of its URL")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Upload; the exit status."""
+    try:
+        home, headers = wire.endpoint(args.url)
+        _check_files(args.files)
+    except (ValueError, OSError) as error:
+        _complain(_sentence(error))
+        return 2
+    client = Client(home, {**headers, **dict(args.header)}, wire.Clock(args.timeout or 60))
+    try:
+        results = [put(client, path, args) for path in args.files]
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        client.close()
+    return 0 if all(results) else 1
+
+
+def put(client: Client, path: str, args: argparse.Namespace) -> bool:
+    """Upload one file and print its URL; whether that worked."""
+    began = time.monotonic()
+    name = "stdin" if path == "-" else os.path.basename(path)
+    meter = Meter(name, out=sys.stderr, quiet=args.quiet)
+    transfer, failure = None, None
+    try:
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
+            before = os.fstat(file.fileno()).st_mtime_ns
+            transfer = _transfer(client, file, path, args, meter)
+            transfer.run()
+            meter.done(transfer.offset)
+            if isinstance(transfer.source, File) and os.fstat(file.fileno()).st_mtime_ns != before:
+                meter.say("changed while it was being sent: what arrived may be a mixture")
+    except (Refused, OSError, EOFError) as error:
+        failure = _sentence(error)
+        meter.clear()
+        _complain(f"{name}: {failure}")
+    except KeyboardInterrupt:
+        meter.clear()
+        _complain(f"{name}: {_farewell(transfer)}")
+        raise
+    _report(path, transfer, failure, args, seconds=time.monotonic() - began)
+    return failure is None
+
+
+def _transfer(client: Client, file: BinaryIO, path: str, args: argparse.Namespace, meter: Meter) -> Transfer:
+    """The upload that the arguments ask for, with what an earlier run remembered."""
+    pace = Pace(args.retries, say=meter.say, sleep=time.sleep)
+    chunk = args.chunk_size or (CHECKED_CHUNK if args.checksum else None)
+    metadata = _metadata(path, dict(args.metadata))
+    source: Source = File(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else Stream(file)
+    transfer = Transfer(client, source, metadata, meter, pace, chunk=chunk, checksum=args.checksum)
+    # A stream cannot be found again, and an empty file is done when it is created.
+    if source.length and path != "-":
+        memory, key = Remembered.of_user(os.environ), fingerprint(path, client.home)
+        transfer.url = memory.get(key)
+        transfer.remember = lambda url: memory.put(key, url)
+        transfer.forget = lambda: memory.forget(key)
+    return transfer
+
+
+def _metadata(path: str, given: dict[str, bytes]) -> dict[str, bytes]:
+    """The usual two keys, unless the user says otherwise."""
+    found = {}
+    if path != "-":
+        found["filename"] = os.fsencode(os.path.basename(path))
+        kind, encoding = mimetypes.guess_type(path)
+        if kind and not encoding:
+            found["filetype"] = kind.encode()
+    return {**found, **given}
+
+
+def _report(
+    path: str, transfer: Transfer | None, failure: str | None, args: argparse.Namespace, *, seconds: float
+) -> None:
+    if args.json:
+        record: dict[str, Any] = {"file": path, "url": transfer and transfer.url, "error": failure}
+        record["bytes"] = transfer.offset if transfer else 0
+        record["resumed_at"] = transfer.resumed_at if transfer else 0
+        record["seconds"] = round(seconds, 3)
+        print(json.dumps(record), flush=True)
+    elif transfer and failure is None:
+        print(transfer.url, flush=True)
+
+
+def _farewell(transfer: Transfer | None) -> str:
+    if transfer is None or transfer.url is None:
+        return "stopped before anything was sent"
+    if isinstance(transfer.source, Stream):
+        return "stopped; a stream cannot be resumed"
+    sent, length = human(transfer.sent), human(transfer.source.length or 0)
+    return f"stopped after {sent} of {length}; the same command resumes it"
+
+
+def _check_files(paths: list[str]) -> None:
+    """Find a wrong name before the first upload begins, not after the tenth."""
+    if paths.count("-") > 1:
+        raise ValueError("the standard input can be read only once")
+    for path in paths:
+        if path != "-" and stat.S_ISDIR(os.stat(path).st_mode):
+            raise IsADirectoryError(21, "is a directory", path)
+        if path != "-" and not os.access(path, os.R_OK):
+            raise PermissionError(13, "may not be read", path)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {(error.strerror or '').lower()}"
+    return str(error)
+
+
+def _complain(text: str) -> None:
+    print(f"tus put: {wire.printable(text)}", file=sys.stderr, flush=True)

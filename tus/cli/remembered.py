@@ -1,0 +1,88 @@
+"""The upload URLs that `tus put` has not finished yet, kept between runs in one small JSON file.
+
+Losing the file costs only that an upload begins again, so no trouble with it may ever stop an upload.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+KEEP = 90 * 86400  # seconds; no server known keeps an unfinished upload longer
+MOST = 1000  # entries: what is beyond was never resumed, and the file stays small
+
+
+def fingerprint(path: str, endpoint: str) -> str:
+    """What makes a file the same one later: where it lies, its size, its time, and where it goes."""
+    path = os.path.realpath(path)
+    status = os.stat(path)
+    parts = (os.fsencode(path), str(status.st_size), str(status.st_mtime_ns), endpoint)
+    data = b"\0".join(part if isinstance(part, bytes) else part.encode() for part in parts)
+    return hashlib.sha256(data).hexdigest()
+
+
+class Remembered:
+    """A map from fingerprint to URL in a file that several processes may use at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "uploads.json"
+
+    @classmethod
+    def of_user(cls, environ: Mapping[str, str]) -> Remembered:
+        """The file of this user, where the XDG rules put it."""
+        state = environ.get("XDG_STATE_HOME", "")
+        # The XDG rules: a path that is not absolute counts as not set.
+        home = state if state.startswith("/") else os.path.expanduser("~/.local/state")
+        return cls(Path(home) / "tus")
+
+    def get(self, key: str) -> str | None:
+        """The URL, or None."""
+        entry = self._load().get(key)
+        return entry[0] if entry else None
+
+    def put(self, key: str, url: str) -> None:
+        """Keep the URL."""
+        with contextlib.suppress(OSError), self._changed() as entries:
+            entries[key] = (url, time.time())
+
+    def forget(self, key: str) -> None:
+        """Drop the URL."""
+        with contextlib.suppress(OSError), self._changed() as entries:
+            entries.pop(key, None)
+
+    def _load(self) -> dict[str, tuple[str, float]]:
+        try:
+            data = json.loads(self._file.read_bytes())
+            entries = {key: (str(value["url"]), float(value["time"])) for key, value in data.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return {}
+        fresh = [(k, v) for k, v in entries.items() if v[1] > time.time() - KEEP]
+        return dict(sorted(fresh, key=lambda item: item[1][1])[-MOST:])
+
+    @contextlib.contextmanager
+    def _changed(self) -> Iterator[dict[str, tuple[str, float]]]:
+        """The entries to change; they are written as a whole, one process after the other."""
+        directory = self._file.parent
+        directory.mkdir(0o700, parents=True, exist_ok=True)
+        with open(directory / "lock", "a") as lock:
+            os.chmod(lock.fileno(), 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            entries = self._load()
+            yield entries
+            content = {key: {"url": url, "time": when} for key, (url, when) in entries.items()}
+            # mkstemp makes it 0600: whoever knows an upload's URL may write to it.
+            fd, name = tempfile.mkstemp(dir=directory)
+            try:
+                with open(fd, "w", encoding="utf-8") as file:
+                    json.dump(content, file, indent=1)
+                os.replace(name, self._file)
+            except BaseException:
+                os.unlink(name)
+                raise

@@ -1,0 +1,323 @@
+"""One file on its way to one tus server: create, ask, append, and begin again where the server stands.
+
+It must never hold a file in memory, and never believe an offset that the server did not say.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import re
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
+
+from ..checksum import ALGORITHMS
+from . import wire
+from .meter import Meter, human
+from .wire import Answer, Body, Client, NetworkError
+
+DELAYS = (0.0, 1.0, 3.0, 5.0, 10.0, 20.0)  # seconds; the first four are those of tus-js-client
+MOST_DELAY = 300.0  # seconds; a Retry-After beyond this is not waited for
+STREAM_CHUNK = 8 << 20  # bytes; a stream cannot be read twice, so a chunk of it stays in memory
+PATCH_TYPE = "application/offset+octet-stream"
+# Somebody else holds the upload, we are too fast, or (460) the bytes changed on the way; and most of 5xx.
+TEMPORARY = frozenset((408, 409, 423, 425, 429, 460))
+FINAL = frozenset((501, 505))
+GONE = frozenset((404, 410))
+# What servers answer to an empty PATCH at the end, when they mean no more than "there is nothing to add".
+NOTHING_TO_ADD = frozenset((400, 404, 409, 410))
+
+
+class Refused(Exception):
+    """The upload cannot be done; the message says why."""
+
+
+class Again(Exception):
+    """It did not work this time; `after` is how many seconds the server wants us to wait."""
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Gone(Exception):
+    """The server no longer knows the upload."""
+
+
+class Source(Protocol):
+    """Where bytes come from."""
+
+    length: int | None  # None until it is known
+
+    def body(self, offset: int, most: int | None) -> Body:
+        """At most `most` bytes from `offset` on; may find out the length."""
+
+    def digest(self, body: Body, algorithm: str) -> bytes: ...
+
+
+class File:
+    """A regular file: any part of it can be sent again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._fd = file.fileno()
+        self.length: int | None = os.fstat(self._fd).st_size
+
+    def body(self, offset: int, most: int | None) -> wire.FileRange:
+        room = (self.length or 0) - offset
+        return wire.FileRange(self._fd, offset, room if most is None else min(room, most))
+
+    def digest(self, body: Any, algorithm: str) -> bytes:
+        hash, position, end = ALGORITHMS[algorithm][1](), body.start, body.start + body.length
+        while position < end and (data := os.pread(self._fd, min(wire.BLOCK, end - position), position)):
+            hash.update(data)
+            position += len(data)
+        return hash.digest()
+
+
+class Stream:
+    """A pipe: it is read once, and the newest chunk is kept so that it can be sent again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._start = 0
+        self._chunk = b""
+        self.length: int | None = None
+
+    def body(self, offset: int, most: int | None) -> wire.Bytes:
+        end = self._start + len(self._chunk)
+        if not self._start <= offset <= end:
+            raise Refused(f"the server went back to byte {offset}, and a stream cannot be read twice")
+        if offset == end and self.length is None:
+            most = most or STREAM_CHUNK
+            self._start, self._chunk = end, self._file.read(most)
+            if len(self._chunk) < most:
+                self.length = end + len(self._chunk)
+        return wire.Bytes(memoryview(self._chunk)[offset - self._start :])
+
+    def digest(self, body: Any, algorithm: str) -> bytes:
+        hash = ALGORITHMS[algorithm][1]()
+        hash.update(body.data)
+        return hash.digest()
+
+
+class Pace:
+    """The waits between attempts; progress starts them over, as in tus-js-client."""
+
+    def __init__(self, retries: int, *, say: Callable[[str], None], sleep: Callable[[float], None]) -> None:
+        self._retries = retries
+        self._say = say
+        self._sleep = sleep
+        self._failures = 0
+        self._furthest = 0
+
+    def wait(self, reason: Again, offset: int) -> None:
+        """Wait before the next attempt, or give up."""
+        if offset > self._furthest:
+            self._failures, self._furthest = 0, offset
+        if self._failures >= self._retries:
+            raise Refused(str(reason))
+        delay = DELAYS[min(self._failures, len(DELAYS) - 1)]
+        if reason.after is not None:
+            if reason.after > MOST_DELAY:
+                raise Refused(f"{reason}; try again in {reason.after:.0f} seconds")
+            delay = max(delay, reason.after)
+        self._failures += 1
+        self._say(f"{reason}; trying again" + (f" in {delay:g} s" if delay else ""))
+        self._sleep(delay)
+
+
+@dataclass
+class Transfer:
+    """One file on its way to one server."""
+
+    client: Client
+    source: Source
+    metadata: dict[str, bytes]
+    meter: Meter
+    pace: Pace
+    chunk: int | None = None
+    checksum: str | None = None
+    remember: Callable[[str], None] = lambda url: None
+    forget: Callable[[], None] = lambda: None
+    url: str | None = None
+    offset: int = 0
+    sent: int = 0  # what this run gave to the network, which may be more than arrived
+    resumed_at: int = 0
+    _resuming: bool = False
+    _restarts: int = 0
+    _announced: bool = False  # the server knows the length
+    _trouble: bool = False  # an answer may have been lost
+    _override: bool = False  # PATCH goes as POST
+
+    def run(self) -> str:
+        """Upload everything; the URL."""
+        self._resuming = self._trouble = self.url is not None
+        while True:
+            try:
+                self._attempt()
+            except NetworkError as error:
+                if error.hopeless:
+                    raise Refused(str(error)) from None
+                self._pause(Again(str(error)))
+            except Again as error:
+                self._pause(error)
+            except Gone as error:
+                self._restart(error)
+            else:
+                self.forget()
+                return self.url or ""
+
+    def _attempt(self) -> None:
+        if self.url is None:
+            self._create()
+        elif self._trouble:
+            self._look()
+        while not (self._announced and self.offset == self.source.length):
+            self._append()
+
+    def _pause(self, reason: Again) -> None:
+        self._trouble = True
+        self.pace.wait(reason, self.offset)
+
+    def _restart(self, reason: Gone) -> None:
+        """Begin anew, once: the server may have cleaned up since the last run."""
+        self._restarts += 1
+        if self._restarts > 1 or isinstance(self.source, Stream):
+            raise Refused(str(reason))
+        self.meter.say(f"{reason}; beginning again")
+        self.url, self.offset, self._resuming = None, 0, False
+
+    def _create(self) -> None:
+        # A short stream is over before we begin, and then its length is known.
+        self.source.body(0, self.chunk)
+        length = self.source.length
+        headers = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
+        if self.metadata:
+            headers["Upload-Metadata"] = encoded(self.metadata)
+        answer = self.client.request("POST", self.client.home, headers, body=wire.Bytes())
+        if length is None and answer.status in (400, 501):
+            raise Refused(f"the server takes no stream of unknown length ({answer}): write it to a file first")
+        if answer.status in GONE:
+            raise Refused(f"no tus server at {self.client.home}: it answers {answer}")
+        judge(answer, "creating the upload")
+        if not answer.header("Location"):
+            raise Refused(f"no tus server at {self.client.home}: it answers {answer.status} and no Location")
+        try:
+            self.url = wire.located(self.client.home, answer.header("Location"))
+        except ValueError as error:
+            raise Refused(f"the server names no usable upload URL: {error}") from None
+        self.offset, self._announced, self._trouble = 0, length is not None, False
+        self.remember(self.url)
+        self.meter.show(0, length)
+
+    def _look(self) -> None:
+        """Ask the server what it has."""
+        assert self.url is not None
+        answer = self.client.request("HEAD", self.url, {})
+        # tus 1.0, HEAD: 404, 410 or 403 for an upload that is not there.
+        if answer.status in GONE or (answer.status == 403 and self._resuming):
+            if answer.status in GONE:
+                self.forget()
+            raise Gone(f"the server no longer has the upload ({answer.status})")
+        judge(answer, "asking how far the upload is")
+        offset, length = answer.natural("Upload-Offset"), answer.natural("Upload-Length")
+        known = self.source.length
+        if offset is None:
+            raise Gone(f"{self.url} is no upload: its answer has no Upload-Offset")
+        if known is not None and (offset > known or length not in (None, known)):
+            raise Gone(f"{self.url} is an upload of another size")
+        if self._resuming:
+            self._resuming, self.resumed_at = False, offset
+            self.meter.say(f"resuming at {human(offset)}")
+        self.offset, self._announced, self._trouble = offset, length is not None, False
+        self.meter.show(offset, known)
+        if offset == known and length is not None and known:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """Everything is there, but what came of it was in an answer that we never got."""
+        answer = self._patch(wire.Bytes(), {})
+        if answer.status not in NOTHING_TO_ADD:
+            judge(answer, "finishing the upload")
+
+    def _append(self) -> None:
+        body = self.source.body(self.offset, self.chunk)
+        headers = {}
+        if not self._announced and self.source.length is not None:
+            headers["Upload-Length"] = str(self.source.length)
+        if self.checksum:
+            digest = b64encode(self.source.digest(body, self.checksum)).decode("ascii")
+            headers["Upload-Checksum"] = f"{self.checksum} {digest}"
+        answer = self._patch(body, headers)
+        judge(answer, f"sending from byte {self.offset}")
+        offset = answer.natural("Upload-Offset")
+        if offset is None or not self.offset <= offset <= self.offset + body.length:
+            raise Again("the server does not say how far the upload is")
+        if body.length and offset == self.offset:
+            raise Again("the server took nothing")
+        self.offset = offset
+        self._announced = self._announced or self.source.length is not None
+        self.meter.show(offset, self.source.length)
+
+    def _patch(self, body: Body, headers: dict[str, str]) -> Answer:
+        assert self.url is not None
+        headers = {**headers, "Upload-Offset": str(self.offset), "Content-Type": PATCH_TYPE}
+        answer = self._send(body, headers)
+        if answer.status in (405, 501) and not self._override:
+            # Something on the way does not let PATCH through: the protocol has another way to say it.
+            self._override = True
+            second = self._send(body, headers)
+            return second if second.ok else answer
+        return answer
+
+    def _send(self, body: Body, headers: dict[str, str]) -> Answer:
+        def progress(sent: int) -> None:
+            self.sent = self.offset + sent
+            self.meter.show(self.sent, self.source.length)
+
+        assert self.url is not None
+        method = "POST" if self._override else "PATCH"
+        if self._override:
+            headers = {**headers, "X-HTTP-Method-Override": "PATCH"}
+        return self.client.request(method, self.url, headers, body=body, progress=progress)
+
+
+def judge(answer: Answer, doing: str) -> None:
+    """Raise what an answer without success means for the upload."""
+    if answer.ok:
+        return
+    if 300 <= answer.status < 400:
+        target = wire.printable(answer.header("Location")) or "nowhere"
+        raise Refused(f"{doing}: the server redirects to {target}; if that is right, give that URL")
+    said = f"{doing}: the server answers {answer}"
+    if answer.status in GONE:
+        raise Gone(said)
+    if answer.status in TEMPORARY or (answer.status >= 500 and answer.status not in FINAL):
+        raise Again(said, retry_after(answer.header("Retry-After"), now=time.time()))
+    raise Refused(said + HINTS.get(answer.status, ""))
+
+
+HINTS = {
+    401: " (credentials: --header 'Authorization: ...')",
+    412: " (the server, or a proxy before it, does not see that we speak tus 1.0.0)",
+    413: " (if the limit is on one request, a smaller --chunk-size helps; `tus check` tells)",
+}
+
+
+def retry_after(value: str, *, now: float) -> float | None:
+    """Seconds until the time that Retry-After names, as a number or as a date."""
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def encoded(metadata: dict[str, bytes]) -> str:
+    """An Upload-Metadata header."""
+    pairs = ((key, b64encode(value).decode("ascii")) for key, value in metadata.items())
+    return ",".join(f"{key} {value}".strip() for key, value in pairs)

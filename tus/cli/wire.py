@@ -1,0 +1,460 @@
+"""HTTP/1.1 as a client that watches its socket, for `tus put` and `tus check`; standard library only.
+
+It must never miss an answer that comes while a body is still being sent, never wait without an end, and never
+let a network problem out as anything but a `NetworkError` that says in one sentence what happened.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import io
+import os
+import queue
+import re
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from typing import Any, Protocol
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
+
+BLOCK = 1 << 20  # bytes a system call may move; more gains nothing
+TLS_BLOCK = 1 << 14  # OpenSSL sends one record of 16 KiB a call, whatever it is given
+BODY_LIMIT = 64 << 10  # bytes kept of an answer's body; it is only ever shown to a person
+HEAD_LIMIT = 64 << 10  # bytes of interim answers (1xx) before we call them nonsense
+VERSION = "1.0.0"
+
+INTERIM = re.compile(rb"HTTP/1\.[01] (1\d\d)[^\n]*\n(?:[^\r\n]+\r?\n)*\r?\n")
+INTERIM_START = re.compile(rb"HTTP/1\.[01] 1")
+NATURAL = re.compile(r"[0-9]{1,18}")  # int() alone would take "+5", "1_0" and digits of other scripts
+
+
+class NetworkError(Exception):
+    """The other side cannot be reached or went away; `hopeless` when trying again cannot help."""
+
+    def __init__(self, sentence: str, *, hopeless: bool = False) -> None:
+        super().__init__(sentence)
+        self.hopeless = hopeless
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One final response, with the interim ones that came before it."""
+
+    status: int
+    reason: str
+    headers: Message
+    body: bytes = b""
+    interim: tuple[int, ...] = ()
+    early: bool = False  # it came before the whole body was sent
+
+    def header(self, name: str) -> str:
+        """The header's value, "" when it is missing; several lines are joined as HTTP says."""
+        return ", ".join(self.headers.get_all(name, [])).strip()
+
+    def natural(self, name: str) -> int | None:
+        """The header as a natural number, or None when it is missing or is none."""
+        value = self.header(name)
+        return int(value) if NATURAL.fullmatch(value) else None
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def __str__(self) -> str:
+        text = printable(self.body.decode("utf-8", "replace").strip().partition("\n")[0][:200])
+        status = f"{self.status} {printable(self.reason)}".strip()
+        return f"{status}: {text}" if text and not text.startswith("<") else status
+
+
+class Body(Protocol):
+    """What a request carries."""
+
+    length: int
+
+    def push(self, sock: socket.socket, sent: int) -> int:
+        """Give the socket some of what follows the first `sent` bytes; how many it took."""
+
+
+class Bytes:
+    """A body that is in memory."""
+
+    def __init__(self, data: bytes | bytearray | memoryview = b"") -> None:
+        self.data = memoryview(data)
+        self.length = len(self.data)
+
+    def push(self, sock: socket.socket, sent: int) -> int:
+        return sock.send(self.data[sent : sent + BLOCK])
+
+
+class FileRange:
+    """A body that is a part of a file, and never gets into memory as a whole."""
+
+    def __init__(self, fd: int, start: int, length: int) -> None:
+        self.fd = fd
+        self.start = start
+        self.length = length
+
+    def push(self, sock: socket.socket, sent: int) -> int:
+        room = self.length - sent
+        if isinstance(sock, ssl.SSLSocket):
+            data = os.pread(self.fd, min(room, TLS_BLOCK), self.start + sent)
+            taken = sock.send(data) if data else 0
+        else:
+            taken = os.sendfile(sock.fileno(), self.fd, self.start + sent, min(room, BLOCK))
+        if not taken:
+            raise EOFError("the file became shorter while it was being sent")
+        return taken
+
+
+def printable(text: str) -> str:
+    """`text` without characters that could steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def endpoint(text: str) -> tuple[str, dict[str, str]]:
+    """A user's URL made ready for the wire, and the header that a `user:password@` in it asks for."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{text!r} is not a URL that begins with http:// or https://")
+    _ = parts.port  # refuses a port that is no number
+    headers = {}
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+    netloc = parts.netloc.rpartition("@")[2].encode("idna").decode("ascii")
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
+    query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+    return urlunsplit((parts.scheme, netloc, path, query, "")), headers
+
+
+def located(came_by: str, location: str) -> str:
+    """The URL that a `Location` names, absolute; ValueError when it cannot be one of an upload."""
+    url, _ = endpoint(urljoin(came_by, location))
+    asked, given = urlsplit(came_by), urlsplit(url)
+    # A server that does not know of the TLS in front of it says http://. Following it would send the file in
+    # the clear, so we stay with the address that is known to work.
+    if (asked.scheme, given.scheme) == ("https", "http") and asked.hostname == given.hostname:
+        return given._replace(scheme="https", netloc=asked.netloc).geturl()
+    return url
+
+
+def same_host(one: str, other: str) -> bool:
+    return urlsplit(one)[:2] == urlsplit(other)[:2]
+
+
+def header_line(text: str) -> tuple[str, str]:
+    """`Name: value` from the command line as a pair."""
+    name, colon, value = text.partition(":")
+    if not (colon and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip())):
+        raise ValueError(f"{text!r} is not a header such as 'Authorization: Bearer abc'")
+    if re.search(r"[\r\n\0]", value):
+        raise ValueError(f"the value of {name.strip()} must be one line")
+    return name.strip(), value.strip()
+
+
+@dataclass
+class Clock:
+    """How long one wait may take, and when everything must be over."""
+
+    timeout: float = 60.0  # seconds without any movement
+    deadline: float = float("inf")  # time.monotonic()
+
+    def patience(self) -> float:
+        left = min(self.timeout, self.deadline - time.monotonic())
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _resolve(host: str, port: int, patience: float) -> list[Any]:
+    """getaddrinfo with an end: the system's resolver may take minutes."""
+    found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        result = found.get(timeout=patience)
+    except queue.Empty:
+        raise socket.gaierror(socket.EAI_AGAIN, "the name servers do not answer") from None
+    if isinstance(result, Exception):
+        raise result
+    return list(result)
+
+
+def _connect(url: SplitResult, clock: Clock) -> socket.socket:
+    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    failure: OSError = TimeoutError()
+    for family, kind, protocol, _, address in _resolve(host, port, clock.patience()):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(clock.patience())
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if url.scheme != "https":
+                return sock
+            return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+        except OSError as error:
+            sock.close()
+            failure = error
+    raise failure
+
+
+def explain(error: Exception, url: SplitResult, clock: Clock) -> NetworkError:
+    """The error as one sentence for a person."""
+    where = url.netloc
+    if isinstance(error, socket.gaierror):
+        unknown = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+        return NetworkError(f"the host name {url.hostname} cannot be resolved: {error.strerror}", hopeless=unknown)
+    if isinstance(error, UnicodeError):
+        return NetworkError(f"{url.hostname} is not a host name", hopeless=True)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = f"the TLS certificate of {where} is not accepted: {error.verify_message}"
+        return NetworkError(text, hopeless=True)
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        hopeless = not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        return NetworkError(f"TLS with {where} fails ({reason}); is it really https there?", hopeless=hopeless)
+    if isinstance(error, TimeoutError):
+        return NetworkError(f"{where} does not answer in time ({clock.timeout:g} s)")
+    if isinstance(error, ConnectionRefusedError):
+        return NetworkError(f"{where} refuses connections")
+    if isinstance(error, (ConnectionError, http.client.IncompleteRead)):
+        return NetworkError(f"the connection to {where} was cut")
+    if isinstance(error, http.client.HTTPException):
+        return NetworkError(f"what {where} answers is not HTTP")
+    return NetworkError(f"{where}: {getattr(error, 'strerror', None) or error}")
+
+
+class _Source(io.RawIOBase):
+    """What http.client takes for a socket: it reads what a connection has received, then waits for more."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._connection.read_pending(buffer)
+
+
+class Connection:
+    """One connection; `request` does everything, `begin`, `send` and `answer` are its steps."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self._url = urlsplit(url)
+        self._clock = clock
+        self._pending = bytearray()  # arrived, not yet parsed
+        self._ended = False  # the other side sends no more
+        self._unsent = False  # a body was left unfinished: nothing can follow it
+        self._interim: list[int] = []
+        try:
+            self._sock = _connect(self._url, clock)
+        except (OSError, UnicodeError) as error:
+            raise explain(error, self._url, clock) from error
+        self._sock.setblocking(False)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: Body | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Answer:
+        """Send one request and return its answer, which may come before the body is all sent."""
+        if body is not None:
+            headers = {**headers, "Content-Length": str(body.length)}
+        self.begin(method, url, headers)
+        self.send(body or Bytes(), progress=progress)
+        return self.answer(method)
+
+    def begin(self, method: str, url: str, headers: Mapping[str, str]) -> None:
+        """Send the head of a request."""
+        parts = urlsplit(url)
+        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._interim = []
+        self.send(Bytes("\r\n".join([*lines, "", ""]).encode("utf-8")))
+
+    def send(self, body: Body, *, progress: Callable[[int], None] | None = None) -> None:
+        """Send the body, and stop at once when the final answer comes meanwhile."""
+        sent = 0
+        while sent < body.length and not self._final():
+            readable, writable = self._wait(write=True)
+            if readable and self._take() and self._ended:
+                break
+            if self._final() or not writable:
+                continue
+            try:
+                sent += body.push(self._sock, sent)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                continue
+            except OSError:
+                # Closed to us, but the reason may still lie in the receive queue: `answer` looks.
+                break
+            if progress:
+                progress(sent)
+        self._unsent = self._unsent or sent < body.length
+
+    def interim(self, seconds: float) -> int | None:
+        """The first interim or final status that comes within `seconds`, or None."""
+        end = time.monotonic() + seconds
+        while not self._final() and not self._interim and not self._ended:
+            if (left := end - time.monotonic()) <= 0:
+                return None
+            if self._readable(left):
+                self._take()
+        if self._interim:
+            return self._interim[0]
+        return int(self._pending[9:12]) if self._pending[9:12].isdigit() else None
+
+    def answer(self, method: str) -> Answer:
+        """Wait for the final answer."""
+        early = self._unsent
+        try:
+            while not self._final():
+                if self._ended:
+                    raise ConnectionResetError
+                self._wait()
+                self._take()
+            response = http.client.HTTPResponse(_Source(self), method=method)  # type: ignore[arg-type]
+            response.begin()
+            # An error page that never ends, or breaks off, must not hide the status.
+            body = b""
+            with contextlib.suppress(OSError, http.client.HTTPException, NetworkError):
+                body = response.read(BODY_LIMIT)
+            self._unsent = self._unsent or response.will_close or not response.isclosed()
+            response.close()
+        except (OSError, http.client.HTTPException) as error:
+            raise explain(error, self._url, self._clock) from error
+        return Answer(response.status, response.reason, response.headers, body, tuple(self._interim), early)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request can follow on this connection."""
+        return not (self._unsent or self._ended or self._pending or self._readable(0))
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def read_pending(self, buffer: Any) -> int:
+        while not self._pending and not self._ended:
+            self._wait()
+            self._take()
+        taken = min(len(buffer), len(self._pending))
+        buffer[:taken] = self._pending[:taken]
+        del self._pending[:taken]
+        return taken
+
+    def _final(self) -> bool:
+        """Whether a final answer has begun; interim ones are counted and dropped."""
+        while match := INTERIM.match(self._pending):
+            self._interim.append(int(match[1]))
+            del self._pending[: match.end()]
+        if len(self._pending) < len("HTTP/1.1 200"):
+            return bool(self._pending) and self._ended
+        return not INTERIM_START.match(self._pending) or len(self._pending) > HEAD_LIMIT
+
+    def _readable(self, seconds: float) -> bool:
+        # Decrypted bytes inside OpenSSL are invisible to select.
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return True
+        return bool(select.select([self._sock], [], [], seconds)[0])
+
+    def _wait(self, *, write: bool = False) -> tuple[bool, bool]:
+        """Wait until the socket can be read (or written), as long as the clock allows."""
+        try:
+            patience = self._clock.patience()
+            if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+                return True, False
+            readable, writable, _ = select.select([self._sock], [self._sock] if write else [], [], patience)
+            if not readable and not writable:
+                raise TimeoutError
+        except TimeoutError as error:
+            raise explain(error, self._url, self._clock) from error
+        return bool(readable), bool(writable)
+
+    def _take(self) -> bool:
+        """Move what has arrived to `_pending`; False when there was nothing (TLS has messages of its own)."""
+        try:
+            data = self._sock.recv(1 << 16)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            data = b""
+        self._pending += data
+        self._ended = not data
+        return True
+
+
+@dataclass
+class Client:
+    """Requests to tus servers; keeps the last connection open for the next request."""
+
+    home: str  # the URL that the user gave: credentials go to its host only
+    headers: Mapping[str, str] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    _open: tuple[str, Connection] | None = None
+
+    def headers_for(self, method: str, url: str, extra: Mapping[str, str]) -> dict[str, str]:
+        """The headers that every request to this URL has, and those of this one."""
+        own = dict(self.headers)
+        if not same_host(self.home, url):
+            own = {k: v for k, v in own.items() if k.lower() not in ("authorization", "cookie")}
+        # tus 1.0, OPTIONS: the client should not send Tus-Resumable.
+        version = {} if method == "OPTIONS" else {"Tus-Resumable": VERSION}
+        return {"User-Agent": "tus-cli", "Accept": "*/*", **version, **own, **extra}
+
+    def connect(self, url: str) -> Connection:
+        return Connection(url, self.clock)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: Body | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Answer:
+        """One request; the connection is closed unless another request can follow."""
+        origin, connection = urlsplit(url).netloc, None
+        if self._open and self._open[0] == origin and self._open[1].reusable:
+            connection = self._open[1]
+        else:
+            self.close()
+            connection = self.connect(url)
+            self._open = origin, connection
+        try:
+            answer = connection.request(
+                method, url, self.headers_for(method, url, headers), body=body, progress=progress
+            )
+        except BaseException:
+            self.close()
+            raise
+        if not connection.reusable:
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        if self._open:
+            self._open[1].close()
+        self._open = None
