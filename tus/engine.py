@@ -595,17 +595,17 @@ class Engine:
                 yield self._store.load(id)
 
     def sweep(self, now: float | None = None, *, pause: float = 0.0) -> Iterator[Upload]:
-        """Remove what has expired, one upload at a time, and say which; `pause` seconds between any two."""
+        """Remove what has expired, one upload at a time, and say which; with a `pause` (seconds) now and then."""
         now = self._clock() if now is None else now
         self._store.tidy(now - _CRASHED)
-        for upload in self.uploads():
+        for count, upload in enumerate(self.uploads(), 1):
             if self.expired(upload, now):
                 with suppress(TusError):
                     self._remove(upload)
                     yield upload
             elif upload.pending and not self._delivers:
                 self._tell(upload)
-            if pause:
+            if pause and not count % 100:
                 time.sleep(pause)
 
     def _tell(self, upload: Upload) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import quote
 
 from .checksum import Checksum, checksum
@@ -56,7 +57,12 @@ def expected_checksum(headers: Headers) -> Checksum | None:
 
 def http_date(seconds: float) -> str:
     """An IMF-fixdate, in whatever language the server runs."""
-    return formatdate(int(seconds), usegmt=True)
+    return _date(int(seconds))
+
+
+@lru_cache(64)  # uploads that are touched in the same second expire in the same one
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def disposition(kind: str, filename: str) -> str:

@@ -9,8 +9,7 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import BadRequest, NotFound
 
@@ -105,8 +104,7 @@ def _parsed(raw: str) -> dict[str, bytes]:
     return values
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What the host answered when the upload finished: remembered and replayed, never asked for again."""
 
     status: int = 204
@@ -114,15 +112,14 @@ class Result:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One upload, as the store knows it."""
+class Upload(NamedTuple):
+    """One upload, as the store knows it. A named tuple, since every request makes several of them."""
 
     id: str
     length: int | None = None  # bytes; None until the client declares it
     offset: int = 0  # bytes that are in the store
     complete: bool = False  # a recorded fact, and not offset == length: a crash can fall between the two
-    metadata: Metadata = field(default_factory=Metadata)
+    metadata: Metadata = Metadata()
     concat: str = ""  # Upload-Concat as the client sent it
     partial: bool = False
     parts: tuple[str, ...] = ()  # ids of what a final upload consists of
@@ -153,4 +150,4 @@ class Upload:
 
     def evolve(self, **changes: Any) -> Upload:
         """A copy with these changes."""
-        return replace(self, **changes)
+        return self._replace(**changes)

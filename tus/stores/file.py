@@ -22,6 +22,8 @@ _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _READ = 1 << 16  # a record is smaller than this
+_parse = json.JSONDecoder().decode
+_write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
 
 
@@ -61,7 +63,7 @@ class FileStore:
             text = os.read(fd, _READ)
             if len(text) == _READ:
                 text += b"".join(iter(lambda: os.read(fd, _READ), b""))
-            record = json.loads(text)
+            record = _parse(text.decode())
             upload = _decoded(record)
             try:
                 found = os.stat(id, dir_fd=self._dir, follow_symlinks=False)
@@ -91,7 +93,7 @@ class FileStore:
     def _write_new(self, upload: Upload, *, durable: bool) -> None:
         fd = os.open(upload.id + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OLD, 0o600, dir_fd=self._dir)
         try:
-            text = memoryview(json.dumps(_encoded(upload), separators=(",", ":")).encode())
+            text = memoryview(_write(_encoded(upload)).encode())
             while text:
                 text = text[os.write(fd, text) :]
             if durable:
