@@ -31,6 +31,7 @@ from .errors import (
     Locked,
     NotFound,
     OffsetMismatch,
+    OptionError,
     Refused,
     TooLarge,
     TusError,
@@ -182,7 +183,12 @@ class Engine:
         upload = self._drafted(request, length=length, metadata=metadata, partial=partial, concat=concat)
         room = self._check_room(upload, 0, None, announced)
         place = self._reserved(upload)
-        self.hooks.created(upload)
+        try:
+            self.hooks.created(upload)
+        except BaseException:
+            place.close()
+            self._store.delete(upload.id)
+            raise
         return Writer(
             upload,
             room=room,
@@ -210,7 +216,11 @@ class Engine:
             return
         if writer.unverified or isinstance(error, TooLarge):
             writer.truncate()
-        self._publish(writer.upload.evolve(offset=writer.offset))
+        try:
+            self._publish(writer.upload.evolve(offset=writer.offset))
+        except TusError:
+            self._store.delete(writer.upload.id)  # no room even for the record, so none for a rest of the data
+            return
         error.offset = writer.offset
 
     def _publish(self, upload: Upload) -> None:
@@ -645,6 +655,7 @@ class Delivery:
     engine: Engine
     claim: Claim
     upload: Upload
+    told: Result = Result()  # what the hook `finished` had to say
 
     def accept(self, result: Result, *, drop: bool = False) -> None:
         """It arrived."""
@@ -670,8 +681,11 @@ def open_engine(options: Options, hooks: Hooks | None = None, *, delivers: bool 
     from .lockers.file import FileLocker
     from .stores.file import FileStore
 
-    directory = options.tmp_file_dir or private_directory()
-    return Engine(FileStore(directory), FileLocker(directory), options, hooks, delivers=delivers)
+    try:
+        directory = options.tmp_file_dir or private_directory()
+        return Engine(FileStore(directory), FileLocker(directory), options, hooks, delivers=delivers)
+    except OSError as error:
+        raise OptionError(f"option tmp_file_dir: {error.filename or ''}: {error.strerror or error}") from error
 
 
 def private_directory() -> str:

@@ -13,16 +13,17 @@ if tus.valid:
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
 from .cors import Cors
 from .engine import Delivery, Engine, open_engine
-from .errors import Locked, OptionError
+from .errors import Locked, OptionError, TusError
 from .hooks import Hooks
 from .messages import Request, Response
 from .options import Options
-from .protocols import Conversation, failure, override, respond, speaks, tus1
+from .protocols import Conversation, failure, respond, speaks, tus1
 from .upload import Result, Upload
 from .writer import Writer
 
@@ -44,8 +45,19 @@ class Adapter(Protocol):
     def prepare(self, options: Options) -> None:
         """Find out, with the options, which part of the URL is ours."""
 
-    def answer(self, response: Response, sent: Any) -> None:
-        """Put the response where the framework wants it; call `sent` once it was taken."""
+    @property
+    def undoes(self) -> bool:
+        """Whether the view's work may still be undone after the view has returned."""
+
+    def once(self, name: str, act: Callable[[], Any]) -> Any:
+        """What `act` returns; or, if the host repeats a request, what it returned the first time."""
+
+    def give(self, tus: Tus) -> None:
+        """An upload is finished: put it where views of this framework look for it."""
+
+    def answer(self, response: Response, sent: Callable[[bool], None]) -> None:
+        """Put the response where the framework wants it. Call `sent` with True when the view's work is done, or with
+        False if it was undone."""
 
 
 class Application:
@@ -59,6 +71,7 @@ class Application:
 
 
 _applications: dict[Any, Application] = {}
+_MANY = 64  # applications; more than that means that options are made anew for each request
 _guard = threading.Lock()
 
 
@@ -70,6 +83,8 @@ def application(given: dict[str, Any]) -> Application:
         with _guard:
             found = _applications.get(key)
             if found is None:
+                if len(_applications) >= _MANY:
+                    _applications.clear()
                 found = _applications[key] = Application(Options(given))
     return found
 
@@ -89,9 +104,35 @@ def hooks_of(named: Any) -> Hooks:
     return named or Hooks()
 
 
-def converse(request: Request, body: BodySource, engine: Engine) -> Response:
+def _now(name: str, act: Callable[[], Any]) -> Any:
+    return act()
+
+
+def converse(
+    request: Request, body: BodySource, engine: Engine, once: Callable[[str, Callable[[], Any]], Any] = _now
+) -> tuple[Response, Delivery | None]:
+    """The answer to a request; and the upload that it finished, if it is the host's turn now. What is done `once` is
+    not done again when the host repeats the request."""
+    response = once("answered", lambda: _talk(respond(request, engine), body))
+    if response.finished is None:
+        return response, None
+    try:
+        delivery = engine.claim(response.finished.id)
+        if not delivery.upload.pending:
+            delivery.release()
+            return replayed(response, delivery.upload, engine), None
+        try:
+            delivery.told = once("told", lambda: engine.hooks.finished(delivery.upload) or Result())
+        except BaseException:
+            delivery.release()
+            raise
+    except Exception as error:
+        return put_off(request, error), None
+    return response, delivery
+
+
+def _talk(conversation: Conversation, body: BodySource) -> Response:
     """Run the conversation: fill the writer if the protocol asks for the body."""
-    conversation: Conversation = respond(request, engine)
     try:
         writer = next(conversation)
         try:
@@ -108,21 +149,14 @@ def converse(request: Request, body: BodySource, engine: Engine) -> Response:
     raise AssertionError("a conversation asks for the body once")
 
 
-def deliver(engine: Engine, response: Response) -> Delivery | Response | None:
-    """The right to hand over what this response finished; or another response, if somebody else does so now or
-    has done so just before; or None, if there is nothing to hand over."""
-    upload = response.finished
-    if upload is None:
-        return None
-    try:
-        delivery = engine.claim(upload.id)
-    except Locked as busy:
-        return failure(Request("HEAD"), busy)
-    if delivery.upload.pending:
-        return delivery
-    delivery.release()
-    response.finished = None
-    return replayed(response, delivery.upload, engine)
+def put_off(request: Request, error: Exception) -> Response:
+    """The host does not have the upload yet. A HEAD asks how far the upload is, not what the host thinks of it, and
+    a client that gets anything but 423 for that starts from zero."""
+    if request.method == "HEAD" and isinstance(error, TusError):
+        error = Locked(str(error))
+    response = failure(request, error)
+    tus1.sign(response)
+    return response
 
 
 def replayed(response: Response, upload: Upload, engine: Engine) -> Response:
@@ -145,12 +179,11 @@ class Tus:
         self.engine = app.engine
         self.options = app.options
         self._app = app
-        self._explicit = "upload_path" in options
         adapter.prepare(app.options)
-        override(adapter.request)
         self.upload: Upload | None = None
         self.upload_finished = False
         self._delivery: Delivery | None = None
+        self._drop = False
 
     @property
     def send_file(self) -> bool:
@@ -165,16 +198,11 @@ class Tus:
     def handle(self) -> None:
         """Do what the request asks for; the answer is in the adapter."""
         request = self.adapter.request
-        response = converse(request, self.adapter.body, self.engine)
-        delivery = deliver(self.engine, response)
-        if isinstance(delivery, Response):
-            response = delivery
-        elif delivery:
-            result = self.engine.hooks.finished(delivery.upload)
-            self._delivery = delivery
+        response, self._delivery = converse(request, self.adapter.body, self.engine, self.adapter.once)
+        if self._delivery:
             self.upload_finished = True
-            self.upload = delivery.upload
-            self._result = result or Result()
+            self.upload = self._delivery.upload
+            self.adapter.give(self)
         self.adapter.body.drain()
         self.adapter.answer(self._app.cors.apply(request, response), self._sent)
 
@@ -185,16 +213,23 @@ class Tus:
         return self.engine.path(self.upload)
 
     def cleanup_file(self) -> None:
-        """Remove the file. The record stays for a while, so that a client that lost the answer can ask again."""
-        self._accept(drop=True)
+        """Remove the file, as soon as nothing can undo what the view did with it. The record stays for a while, so
+        that a client that lost the answer can ask again."""
+        self._drop = True
+        if not self.adapter.undoes:
+            self._accept()
 
-    def _sent(self) -> None:
-        """The host returned the answer, so it has the file."""
-        self._accept(drop=False)
+    def _sent(self, kept: bool = True) -> None:
+        """The host returned the answer, so it has the file; unless its work was undone."""
+        if kept:
+            self._accept()
+        elif self._delivery:
+            self._delivery.release()
+            self._delivery = None
 
-    def _accept(self, *, drop: bool) -> None:
+    def _accept(self) -> None:
         delivery, self._delivery = self._delivery, None
         if delivery:
-            delivery.accept(self._result, drop=drop)
-        elif drop and self.upload:
+            delivery.accept(delivery.told, drop=self._drop)
+        elif self._drop and self.upload:
             self.engine.drop(self.upload)

@@ -21,6 +21,11 @@ _KEY = re.compile(r"[^\s,]+")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
+def is_id(id: str) -> bool:
+    """Whether an upload could go by this name."""
+    return bool(_ID.fullmatch(id))
+
+
 def checked_id(id: str) -> str:
     """The id itself, if no path or lock made of it can lead anywhere else. A strange id is an unknown one."""
     if not _ID.fullmatch(id):

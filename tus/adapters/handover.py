@@ -14,9 +14,10 @@ from contextlib import closing
 from typing import Any, BinaryIO
 
 from ..engine import Delivery
-from ..messages import Response
+from ..errors import Refused
+from ..messages import Request, Response
 from ..protocols import tus1
-from ..tus import Application
+from ..tus import Application, put_off
 from ..upload import Result, Upload
 
 Environ = dict[str, Any]
@@ -36,36 +37,38 @@ class HandOver:
     """Calls the application once for each finished upload."""
 
     def __init__(self, given: Application, app: Callable[..., Iterable[bytes]]) -> None:
-        self._engine, self._options, self._hooks = given.engine, given.options, given.hooks
+        self._engine, self._options = given.engine, given.options
         self._app = app
 
-    def __call__(self, environ: Environ, path: str, response: Response, delivery: Delivery) -> Response:
+    def __call__(self, request: Request, path: str, response: Response, delivery: Delivery) -> Response:
         """What the client gets: `response`, with what the application had to add, or the application's refusal."""
         try:
-            answer = self._delivered(environ, path, delivery)
+            answer = self._delivered(request.native, path, delivery)
+        except Exception as error:
+            if request.method != "HEAD":
+                raise  # to whoever reports the application's errors
+            return put_off(request, error)
         finally:
             delivery.release()
         if isinstance(answer, Response):
-            if environ["REQUEST_METHOD"] == "HEAD":
-                # The client asks how far it is, not what the application thinks; any other code makes it start anew.
-                return Response(423, {"Retry-After": "1", "Cache-Control": "no-store"})
+            if request.method == "HEAD":
+                return put_off(request, Refused(f"the application answered {answer.status}"))
             answer.headers["Upload-Offset"] = str(delivery.upload.offset)
             return _signed(answer)
         return _signed(_merged(response, answer))
 
     def _delivered(self, environ: Environ, path: str, delivery: Delivery) -> Result | Response:
         upload = delivery.upload
-        result = self._hooks.finished(upload) or Result()
         if self._options.hand_over == "none":
-            delivery.accept(result)
-            return result
+            delivery.accept(delivery.told)
+            return delivery.told
         with closing(self._file(upload)) as file:
             status, headers, body = call(self._app, self._prepared(environ, path, upload, file))
         if not 200 <= status < 400:
             # Content-Length is worked out anew, should the application have miscounted.
             kept = tuple(pair for pair in headers if pair[0].lower() not in _HOPS)
             return Response(status, {}, body, extra=kept)
-        result = self._result(status, headers, body, result)
+        result = self._result(status, headers, body, delivery.told)
         delivery.accept(result, drop=self._options.cleanup)
         return result
 

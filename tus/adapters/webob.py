@@ -10,6 +10,7 @@ import webob
 
 from ..messages import Request, Response, status_line
 from ..options import Options
+from ..tus import Tus
 from .body import Body
 from .wsgi import below, incoming
 
@@ -21,6 +22,8 @@ class WebobAdapter:
 
     The id is what follows `upload_path`. A view that is mounted elsewhere says which `upload_id` its route found.
     """
+
+    undoes = False
 
     def __init__(self, request: Any, *, upload_id: str | None = None) -> None:
         self.req = request if isinstance(request, webob.BaseRequest) else webob.Request(request)
@@ -45,7 +48,13 @@ class WebobAdapter:
             root = path.rstrip("/").removesuffix("/" + id) if id else path.rstrip("/")
         self.request, self.body = incoming(environ, options, id=id, path=root)
 
-    def answer(self, response: Response, sent: Callable[[], None]) -> None:
+    def once(self, name: str, act: Callable[[], Any]) -> Any:
+        return act()
+
+    def give(self, tus: Tus) -> None:
+        """Views ask `tus.get_filepath()`."""
+
+    def answer(self, response: Response, sent: Callable[[bool], None]) -> None:
         body = [response.body] if isinstance(response.body, bytes) else response.body
         self.resp = webob.Response(
             status=status_line(response.status),
@@ -59,7 +68,7 @@ class WebobAdapter:
 class Sent:
     """A body that says when it was sent, which only happens if the view returned it."""
 
-    def __init__(self, body: Iterable[bytes], sent: Callable[[], None]) -> None:
+    def __init__(self, body: Iterable[bytes], sent: Callable[[bool], None]) -> None:
         self._body, self._sent = body, sent
 
     def __iter__(self) -> Iterator[bytes]:
@@ -68,4 +77,4 @@ class Sent:
     def close(self) -> None:
         if hasattr(self._body, "close"):
             self._body.close()
-        self._sent()
+        self._sent(True)

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -18,10 +19,11 @@ from ..messages import Request, Response, status_line
 from ..options import Options
 from ..protocols import override, speaks
 from ..serving import FileSlice
-from ..tus import Application, converse, deliver
+from ..tus import Application, converse
 from ..upload import checked_id
 from .body import Body
 from .handover import HandOver
+from .virtual import unmasked
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -72,9 +74,10 @@ def _key(name: str) -> str:
 class Place:
     """Where the collection of uploads is, as this request's client sees it."""
 
-    def __init__(self, environ: Environ, options: Options, path: str) -> None:
+    def __init__(self, environ: Environ, options: Options, path: str, public: str = "") -> None:
         self._environ, self._options = environ, options
         self._path = path  # of the collection, below SCRIPT_NAME
+        self._public = options.public_url or public  # the URL, where somebody knows it
 
     def location(self, id: str) -> str:
         """The URL of an upload: absolute where that is certain to be right, else a path, which always is."""
@@ -82,9 +85,9 @@ class Place:
 
     def collection(self) -> str:
         options = self._options
-        if options.public_url:
-            return options.public_url if options.location != "path" else urlsplit(options.public_url).path
-        path = self._prefix() + quote(_native(self._environ.get("SCRIPT_NAME", "") + self._path).rstrip(b"/"))
+        if self._public:
+            return self._public if options.location != "path" else urlsplit(self._public).path
+        path = self._prefix() + _quoted(self._environ.get("SCRIPT_NAME", "") + self._path)
         if options.location == "path":
             return path
         base = self._base(certain=options.location == "auto")
@@ -139,7 +142,7 @@ class Place:
     def _is_ours(self, host: str, collection: str) -> bool:
         """Whether uploads of this collection are ours: by its public address, or by its address in here."""
         if host:
-            base = self._options.public_url or self._base(certain=True)
+            base = self._public or self._base(certain=True)
             if base and urlsplit(base).netloc.lower() != host.lower():
                 return False
         inside = _native(self._environ.get("SCRIPT_NAME", "") + self._path).rstrip(b"/")
@@ -168,6 +171,11 @@ def trusts(trusted: tuple[str, ...], address: str) -> bool:
     return any(peer in ipaddress.ip_network(word, strict=False) for word in trusted if word != "unix")
 
 
+@lru_cache(256)  # there is one for each place that the application is mounted at
+def _quoted(path: str) -> str:
+    return quote(_native(path).rstrip(b"/"))
+
+
 def _native(text: str) -> bytes:
     """A WSGI string as the bytes that it stands for."""
     return text.encode("latin-1", "replace")
@@ -184,8 +192,8 @@ def below(path: str, root: str) -> str | None:
     return None
 
 
-def incoming(environ: Environ, options: Options, *, id: str, path: str) -> tuple[Request, Body]:
-    """A request and its body; `path` is that of the collection, below SCRIPT_NAME."""
+def incoming(environ: Environ, options: Options, *, id: str, path: str, public: str = "") -> tuple[Request, Body]:
+    """A request and its body; `path` is that of the collection, below SCRIPT_NAME, and `public` its URL, if known."""
     announced = environ.get("CONTENT_LENGTH")
     # Our own server has decoded the framing already; a body without a length can be nothing else there.
     chunked = not environ["tus.input"].finished if "tus.input" in environ else "HTTP_TRANSFER_ENCODING" in environ
@@ -197,7 +205,7 @@ def incoming(environ: Environ, options: Options, *, id: str, path: str) -> tuple
     elif chunked:
         length = None
     body = Body(environ, length, chunked)
-    place = Place(environ, options, path)
+    place = Place(environ, options, path, public)
     request = Request(
         environ["REQUEST_METHOD"],
         id,
@@ -247,20 +255,19 @@ class Filter:
         self._sweeper = Sweeper(self.engine, parsed.sweep_interval)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        id = below(environ.get("PATH_INFO", ""), self._root)
+        path, root, public = environ.get("PATH_INFO", ""), self._root, ""
+        if monster := unmasked(path, root):
+            root, public, path = monster
+        id = below(path, self._root)
         if id is None:
             return self.app(environ, start_response)
-        request, body = incoming(environ, self.options, id=id, path=self._root)
+        request, body = incoming(environ, self.options, id=id, path=root, public=public)
         if not speaks(request, self.engine):
             return self.app(environ, start_response)
         self._sweeper.start()
-        response = converse(request, body, self.engine)
-        if response.finished is not None:
-            delivery = deliver(self.engine, response)
-            if isinstance(delivery, Response):
-                response = delivery
-            elif delivery:
-                response = self._hand_over(environ, self._root, response, delivery)
+        response, delivery = converse(request, body, self.engine)
+        if delivery:
+            response = self._hand_over(request, root, response, delivery)
         body.drain()
         return outgoing(self._given.cors.apply(request, response), environ, start_response)
 

@@ -21,6 +21,7 @@ from ..errors import Interrupted, Locked
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _NUMBER = 12  # digits; a number is raised once a request
 _RECORD = 64  # bytes: the number, a space, the owner's address, blanks
+_MOMENT = 0.05  # seconds; longer than a turn, shorter than a hand-over
 _PATIENCE = 5.0  # seconds to wait for another's turn; a turn is one write
 
 
@@ -52,14 +53,11 @@ class FileLocker:
 
     def _locked(self, id: str, patience: float) -> int:
         """The lease file, opened and locked, and certainly the one that goes by this name."""
-        deadline = time.monotonic() + patience
         while True:
             fd = self._open(id)
             try:
-                while not _try_lock(fd):
-                    if time.monotonic() >= deadline:
-                        raise Locked("the upload is busy")
-                    time.sleep(0.002)
+                if not _lock(fd, patience):
+                    raise Locked("the upload is busy")
                 if os.fstat(fd).st_nlink:
                     return fd
             except BaseException:
@@ -79,7 +77,7 @@ class FileLocker:
         except OSError:
             return False
         try:
-            return not _try_lock(fd) or bool(_read(fd)[1])
+            return bool(_read(fd)[1])
         finally:
             os.close(fd)
 
@@ -92,7 +90,7 @@ class FileLocker:
             os.close(fd)
 
     def claim(self, id: str) -> FileClaim:
-        return FileClaim(self._dir, id, self._locked(id, 0))
+        return FileClaim(self._dir, id, self._locked(id, _MOMENT))
 
 
 class FileLease:
@@ -125,8 +123,8 @@ class FileLease:
         _ear.forget(self._id, self._number)
         fd, self._fd = self._fd, -1
         try:
-            # Not worth waiting for: whoever holds it is newer than we are, or hands the upload over.
-            if _try_lock(fd) and os.pread(fd, _NUMBER, 0) == self._mark:
+            # Not worth waiting for: whoever holds it for longer is newer than we are, or hands the upload over.
+            if _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
                 if forget:
                     _unlink(self._dir, self._id)
                 else:
@@ -156,12 +154,18 @@ class FileClaim:
             self.release()
 
 
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _lock(fd: int, patience: float) -> bool:
+    deadline = None
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            now = time.monotonic()
+            deadline = deadline or now + patience
+            if now >= deadline:
+                return False
+            time.sleep(0.001)
 
 
 def _read(fd: int) -> tuple[int, str]:

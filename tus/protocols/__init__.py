@@ -40,18 +40,18 @@ def respond(request: Request, engine: Engine) -> Conversation:
     """Talk to a client, in the protocol that it speaks. Whatever happens, it gets an answer that it understands."""
     try:
         response = yield from tus1.converse(request, engine)
-    except TusError as error:
+    except Exception as error:
         response = failure(request, error)
-    except Exception:
-        log.exception("%s %s failed", request.method, request.id or "on the collection")
-        # 423 and not 500 on HEAD: a client keeps the upload and asks again.
-        response = failure(request, Locked("try again") if request.method == "HEAD" else TusError("internal error"))
     tus1.sign(response)
     return response
 
 
-def failure(request: Request, error: TusError) -> Response:
+def failure(request: Request, error: Exception) -> Response:
     """The error, for a program and for a person."""
+    if not isinstance(error, TusError):
+        log.error("%s %s failed", request.method, request.id or "on the collection", exc_info=error)
+        # 423 and not 500 on HEAD: a client keeps the upload and asks again.
+        error = Locked("try again") if request.method == "HEAD" else TusError("internal error")
     headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     if error.offset is not None:
         headers["Upload-Offset"] = str(error.offset)

@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..messages import Request, Response
 from ..serving import serve
-from ..upload import Metadata, Upload
+from ..upload import Metadata, Upload, is_id
 from ..writer import Writer
 
 VERSION = "1.0.0"
@@ -41,9 +41,12 @@ _INERT = {
 
 
 def speaks(request: Request, engine: Engine) -> bool:
-    """Whether this is ours. Only forms and pages at the collection's URL are the application's."""
-    if request.id or "tus-resumable" in request.headers:
+    """Whether this is ours. Forms and pages at the collection's URL are the application's, and what lies below it by
+    a name that is no upload's."""
+    if "tus-resumable" in request.headers:
         return True
+    if request.id:
+        return request.method != "GET" or is_id(request.id)
     if request.method == "POST":
         return request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _FORMS
     return request.method not in ("GET", "HEAD")
