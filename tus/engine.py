@@ -13,6 +13,7 @@ The engine knows no HTTP and moves no bytes off a network. The order of what it 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 import time
@@ -43,6 +44,8 @@ from .options import Options
 from .stores import Place, Store
 from .upload import Metadata, Result, Upload, checked_id
 from .writer import Writer
+
+log = logging.getLogger("tus")
 
 _BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
 _CRASHED = 3600.0  # seconds after which a half-made file was certainly left by a crash
@@ -122,10 +125,7 @@ class Engine:
 
     def look(self, request: Request, intent: Intent = "look") -> Upload:
         """The upload as it is; disturbs nobody."""
-        upload = self._admit(request, intent)
-        if upload.unverified_from is not None:
-            return upload.evolve(offset=min(upload.offset, upload.unverified_from))
-        return upload
+        return _certain(self._admit(request, intent))
 
     def seize(self, request: Request) -> Upload:
         """The upload with the offset that holds: whoever still writes is ended."""
@@ -158,6 +158,9 @@ class Engine:
             if upload.filled and not upload.complete:
                 upload = self._complete(upload, lease)
             forget = upload.complete
+        except NotFound:
+            forget = True
+            raise
         finally:
             lease.release(forget=forget)
         return upload
@@ -281,9 +284,8 @@ class Engine:
         upload = self._admit(request, "write")
         if upload.final:
             raise Refused("an upload made by concatenation cannot be written to", status=403)
-        if upload.unverified_from is None:
-            # A stale request must not end a good one, so it is told before it takes the lease.
-            self._check_offset(upload, offset)
+        # A stale request must not end a good one, so it is told before it takes the lease.
+        self._check_offset(_certain(upload), offset)
         if upload.complete:
             self._check_room(upload, offset, length, announced)
             return Writer(upload)
@@ -312,16 +314,15 @@ class Engine:
                 upload = self._load(id)
                 self._check_offset(upload, offset)
                 room = self._check_room(upload, offset, length, announced)
-                changed = upload if length is None else upload.evolve(length=length)
-                if unverified:
-                    # Nothing may change before the checksum is known to match; not even the length.
-                    self._store.save(upload.evolve(unverified_from=offset))
-                elif changed.length != upload.length:
-                    self._store.save(changed)
-                place = self._store.writer(id, offset)
-        except BaseException:
-            lease.release()
+                if not upload.complete:
+                    changed = self._declared(upload, length, unverified)
+                    place = self._store.writer(id, offset)
+        except BaseException as error:
+            lease.release(forget=isinstance(error, NotFound))
             raise
+        if upload.complete:  # by another request, since this one was admitted
+            lease.release(forget=True)
+            return Writer(upload)
         return Writer(
             changed,
             room=room,
@@ -334,6 +335,16 @@ class Engine:
             progressed=self._progress(changed) if self._reports else None,
             failed=self._fail,
         )
+
+    def _declared(self, upload: Upload, length: int | None, unverified: bool) -> Upload:
+        """The upload with the length that a request declares, and recorded what a crash must not lose."""
+        declared = upload if length is None else upload.evolve(length=length)
+        if unverified:
+            # Nothing may change before the checksum is known to match; not even the length.
+            self._store.save(upload.evolve(unverified_from=upload.offset))
+        elif declared.length != upload.length:
+            self._store.save(declared)
+        return declared
 
     def _fail(self, writer: Writer, error: BaseException) -> None:
         """An append failed: nothing unverified stays, and the client is told what holds."""
@@ -440,7 +451,8 @@ class Engine:
                 self._store.sync(upload.id)
         self._check_content(upload)
         with lease.turn():
-            upload = self._mark(upload if fresh else self._store.load(upload.id), durable)
+            # Only the record of a part changes while somebody else holds the lease: see _await_parts.
+            upload = self._mark(self._store.load(upload.id) if upload.partial and not fresh else upload, durable)
         for final in upload.finals:
             with suppress(TusError):
                 self._joined(self._store.load(final))
@@ -499,24 +511,27 @@ class Engine:
         length = _total(parts)
         name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
         upload = self._drafted(request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
-        try:
-            self._store.reserve(upload.id).close()
-        except FileExistsError:
-            upload = self._before(upload.id)
-            if upload.complete:
-                return upload
-        else:
-            self._publish(upload)
+        with self._locker.mutex(upload.id):
+            upload, new = self._named(upload)
+        if new:
             self.hooks.created(upload)
+        if upload.complete:
+            return upload
         self._await_parts(upload)
         return self._joined(upload)
 
-    def _before(self, id: str) -> Upload:
-        """What an earlier request by the same name made."""
+    def _named(self, upload: Upload) -> tuple[Upload, bool]:
+        """The final upload by this name, and whether it is new. Only under its mutex: so nobody else is making it, and
+        half of one was left by a crash."""
         try:
-            return self._store.load(id)
-        except NotFound:
-            raise Locked("the same concatenation is just being made") from None
+            self._store.reserve(upload.id).close()
+        except FileExistsError:
+            with suppress(NotFound):
+                return self._store.load(upload.id), False
+            self._store.delete(upload.id)
+            self._store.reserve(upload.id).close()
+        self._publish(upload)
+        return upload, True
 
     def _parts(self, request: Request, ids: tuple[str, ...]) -> list[Upload]:
         parts = []
@@ -601,7 +616,7 @@ class Engine:
     def uploads(self) -> Iterator[Upload]:
         """Every upload there is; for operators."""
         for id in self._store.ids():
-            with suppress(NotFound):
+            with suppress(TusError):
                 yield self._store.load(id)
 
     def sweep(self, now: float | None = None, *, pause: float = 0.0) -> Iterator[Upload]:
@@ -625,6 +640,8 @@ class Engine:
             try:
                 if delivery.upload.pending:
                     delivery.accept(self.hooks.finished(delivery.upload) or Result())
+            except Exception:
+                log.exception("upload %s is complete and cannot be handed over", upload.id)
             finally:
                 delivery.release()
 
@@ -670,6 +687,13 @@ class Delivery:
 def _total(parts: list[Upload]) -> int | None:
     lengths = [part.length for part in parts]
     return None if None in lengths else sum(filter(None, lengths))
+
+
+def _certain(upload: Upload) -> Upload:
+    """The upload without the bytes of which it is not known yet whether their checksum matches."""
+    if upload.unverified_from is None:
+        return upload
+    return upload.evolve(offset=min(upload.offset, upload.unverified_from))
 
 
 def _visible(upload: Upload, request: Request) -> bool:

@@ -230,16 +230,16 @@ class Uwsgi(Source):
         self._uwsgi = uwsgi
         self._chunked = "HTTP_TRANSFER_ENCODING" in environ and not environ.get("CONTENT_LENGTH")
         self._fd = uwsgi.connection_fd()
-        self._first = True
+        self._early = int(uwsgi.opt.get("buffer-size") or uwsgi.opt.get(b"buffer-size") or 4096)
 
     def read(self, size: int) -> bytes | memoryview:
         if self._chunked:
             return self._uwsgi.chunked_read(int(PATIENCE))  # type: ignore[no-any-return]
+        if self._early:
+            # A beginning may sit in the buffer of the headers, where the socket doesn't show it. One read empties that.
+            size, self._early = min(size, self._early), 0
+            return self.input.read(size)  # type: ignore[no-any-return]
         arrived = self._arrived()
-        if not arrived and self._first:
-            self._first = False  # a beginning may sit in the buffer of the headers, where the socket doesn't show it
-            return self.input.read(1)  # type: ignore[no-any-return]
-        self._first = False
         if not arrived:
             if not select.select([self._fd], [], [], PATIENCE)[0]:
                 raise TimeoutError("the client sent nothing for too long")

@@ -54,7 +54,7 @@ class FileLocker:
     def _locked(self, id: str, patience: float) -> int:
         """The lease file, opened and locked, and certainly the one that goes by this name."""
         while True:
-            fd = self._open(id)
+            fd = os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
             try:
                 if not _lock(fd, patience):
                     raise Locked("the upload is busy")
@@ -64,12 +64,6 @@ class FileLocker:
                 os.close(fd)
                 raise
             os.close(fd)  # removed while we waited
-
-    def _open(self, id: str) -> int:
-        try:
-            return os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
-        except FileNotFoundError:
-            return os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
 
     def writing(self, id: str) -> bool:
         try:
