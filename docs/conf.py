@@ -1,0 +1,16 @@
+"""How Sphinx builds the documentation; the theme is furo where it is installed."""
+
+import importlib.metadata
+import importlib.util
+
+project = "tus"
+author = "the tus authors"
+copyright = f"2013-2026, {author}"
+release = importlib.metadata.version("tus")
+
+extensions = ["sphinx.ext.autodoc"]
+autodoc_member_order = "bysource"
+exclude_patterns = ["_build"]
+nitpicky = True
+
+html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"

@@ -1,0 +1,62 @@
+"""What is built, what it needs and where other software finds it; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'^__version__ = "(.+)"$', (here / "tus/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
+clients = ["aiotus>=1.1", "tuspy>=1.1"]
+checks = ["mypy>=1.11", "ruff>=0.9"]
+
+setup(
+    name="tus",
+    version=version,
+    description="Resumable uploads for WSGI applications: a filter, an adapter for views, and a server",
+    long_description=(here / "README.rst").read_text("utf-8"),
+    long_description_content_type="text/x-rst",
+    author="the tus authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    keywords="tus resumable upload wsgi paste webob",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Web Environment",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: WSGI :: Middleware",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["tus", "tus.*"]),
+    package_data={"tus": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=["PasteDeploy>=3.1", "WebOb>=1.8.9", "waitress>=3.0.1"],
+    extras_require={
+        "crc32c": ["google-crc32c>=1.5"],
+        "docs": ["furo", "sphinx>=7"],
+        "paste": ["Paste>=3.10"],
+        "test": [
+            *clients,
+            *checks,
+            "Paste>=3.10",
+            "gunicorn>=23",
+            "hypothesis>=6.100",
+            "pytest>=8.3",
+            "pytest-cov>=6",
+            "pytest-randomly>=3.16",
+            "pytest-xdist>=3.6",
+        ],
+    },
+    entry_points={
+        "console_scripts": ["tus = tus.cli:main"],
+        "paste.filter_factory": ["main = tus.adapters.wsgi:filter_factory"],
+        "paste.app_factory": ["main = tus.adapters.wsgi:app_factory"],
+        "paste.server_runner": ["server = tus.server:paste_main"],
+    },
+)
