@@ -1,0 +1,74 @@
+"""The short way of reading a request's head: it must give what waitress gives, or leave it to waitress."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from waitress.adjustments import Adjustments
+from waitress.parser import HTTPRequestParser
+
+from tus.server.request import Request
+
+adjustments = Adjustments(listen="127.0.0.1:0")
+IGNORED = {"adj", "body_rcv", "stream", "held"}
+
+
+def parsed(kind: type, raw: bytes) -> dict[str, Any]:
+    """All that a parser knows after a head."""
+    request = kind(adjustments)
+    request.received(raw)
+    known = {name: value for name, value in vars(request).items() if name not in IGNORED}
+    for name in ("version", "connection_close", "content_length", "expect_continue", "chunked", "error", "completed"):
+        known[name] = getattr(request, name)
+    known["error"] = known["error"] and (known["error"].code, known["error"].body)
+    known["remain"] = getattr(request.body_rcv, "remain", None)
+    return known
+
+
+part = st.text(alphabet=st.sampled_from('abcXYZ019/-_.~%41?#:;@&=+$,![]{}|^`"<>\\ \t\r\n\0\x7f\x80é'), max_size=12)
+name = st.sampled_from(
+    ["Host", "content-length", "Content-Length", "Expect", "Connection", "X_Y", "X-Y", "x-y", "Bad Name", "", "A:"]
+)
+value = st.one_of(part, st.sampled_from(["5", "0", "-1", " 12 ", "5, 5", "100-continue", "close", "Keep-Alive", "٣"]))
+
+
+@given(
+    st.sampled_from(["GET", "PATCH", "get", "M-SEARCH", "", "G\0T"]),
+    part,
+    st.sampled_from([" HTTP/1.1", " HTTP/1.0", " HTTP/2.0", "", " http/1.1", "  HTTP/1.1"]),
+    st.lists(st.tuples(name, st.sampled_from([":", ": ", " :", ":\t"]), value), max_size=4),
+    st.sampled_from(["\r\n", "\n"]),
+)
+@example("GET", "//host/path?x#y", " HTTP/1.1", [], "\r\n")
+@example("GET", "/%C3%A9?%20", " HTTP/1.1", [("Host", ": ", "a")], "\r\n")
+@example("PATCH", "/a", " HTTP/1.1", [("Content-Length", ": ", "5"), ("content-length", ": ", "5")], "\r\n")
+@example("PATCH", "/a", " HTTP/1.1", [("Content-Length", ":", "")], "\r\n")
+@example("GET", "/a", " HTTP/1.1", [("X-Y", ": ", "a\r\n folded")], "\r\n")
+@example("GET", "/a?b?c", " HTTP/1.1", [], "\r\n")
+@example("GET", "/a?", " HTTP/1.1", [], "\r\n")
+def test_it_gives_what_waitress_gives(method: str, path: str, version: str, fields: list[Any], newline: str) -> None:
+    """Every attribute is the same, for what is ordinary and for what is strange."""
+    lines = [f"{method} /{path}{version}", *("".join(field) for field in fields)]
+    raw = newline.join([*lines, "", ""]).encode("latin-1", "replace")
+
+    assert parsed(Request, raw) == parsed(HTTPRequestParser, raw)
+
+
+def test_it_is_taken_by_ordinary_requests() -> None:
+    """Otherwise it would only cost time."""
+    raw = b"PATCH /files/0123?a=b HTTP/1.1\r\nHost: a.example:8080\r\nUpload-Offset: 5\r\nUser-Agent: x (y; z)\r\n\r\n"
+
+    assert Request(adjustments)._parse_plain(raw)
+
+
+def test_no_head_takes_long() -> None:
+    """A quarter of a megabyte of anything is read in a moment."""
+    for filler in (b" ", b"\t", b":", b"a", b"a:", b"/", b"?", b"%", b"\r", b"a: b\r\n", b"a:\r\n"):
+        for start in (b"GET /", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\na:"):
+            raw = start + filler * (200_000 // len(filler)) + b"\0\r\n\r\n"
+            started = time.process_time()
+            parsed(Request, raw)
+            assert time.process_time() - started < 1

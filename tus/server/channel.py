@@ -1,0 +1,169 @@
+"""One connection: gives streamed requests their socket, and the loop word of every change.
+
+It must never let the loop read a socket whose body a thread is reading.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from ._waitress import HTTPChannel
+from .body import FRAMES, BodyStream
+from .request import Request
+from .task import Task
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+DRAIN_TIMEOUT = 2.0  # seconds, under a plain waitress that has no such option
+BODY_TIMEOUT = 60.0  # seconds, likewise
+
+
+class Channel(HTTPChannel):
+    """waitress's channel; works in our loop and, without its speed, in waitress's own."""
+
+    parser_class = Request
+    task_class = Task
+    interest = 0  # the events for which our loop watches the socket
+
+    def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:
+        self.loop = getattr(server, "loop", None)
+        super().__init__(server, sock, addr, adj, map=map)
+        self._changed()
+
+    def _changed(self) -> None:
+        """What the loop has to watch for may be different now."""
+        if self.loop is not None:
+            self.loop.update(self)
+
+    # -- in the loop
+
+    def readable(self) -> bool:
+        # While the body streams, what arrives belongs to it; this only matters with channel_request_lookahead.
+        return super().readable() and not any(request.stream is not None for request in self.requests)
+
+    def handle_read(self) -> None:
+        request = self.request
+        if request is None or not request.held:
+            super().handle_read()
+        else:
+            self._read_held(request)
+        self._hold()
+
+    def _hold(self) -> None:
+        request = self.request
+        if request is not None and request.held and self.loop is not None:
+            self.loop.hold(self)
+            if not self.loop.leading:
+                self.server.trigger.pull_trigger()  # the leader may wait for longer than that
+
+    def _read_held(self, request: Request) -> None:
+        """A small body that is cut reaches the application all the same, with every byte that came."""
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.release(request)
+            return
+        self.last_activity = time.time()
+        self.received(data)
+
+    def release(self, request: Request) -> None:
+        """Call the application for a body that is not whole yet; the rest streams."""
+        with self.requests_lock:
+            if self.request is not request or self.will_close or self.close_when_flushed:
+                return
+            request.start_stream()
+            self.request = None
+            self.requests.append(request)
+            if len(self.requests) == 1:
+                self.server.add_task(self)
+
+    def del_channel(self, map: Any = None) -> None:
+        if self.loop is None:
+            super().del_channel(map)
+        else:
+            with self.loop.changing:
+                self.loop.forget(self)
+                super().del_channel(map)
+            if self.server.in_connection_overflow:
+                self.loop.update(self.server)  # there is room for another
+
+    # -- in the thread that serves the request
+
+    def write_soon(self, data: Any) -> int:
+        """Straight to the socket when nothing waits to be sent before it."""
+        sent = 0
+        if not self.total_outbufs_len and isinstance(data, bytes) and len(data) >= self.adj.send_bytes:
+            with self.outbuf_lock:
+                sent = self._send_now(data)
+            if sent == len(data):
+                return sent
+            data = data[sent:]
+        sent += super().write_soon(data) or 0
+        if self.total_outbufs_len or self.will_close:
+            self._changed()
+        return sent
+
+    def _send_now(self, data: bytes) -> int:
+        if self.total_outbufs_len or not self.connected or not data:
+            return 0
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            return 0  # waitress's way meets the same error, and deals with it
+        self.last_activity = time.time()
+        return sent
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        self._changed()  # it waits for the loop, which must know that there is something to send
+        super()._flush_outbufs_below_high_watermark()
+
+    def service(self) -> None:
+        stream = self.requests[0].stream if self.requests else None
+        try:
+            if stream is None:
+                super().service()
+            else:
+                self._service_stream(stream)
+        finally:
+            self._hold()
+            self._changed()
+
+    def _service_stream(self, stream: BodyStream) -> None:
+        adj = self.adj
+        try:
+            stream.attach(
+                self.socket,
+                getattr(adj, "body_timeout", BODY_TIMEOUT),
+                getattr(adj, "body_min_rate", 0),
+                lambda: self.write_soon(CONTINUE),
+            )
+        except (OSError, AttributeError):  # closed meanwhile: waitress cleans up
+            return super().service()
+        try:
+            super().service()
+        finally:
+            drain = not stream.finished and not stream.failed
+            sock = stream.detach()
+            if sock is not None:
+                with sock:
+                    if drain:
+                        self._drain(sock, time.monotonic() + getattr(adj, "drain_timeout", DRAIN_TIMEOUT))
+
+    def _drain(self, sock: socket.socket, deadline: float) -> None:
+        """A refused body: let the answer reach the client before the kernel meets its next segment with a reset."""
+        self._changed()
+        try:
+            while self.total_outbufs_len and self.connected and time.monotonic() < deadline:
+                time.sleep(0.01)
+            sock.shutdown(socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0:
+                sock.settimeout(left)
+                if not sock.recv(FRAMES):
+                    return
+        except OSError:
+            pass  # gone, or out of time

@@ -1,0 +1,300 @@
+"""The listening sockets of one process, and the server that runs them.
+
+It must never drop a request that it has begun, except when the time to stop is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ._waitress import TcpWSGIServer, UnixWSGIServer, wasyncore
+from .channel import Channel
+from .loop import Loop, supported
+from .settings import Settings
+from .threads import Crew, UploadThreads
+
+logger = logging.getLogger("tus.server")
+IDLE = 0.1  # seconds without a request after which a connection is closed while we stop
+CHECK = 0.01  # seconds between two looks whether all is over
+
+
+class Listening:
+    """What our listeners add to waitress's: they hand requests to the right threads."""
+
+    channel_class = Channel
+    interest = 0
+    loop: Loop | None = None
+    closing = False  # no more requests on any connection after this one
+
+    def __init__(self, *args: Any, loop: Loop | None, uploads: UploadThreads, **kw: Any) -> None:
+        self.loop = loop
+        self.uploads = uploads
+        super().__init__(*args, **kw)
+
+    def add_task(self: Any, channel: Any) -> None:
+        if channel.requests[0].stream is not None:
+            self.uploads.add_task(channel)
+        elif self.loop is not None and self.loop.leading:
+            self.loop.ready.append(channel)
+        else:
+            self.task_dispatcher.add_task(channel)
+
+    def pull_trigger(self: Any) -> None:
+        # Our loop needs no waking: every change of a connection changes its epoll.
+        if self.loop is None:
+            super().pull_trigger()
+
+    def maintenance(self: Any, now: float) -> None:
+        super().maintenance(now)
+        cutoff = now - self.adj.channel_timeout
+        for channel in list(self.active_channels.values()):
+            if channel.total_outbufs_len and channel.last_activity < cutoff:
+                channel.handle_close()  # a client that does not read its answer would hold a thread for ever
+            elif channel.will_close and self.loop is not None:
+                self.loop.update(channel)
+
+    def retire(self: Any) -> None:
+        """Take what waits to be accepted, and accept no more; in the loop's thread."""
+        if not self.accepting:
+            return
+        while self._pending():
+            self.handle_accept()
+        self.accepting = False
+        self.closing = True
+        if self.loop is not None:
+            self.loop.forget(self)
+        self.del_channel()
+        self.socket.close()
+
+    def _pending(self: Any) -> bool:
+        waiting = select.poll()
+        waiting.register(self._fileno, select.POLLIN)
+        return bool(waiting.poll(0))
+
+    def close_idle(self: Any) -> None:
+        """Close the connections that are between two requests; in the loop's thread."""
+        idle_since = time.time() - IDLE
+        for channel in list(self.active_channels.values()):
+            if channel.requests or channel.total_outbufs_len:
+                continue
+            if channel.request is not None and channel.request.held:
+                channel.release(channel.request)  # what came of it is saved
+            elif channel.last_activity < idle_since:
+                channel.handle_close()
+
+    def close(self: Any) -> None:
+        for channel in list(self.active_channels.values()):
+            channel.handle_close()
+        self.trigger.close()
+        if self._fileno is not None:
+            wasyncore.dispatcher.close(self)
+
+
+class TcpListener(Listening, TcpWSGIServer):
+    """Accepts connections over TCP."""
+
+
+if UnixWSGIServer is not None:
+
+    class UnixListener(Listening, UnixWSGIServer):
+        """Accepts connections on a unix socket."""
+
+
+class Lifeline(wasyncore.file_dispatcher):  # type: ignore[misc]
+    """The end of a pipe that the supervisor holds: when it closes, the supervisor is gone."""
+
+    def __init__(self, fd: int, map: Any, stop: Callable[[], None]) -> None:
+        super().__init__(fd, map=map)
+        self._stop = stop
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read(self) -> None:
+        self.handle_close()
+
+    def handle_close(self) -> None:
+        self.close()
+        self._stop()
+
+
+class Server:
+    """All listeners of one process with their loop and threads."""
+
+    def __init__(self, app: Any, settings: Settings) -> None:
+        self.settings = settings
+        self.map: dict[int, Any] = {}
+        self.crew = Crew(settings.threads)
+        self.uploads = UploadThreads(settings.upload_threads)
+        self.loop = None
+        if supported and settings.asyncore_use_poll:
+            self.loop = Loop(self.map, self.crew, settings.asyncore_loop_timeout)
+            settings.hold = True
+        self._stop_at: float | None = None
+        self._retired = False
+        self._closed = False
+        try:
+            self.listeners = self._listen(app)
+        except BaseException:
+            self._close_files()
+            raise
+        self._watch_all()
+
+    # -- listening
+
+    def _listen(self, app: Any) -> list[Any]:
+        settings = self.settings
+        if settings.unix_socket and UnixWSGIServer is not None:
+            return [self._listener(app, socket.AF_UNIX, (socket.AF_UNIX, socket.SOCK_STREAM, None, None))]
+        if settings.sockets:
+            return [self._adopt(app, sock) for sock in settings.sockets]
+        return [self._listener(app, info[0], info) for info in settings.listen]
+
+    def _adopt(self, app: Any, sock: socket.socket) -> Any:
+        info = (sock.family, sock.type, sock.proto, sock.getsockname())
+        return self._listener(app, sock.family, info, sock=sock)
+
+    def _listener(self, app: Any, family: int, info: Any, *, sock: socket.socket | None = None) -> Any:
+        kind = TcpListener if family in (socket.AF_INET, socket.AF_INET6) else UnixListener
+        return kind(
+            app,
+            self.map,
+            True,
+            sock,
+            dispatcher=self.crew,
+            adj=self.settings,
+            sockinfo=info,
+            bind_socket=sock is None,
+            loop=self.loop,
+            uploads=self.uploads,
+        )
+
+    def _watch_all(self) -> None:
+        if self.loop is None:
+            return
+        for listener in self.listeners:
+            self.loop.watch_always(listener.trigger._fileno)
+            self.loop.update(listener)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop_at is not None
+
+    @property
+    def urls(self) -> list[str]:
+        """Where the server can be reached."""
+        scheme = self.settings.url_scheme
+        return [url(scheme, listener.effective_host, listener.effective_port) for listener in self.listeners]
+
+    @property
+    def effective_port(self) -> int:
+        """The port of the first listener: what port 0 became."""
+        return int(self.listeners[0].effective_port)
+
+    def stop_when_closed(self, fd: int) -> None:
+        """Stop when the other end of a pipe is closed."""
+        lifeline = Lifeline(fd, self.map, self.stop)
+        if self.loop is not None:
+            self.loop.watch_always(lifeline._fileno)
+
+    # -- running
+
+    def run(self) -> None:
+        """Serve until ``stop`` is called, or until KeyboardInterrupt or SystemExit."""
+        try:
+            if self.loop is None:
+                self._run_without_epoll()
+            else:
+                self.loop.start()
+                self._watch()
+        finally:
+            self.close()
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                return self.loop.watch(self._over)
+            except (KeyboardInterrupt, SystemExit):
+                if self._stop_at is not None:
+                    return  # the second one: at once
+                self.stop()
+
+    def _run_without_epoll(self) -> None:
+        """waitress's own loop, where there is no epoll or poll is unwanted."""
+        pause = self.settings.asyncore_loop_timeout
+        while not self._over():
+            try:
+                pause = CHECK if self._stop_at is not None else self.settings.asyncore_loop_timeout
+                wasyncore.loop(timeout=pause, map=self.map, use_poll=self.settings.asyncore_use_poll, count=1)
+            except (KeyboardInterrupt, SystemExit):
+                if self._stop_at is not None:
+                    return
+                self.stop()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Accept no more, let short requests finish, end uploads; safe in a signal handler and from any thread."""
+        seconds = 0 if at_once else self.settings.shutdown_timeout
+        self._stop_at = min(self._stop_at or math.inf, time.monotonic() + seconds)
+        if self.loop is not None:
+            self.loop.hurry = True
+            self.loop.ring()
+        else:
+            os.write(self.listeners[0].trigger.trigger, b"x")
+
+    def _over(self) -> bool:
+        """After a stop: drive it on, and tell when all is done or the time is over."""
+        if self._stop_at is None:
+            return False
+        self.uploads.end_all()
+        if not self._retired:
+            self._retired = True
+            self._in_loop(lambda: [listener.retire() for listener in self.listeners])
+        self._in_loop(lambda: [listener.close_idle() for listener in self.listeners])
+        return time.monotonic() >= self._stop_at or self._quiet()
+
+    def _in_loop(self, function: Callable[[], Any]) -> None:
+        if self.loop is None:
+            function()
+        else:
+            self.listeners[0].trigger.pull_trigger(function)
+
+    def _quiet(self) -> bool:
+        busy = self.crew.busy or self.uploads.busy or any(listener.accepting for listener in self.listeners)
+        return not busy and not any(listener.active_channels for listener in self.listeners)
+
+    def close(self) -> None:
+        """Close every file; what still runs sees a broken connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self.uploads.shutdown()
+        if self.loop is not None:
+            self.loop.leave(self.listeners[0].trigger.pull_trigger)
+        self.crew.shutdown()
+        self._close_files()
+
+    def _close_files(self) -> None:
+        if self.loop is not None:
+            self.loop.close()
+        wasyncore.close_all(self.map)
+
+
+def url(scheme: str, host: str, port: Any) -> str:
+    """How a client reaches a listener."""
+    if host == "unix":
+        return f"unix:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def create_server(app: Any, **options: Any) -> Server:
+    """A server in this process: ``run`` it, ``stop`` it from anywhere."""
+    if app is None:
+        raise ValueError("the application is None: was it forgotten to return it?")
+    return Server(app, Settings(**options))

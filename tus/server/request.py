@@ -1,0 +1,145 @@
+"""One request as it arrives: decides whether the application is called before the body is whole.
+
+It must never let bytes of a body be taken for a request, nor the reverse.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from ._waitress import (
+    FixedStreamReceiver,
+    HTTPRequestParser,
+    OverflowableBuffer,
+    ParsingError,
+    RequestEntityTooLarge,
+    unquote_bytes_to_wsgi,
+)
+from .body import BodyStream
+from .chunks import ChunkedBody
+
+# RFC 9112: a request line and fields without anything unusual. Neither expression can backtrack.
+PLAIN_LINE = re.compile(rb"([A-Z]+) (/(?!/)[!$-.0-9:;=@-~/]*)(?:\?([!$-~]*))? HTTP/1\.1")
+PLAIN_FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)*\r\n")
+
+STREAMED = frozenset({"PATCH", "POST", "PUT"})  # the methods whose bodies can be long
+SMALL = 65536  # bytes that the loop may collect before it calls the application: quicker than a thread
+
+
+LENGTH = 18  # digits of a Content-Length: more is left to waitress
+
+
+@lru_cache(512)
+def environ_key(name: str) -> str:
+    """``Content-Length`` as waitress keeps it: ``CONTENT_LENGTH``; nothing for names that could be mistaken."""
+    return "" if "_" in name else name.upper().replace("-", "_")
+
+
+class Request(HTTPRequestParser):
+    """waitress's parser, complete as soon as the headers are when the body is worth streaming."""
+
+    stream: BodyStream | None = None  # the body, when the application is called before it is whole
+    held = False  # a small body that the loop collects for a moment
+
+    def parse_header(self, header_plus: bytes) -> None:
+        if self._parse_plain(header_plus):
+            return
+        self.headers.clear()
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # int() refuses thousands of digits
+            raise ParsingError("Content-Length is invalid") from error
+        if self.chunked:
+            self.body_rcv = ChunkedBody(self.body_rcv.getbuf())
+            # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nobody downstream may see.
+            self.headers.pop("CONTENT_LENGTH", None)
+
+    def _parse_plain(self, header_plus: bytes) -> bool:
+        """What nearly every request looks like, in half the time; false leaves the rest to waitress."""
+        end = header_plus.find(b"\r\n")
+        line = PLAIN_LINE.fullmatch(header_plus, 0, end) if end > 0 else None
+        if line is None or not PLAIN_FIELDS.fullmatch(header_plus, end + 2):
+            return False
+        headers = self.headers
+        for field in header_plus[end + 2 : -4].decode("latin-1").split("\r\n"):
+            name, _, value = field.partition(":")
+            key = environ_key(name)
+            if key:
+                value = value.strip(" \t")
+                headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        length = headers.get("CONTENT_LENGTH", "0")
+        if "TRANSFER_ENCODING" in headers or not length.isascii() or not length.isdigit() or len(length) > LENGTH:
+            return False
+        self.first_line = header_plus[:end]
+        self.command = line[1].decode("ascii")
+        self.request_uri = header_plus[line.start(2) : end - len(" HTTP/1.1")].decode("ascii")
+        self.path = unquote_bytes_to_wsgi(line[2]) if b"%" in line[2] else line[2].decode("ascii")
+        self.query = line[3].decode("ascii") if line[3] else ""
+        self.proxy_scheme = self.proxy_netloc = self.fragment = ""
+        self.version, self.url_scheme = "1.1", self.adj.url_scheme
+        self.expect_continue = headers.get("EXPECT", "").lower() == "100-continue"
+        self.connection_close = headers.get("CONNECTION", "").lower() == "close"
+        self.content_length = int(length)
+        if self.content_length:
+            buffer = OverflowableBuffer(self.adj.inbuf_overflow)
+            self.body_rcv = FixedStreamReceiver(self.content_length, buffer)
+        return True
+
+    @property
+    def streams(self) -> bool:
+        """The application wants this body as it comes."""
+        return (
+            self.body_rcv is not None
+            and self.command in STREAMED
+            and self.path.startswith(getattr(self.adj, "stream_paths", "/"))
+        )
+
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.body_rcv is None or self.stream is not None or not self.streams:
+            return consumed
+        if isinstance(self.error, RequestEntityTooLarge):
+            # max_request_body_size is for bodies that waitress collects; the application limits those that stream.
+            self.error, self.completed = None, self.body_rcv.completed
+        if consumed == len(data) and not self.completed:
+            self.held = self._small()
+            if not self.held:
+                self.start_stream()
+        return consumed
+
+    def _small(self) -> bool:
+        """It is quicker, and costs no thread, to wait a moment for the rest; a client that asks is answered first."""
+        hold = getattr(self.adj, "hold", False)
+        return hold and not self.chunked and not self.expect_continue and self.content_length <= SMALL
+
+    def start_stream(self) -> None:
+        """Complete without the rest of the body, which the application reads from the socket."""
+        chunks = self.body_rcv.chunks if self.chunked else None
+        remaining = 0 if self.chunked else self.body_rcv.remain
+        self.stream = BodyStream(
+            self._collected(), remaining=remaining, chunks=chunks, expects_continue=self.expect_continue
+        )
+        # waitress must not answer 100 itself: send_continue() would also take `completed` back.
+        self.held, self.expect_continue, self.completed = False, False, True
+
+    def _collected(self) -> bytes:
+        buffer = self.body_rcv.getbuf()
+        collected: bytes = buffer.get(-1) if len(buffer) else b""
+        buffer.close()
+        return collected
+
+    def get_body_stream(self) -> Any:
+        """``wsgi.input``: a BodyStream where that is possible without a copy of a large body."""
+        if self.stream is not None:
+            return self.stream
+        if self.body_rcv is None:
+            return BodyStream()
+        if len(self.body_rcv) > SMALL:
+            return super().get_body_stream()
+        return BodyStream(self._collected(), trailers=self.body_rcv.chunks.trailers if self.chunked else None)
+
+    def close(self) -> None:
+        if self.stream is None:
+            super().close()

@@ -1,0 +1,82 @@
+"""``serve``: one process or several, from the first connection to the last signal.
+
+It must never start a second process when one worker is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .listener import Server
+from .settings import Settings
+from .workers import Supervisor
+
+logger = logging.getLogger("tus.server")
+WHERE = frozenset({"listen", "host", "port", "unix_socket", "sockets"})
+FIRST_PASSED = 3  # sd_listen_fds(3): the first file that systemd passes
+
+Listening = Callable[[list[str]], Any]
+
+
+def serve(app: Any, *, on_listening: Listening | None = None, **options: Any) -> None:
+    """Serve ``app`` until a signal; ``on_listening`` gets the URLs once connections are accepted."""
+    if app is None:
+        raise ValueError("the application is None: was it forgotten to return it?")
+    options = passed_by_systemd(options)
+    settings = Settings(**options)
+    if settings.workers > 1:
+        Supervisor(app, settings, options, on_listening or announce).run()
+        return
+    server = Server(app, settings)
+    with stopping(server):
+        (on_listening or announce)(server.urls)
+        server.run()
+
+
+def paste_main(app: Any, global_conf: Any, **local: Any) -> int:
+    """The entry point ``egg:tus#server`` of an ini file."""
+    serve(app, **local)
+    return 0
+
+
+def announce(urls: list[str]) -> None:
+    for url in urls:
+        logger.info("Serving on %s", url)
+
+
+@contextmanager
+def stopping(server: Server) -> Iterator[None]:
+    """While the server runs, SIGTERM, SIGINT and SIGHUP stop it gracefully; a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers: whoever runs us calls server.stop()
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        server.stop(at_once=server.stopping)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def passed_by_systemd(options: dict[str, Any]) -> dict[str, Any]:
+    """Listen on the sockets that systemd passed, unless the options say where to listen."""
+    if WHERE & options.keys() or os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return options
+    passed = int(os.environ.pop("LISTEN_FDS", "0"))
+    os.environ.pop("LISTEN_PID")
+    sockets = [socket.socket(fileno=FIRST_PASSED + number) for number in range(passed)]
+    for sock in sockets:
+        sock.set_inheritable(False)
+    return {**options, "sockets": sockets} if sockets else options

@@ -1,0 +1,100 @@
+"""Every option of the server: waitress's own, with defaults that suit uploads, and ours.
+
+It must never accept a name that neither knows: waitress's error for unknown options is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._waitress import Adjustments, aslist
+
+OPEN_FILES = 1024  # what a process may open where nothing else is known
+FILES_PER_CONNECTION = 6  # the socket, its copy while a body streams, the upload's files, a pipe for splice
+
+
+def positive(text: Any) -> float:
+    """A number greater than zero."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(f"a number greater than zero is needed, not {text!r}")
+    return number
+
+
+def count(text: Any) -> int:
+    """A whole number of at least one."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"at least 1 is needed, not {text!r}")
+    return number
+
+
+def rate(text: Any) -> int:
+    """A whole number of bytes per second; 0 is no limit."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(f"a rate cannot be negative: {text!r}")
+    return number
+
+
+def paths(text: Any) -> tuple[str, ...]:
+    """Path prefixes, separated by white space."""
+    return tuple(aslist(text))
+
+
+class Settings(Adjustments):
+    """waitress's adjustments and ours, checked when the server is made."""
+
+    _ours = (
+        ("upload_threads", count),
+        ("body_timeout", positive),
+        ("body_min_rate", rate),
+        ("drain_timeout", positive),
+        ("shutdown_timeout", positive),
+        ("stream_paths", paths),
+        ("workers", count),
+    )
+    _params = Adjustments._params + _ours
+    _param_map = dict(_params)
+
+    upload_threads = 1000  # uploads that are received at the same time; more wait
+    body_timeout = 60.0  # seconds of silence after which a body is ended
+    body_min_rate = 100  # bytes per second over body_timeout; a slower body is ended
+    drain_timeout = 2.0  # seconds in which the rest of a refused body is thrown away
+    shutdown_timeout = 10.0  # seconds from SIGTERM to the end
+    stream_paths: tuple[str, ...] = ("/",)  # where bodies stream; elsewhere waitress collects them first
+    workers = 1  # processes
+
+    # waitress's own, for uploads: poll() has no limit of 1024 files; small bodies come in one piece.
+    asyncore_use_poll = True
+    recv_bytes = 65536
+
+    hold = False  # small bodies wait in the loop until they are whole; set by a loop that has timers
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if "connection_limit" not in options:
+            self.connection_limit = connections(raise_open_files())
+
+
+def raise_open_files() -> int:
+    """Raise the soft limit of open files to the hard one, and return it."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover - Windows has no such limit
+        return OPEN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # pragma: no cover - some systems refuse an unlimited soft limit
+        return soft
+    return hard
+
+
+def connections(open_files: int) -> int:
+    """How many connections fit into so many open files."""
+    if open_files < 0:  # RLIM_INFINITY
+        return 20000
+    return max(100, min(20000, open_files // FILES_PER_CONNECTION))

@@ -1,0 +1,243 @@
+"""The threads that call the application: few for short requests, many but small ones for uploads.
+
+They must never run more short requests at once than ``threads`` allows, whoever runs them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ._waitress import logger, queue_logger
+
+STACK = 1 << 20  # bytes of an upload's thread: enough for Python's recursion limit, and too little for huge pages
+IDLE = 20.0  # seconds after which a thread without an upload ends
+starting = threading.Lock()  # the stack size is the process's: one thread at a time changes it
+
+
+def serve(channel: Any) -> None:
+    """One request, in this thread; nothing that goes wrong may end the thread."""
+    try:
+        channel.service()
+    except BaseException:
+        logger.exception("Exception when servicing %r", channel)
+
+
+def start(target: Callable[..., None], *args: Any, name: str, stack: int | None = None) -> None:
+    """Start a daemon thread, with a stack of its own size."""
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    if stack is None:
+        thread.start()
+        return
+    with starting:
+        before = threading.stack_size(stack)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
+
+
+class Crew:
+    """The threads for short requests. One more may lead the loop, and lends itself to the next request."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.running = 0  # requests in the application, the loop's own included
+        self._threads = 0
+        self._idle = 0
+        self._queue: deque[Any] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._closing = False
+        self._changed = threading.Condition(threading.Lock())
+
+    def add_task(self, channel: Any) -> None:
+        with self._changed:
+            self._queue.append(channel)
+            waiting = len(self._queue) - max(self.limit - self.running, 0)
+            self._wake()
+        if waiting > 0:
+            queue_logger.warning("Task queue depth is %d", waiting)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run a function in one of the threads, before any request."""
+        with self._changed:
+            self._calls.append(function)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._idle:
+            self._changed.notify()
+        elif self._threads <= self.limit:
+            self._threads += 1
+            start(self._work, name=f"tus-{self._threads}")
+
+    def begin(self) -> bool:
+        """The caller may run one request himself."""
+        with self._changed:
+            if self._queue or self.running >= self.limit:
+                return False
+            self.running += 1
+            return True
+
+    def end(self) -> None:
+        """The request that was begun is over."""
+        with self._changed:
+            self.running -= 1
+            if self._queue:
+                self._wake()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            function, channel = job
+            if function is not None:
+                function()
+                continue
+            serve(channel)
+            del channel, job  # nothing may live on because this thread is idle
+            self.end()
+
+    def _next(self) -> tuple[Callable[[], None] | None, Any] | None:
+        with self._changed:
+            while True:
+                if self._calls:
+                    return self._calls.popleft(), None
+                if self._queue and self.running < self.limit:
+                    self.running += 1
+                    return None, self._queue.popleft()
+                if self._closing:
+                    self._threads -= 1
+                    return None
+                self._idle += 1
+                self._changed.wait()
+                self._idle -= 1
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.running or self._queue)
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        """End the threads that are idle, and the others when their requests are over."""
+        with self._changed:
+            self._closing = True
+            while cancel_pending and self._queue:
+                self._queue.popleft().cancel()
+            self._changed.notify_all()
+        return True
+
+
+class UploadThreads:
+    """A thread for each upload, started when needed, up to a limit; the last one idle is the first one used."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.channels: set[Any] = set()  # with an upload in a thread
+        self._threads = 0
+        self._idle: list[Seat] = []
+        self._queue: deque[Any] = deque()
+        self._ended = False
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def add_task(self, channel: Any) -> None:
+        if self._ended:
+            end_streams(channel)
+        with self._lock:
+            if self._idle:
+                self._idle.pop().take(channel)
+                return
+            if self._threads >= self.limit:
+                self._queue.append(channel)
+                queue_logger.warning("Uploads waiting for a thread: %d", len(self._queue))
+                return
+            self._threads += 1
+        try:
+            start(self._work, channel, name="tus-upload", stack=STACK)
+        except RuntimeError:  # the system allows no more threads: those that run take it on
+            with self._lock:
+                self._threads -= 1
+                self._queue.append(channel)
+            logger.exception("No thread for an upload")
+
+    def _work(self, channel: Any) -> None:
+        seat = Seat()
+        while channel is not None:
+            with self._lock:
+                self.channels.add(channel)
+            serve(channel)
+            channel = self._next(seat, channel)
+
+    def _next(self, seat: Seat, done: Any) -> Any:
+        """The next upload for this thread; None when there was none for a while."""
+        with self._lock:
+            self.channels.discard(done)
+            del done
+            if self._queue:
+                return self._queue.popleft()
+            if self._closed:
+                self._threads -= 1
+                return None
+            self._idle.append(seat)
+        channel = seat.wait(IDLE)
+        if channel is None and not seat.dismissed:
+            with self._lock:
+                if seat in self._idle:
+                    self._idle.remove(seat)
+                    self._threads -= 1
+                    return None
+            channel = seat.wait(IDLE)  # an upload came at the last moment
+        return channel
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.channels or self._queue)
+
+    def shutdown(self) -> None:
+        """Let the idle threads go, and the others when their uploads are over."""
+        self.end_all()
+        with self._lock:
+            self._closed = True
+            self._threads -= len(self._idle)
+            for seat in self._idle:
+                seat.dismiss()
+            self._idle.clear()
+
+    def end_all(self) -> None:
+        """End every upload, and those that come later, after what has arrived."""
+        self._ended = True
+        with self._lock:
+            channels = [*self.channels, *self._queue]
+        for channel in channels:
+            end_streams(channel)
+
+
+class Seat:
+    """Where an idle thread waits for its next upload."""
+
+    def __init__(self) -> None:
+        self._channel: Any = None
+        self.dismissed = False
+        self._filled = threading.Lock()
+        self._filled.acquire()
+
+    def take(self, channel: Any) -> None:
+        self._channel = channel
+        self._filled.release()
+
+    def dismiss(self) -> None:
+        self.dismissed = True
+        self._filled.release()
+
+    def wait(self, seconds: float) -> Any:
+        if not self._filled.acquire(timeout=seconds):
+            return None
+        channel, self._channel = self._channel, None
+        return channel
+
+
+def end_streams(channel: Any) -> None:
+    """Cut the bodies of a connection's requests."""
+    for request in list(channel.requests):
+        if request.stream is not None:
+            request.stream.end()
