@@ -1,0 +1,105 @@
+"""The README says what is true: its examples run, and its table of options is the code's.
+
+An example is taken from the README as it stands; nothing but the directory is put in its place.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.rst").read_text("utf-8")
+CREATION = {"Tus-Resumable": "1.0.0", "Upload-Length": "5"}
+
+
+def examples(language: str) -> list[str]:
+    """The code blocks in that language, in the order of the README."""
+    blocks = re.findall(rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", README)
+    return [dedent(block) for block in blocks]
+
+
+def example(word: str, *, language: str = "python") -> str:
+    """The one example in which the word occurs."""
+    (found,) = (block for block in examples(language) if word in block)
+    return found
+
+
+def host(environ: Any, start_response: Any) -> list[bytes]:
+    """An application that has nothing to do with uploads."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"host"]
+
+
+def run(code: str, directory: Path, **names: Any) -> dict[str, Any]:
+    """The names that the example leaves behind."""
+    namespace: dict[str, Any] = {"app": host, **names}
+    exec(code.replace("/var/uploads", str(directory)), namespace)
+    return namespace
+
+
+def create(app: Any, **headers: str) -> Any:
+    """The answer to the creation of an upload."""
+    webob = pytest.importorskip("webob")
+    return webob.Request.blank("/upload", method="POST", headers={**CREATION, **headers}).get_response(app)
+
+
+def test_filter_example_takes_uploads(tmp_path: Path) -> None:
+    """The three lines for the filter are all that is needed."""
+    app = run(example("from tus import TusFilter"), tmp_path)["app"]
+
+    assert create(app).status_int == 201
+
+
+def test_filter_example_leaves_the_rest_alone(tmp_path: Path) -> None:
+    """Whatever is not below upload_path reaches the application."""
+    webob = pytest.importorskip("webob")
+    app = run(example("from tus import TusFilter"), tmp_path)["app"]
+
+    assert webob.Request.blank("/").get_response(app).body == b"host"
+
+
+def test_paste_example_is_a_filter(tmp_path: Path) -> None:
+    """The section for the ini can be loaded as it stands."""
+    deploy = pytest.importorskip("paste.deploy")
+    ini = tmp_path / "site.ini"
+    ini.write_text(example("[filter:tus]", language="ini").replace("/var/uploads", str(tmp_path / "uploads")))
+
+    app = deploy.loadfilter(f"config:{ini}", name="tus")(host)
+
+    assert create(app).status_int == 201
+
+
+def test_view_example_takes_uploads(tmp_path: Path) -> None:
+    """The view for Pyramid answers a WebOb request."""
+    webob = pytest.importorskip("webob")
+    view = run(example("WebobAdapter"), tmp_path)["upload"]
+
+    answer = view(webob.Request.blank("/upload", method="POST", headers=CREATION))
+
+    assert answer.status_int == 201
+
+
+def test_hooks_example_refuses(tmp_path: Path) -> None:
+    """Nobody is logged in, so nothing is created."""
+    code = "from tus import TusFilter\n" + example("class Films")
+
+    app = run(code, tmp_path)["app"]
+
+    assert create(app).status_int == 401
+    assert not list(tmp_path.glob("*.info"))
+
+
+def test_table_of_options_is_current() -> None:
+    """`make readme` would change nothing."""
+    script = [sys.executable, str(ROOT / "scripts" / "readme"), "--check"]
+
+    done = subprocess.run(script, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
