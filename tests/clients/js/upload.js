@@ -1,0 +1,98 @@
+// One upload by tus-js-client, told what to do by one JSON argument; prints what happened as one line of JSON.
+//
+//   file, endpoint      what goes where
+//   options             passed to tus.Upload as they are
+//   stream              give the client a stream, so that it cannot know the length beforehand
+//   slow                milliseconds between two blocks of a request body
+//   abortAt             abort once this many bytes were sent, then resume with a second tus.Upload
+//   storage             the file in which the URL of an unfinished upload is remembered
+//   terminateAt         abort once this many bytes were sent, and ask the server to forget the upload
+
+import fs from 'node:fs'
+import { PassThrough, Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import tus from 'tus-js-client'
+
+const plan = JSON.parse(process.argv[2])
+const size = fs.statSync(plan.file).size
+
+function source() {
+  const file = fs.createReadStream(plan.file)
+  return plan.stream ? file.pipe(new PassThrough()) : file
+}
+
+// A loopback connection takes a whole file before anybody can abort; this one leaves time for it.
+class SlowStack extends tus.DefaultHttpStack {
+  createRequest(method, url) {
+    const request = super.createRequest(method, url)
+    const send = request.send.bind(request)
+    request.send = (body) => send(body instanceof Readable ? slowed(body) : body)
+    return request
+  }
+}
+
+function slowed(body) {
+  async function* blocks() {
+    for await (const block of body) {
+      yield block
+      await sleep(plan.slow)
+    }
+  }
+  return Object.assign(Readable.from(blocks()), { size: body.size })
+}
+
+function options(requests) {
+  return {
+    endpoint: plan.endpoint,
+    retryDelays: [0, 100, 500, 1000],
+    ...(plan.storage && { urlStorage: new tus.FileUrlStorage(plan.storage) }),
+    ...(plan.stream && { uploadLengthDeferred: true }),
+    ...(plan.slow && { httpStack: new SlowStack() }),
+    ...plan.options,
+    onAfterResponse(request, response) {
+      requests.push({
+        method: request.getMethod(),
+        override: request.getHeader('X-HTTP-Method-Override') ?? null,
+        offset: Number(request.getHeader('Upload-Offset') ?? -1),
+        status: response.getStatus(),
+      })
+    },
+  }
+}
+
+// Runs until the upload is finished, or, with `stopAt`, until so much was sent; says what was asked meanwhile.
+async function run({ stopAt = Infinity, terminate = false, prepare = () => {} } = {}) {
+  const requests = []
+  let upload
+  const stopped = await new Promise((resolve, reject) => {
+    upload = new tus.Upload(source(), {
+      ...options(requests),
+      onError: reject,
+      onSuccess: () => resolve(false),
+      onProgress(sent) {
+        if (sent >= stopAt && sent < size) upload.abort(terminate).then(() => resolve(true), reject)
+      },
+    })
+    Promise.resolve(prepare(upload)).then(() => upload.start(), reject)
+  })
+  if (stopped !== Number.isFinite(stopAt)) throw new Error('the upload was finished before it could be stopped')
+  return { url: upload.url, requests }
+}
+
+async function remembered(upload) {
+  const [earlier] = await upload.findPreviousUploads()
+  upload.resumeFromPreviousUpload(earlier)
+}
+
+async function resumed() {
+  await run({ stopAt: plan.abortAt })
+  return run({ prepare: remembered })
+}
+
+async function main() {
+  if (plan.terminateAt) return run({ stopAt: plan.terminateAt, terminate: true })
+  return plan.abortAt ? resumed() : run()
+}
+
+// An upload that is never settled ends node with status 13, not with a result.
+console.log(JSON.stringify(await main()))
