@@ -69,9 +69,11 @@ def _server_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
     """What the ini says, in `[server:main]` too."""
-    from paste.deploy import loadapp, loadserver
+    from paste.deploy import loadapp
+    from paste.deploy.loadwsgi import SERVER, loadcontext
 
     from ..errors import OptionError
+    from ..server import paste_main, serve
 
     if given or args.set:
         raise OptionError("with an ini file, options belong into it")
@@ -79,12 +81,14 @@ def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
     Options({})  # a wrong TUS_… variable should be named before anything else is
     app = loadapp(uri)
     try:
-        server = loadserver(uri)
+        section = loadcontext(SERVER, uri)
     except LookupError:
-        from ..server import serve
-
-        return serve(app, on_listening=_announce, **_server_options(args)) or 0
-    server(app)
+        serve(app, on_listening=_announce, **_server_options(args))
+        return 0
+    if section.object is paste_main:
+        serve(app, on_listening=_announce, **section.local_conf)
+    else:
+        section.create()(app)
     return 0
 
 

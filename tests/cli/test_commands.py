@@ -1,0 +1,198 @@
+"""`tus serve`, `ls`, `sweep`, `options` and `--version`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import tus
+from tests import live, wire
+from tus.messages import Request
+from tus.options import OPTIONS
+from tus.tus import Application, Options
+
+DAYS = 8 * 86400  # seconds; longer than uploads are kept by default
+
+
+def command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tus", *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, **environ},
+    )
+
+
+@contextmanager
+def serving(*words: str, **environ: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The URL that `tus serve` prints, and its process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tus", "serve", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environ},
+    )
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line.startswith("tus: listening on http://"), line + (process.stderr.read() if process.stderr else "")
+        yield line.split()[-1], process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=15)
+
+
+def create(url: str, length: int = 5) -> wire.Answer:
+    parts = urlsplit(url)
+    fields = {"Host": parts.netloc, "Tus-Resumable": "1.0.0", "Upload-Length": str(length)}
+    return wire.ask((parts.hostname or "", parts.port or 0), "POST", parts.path, fields)
+
+
+def stored(directory: Path, *, content: bytes = b"hello", length: int = 5) -> str:
+    """An upload that lies in a directory."""
+    engine = Application(Options({"tmp_file_dir": str(directory)}, environ={}), delivers=False).engine
+    with engine.begin(Request("POST"), length=length, metadata=tus.Metadata(), announced=len(content)) as writer:
+        writer.write(content)
+        return engine.conclude(writer).id
+
+
+def aged(directory: Path, id: str) -> None:
+    """Make an upload as old as if it had been forgotten for days."""
+    then = time.time() - DAYS
+    for name in (id, f"{id}.info"):
+        os.utime(directory / name, (then, then))
+
+
+def test_serve_says_where_it_listens_once_it_does(tmp_path: Path) -> None:
+    """The line that is printed is an address that takes uploads, and the directory is made."""
+    with serving(str(tmp_path / "new" / "uploads"), "--port", "0") as (url, _):
+        assert urlsplit(url).path == "/files"
+        answer = create(url)
+
+    assert answer.status == 201
+    assert answer["Location"].startswith(url + "/")
+    assert len(list((tmp_path / "new" / "uploads").glob("*.info"))) == 1
+
+
+def test_serve_takes_the_options_of_the_application(tmp_path: Path) -> None:
+    """Every option is one of the command line, too."""
+    with serving(str(tmp_path), "--port", "0", "--upload-path", "/here", "--max-size", "1kB") as (url, _):
+        assert urlsplit(url).path == "/here"
+        assert create(url, 1001).status == 413
+        assert create(url, 1000).status == 201
+
+
+def test_serve_reads_the_environment(tmp_path: Path) -> None:
+    """Containers configure by TUS_… variables; the command line goes before them."""
+    environ = {"TUS_MAX_SIZE": "1kB", "TUS_UPLOAD_PATH": "/there", "TUS_TMP_FILE_DIR": str(tmp_path / "env")}
+    with serving("--port", "0", "--max-size", "2kB", **environ) as (url, _):
+        assert urlsplit(url).path == "/there"
+        assert create(url, 2000).status == 201
+        assert create(url, 2001).status == 413
+
+    assert len(list((tmp_path / "env").glob("*.info"))) == 1
+
+
+def test_serve_takes_an_ini(tmp_path: Path) -> None:
+    """A paste file, with its server section."""
+    port = live.free_port()
+    ini = tmp_path / "site.ini"
+    ini.write_text(
+        f"[app:main]\nuse = egg:tus#main\nupload_path = /ini\ntmp_file_dir = {tmp_path}/up\n"
+        f"[server:main]\nuse = egg:tus#server\nlisten = 127.0.0.1:{port}\n"
+    )
+    with serving(str(ini)) as (url, _):
+        assert urlsplit(url).port == port
+        assert create(f"{url}/ini").status == 201
+
+
+def test_serve_with_workers_serves_and_stops(tmp_path: Path) -> None:
+    """Several processes say once that they listen, and all end at SIGTERM."""
+    with serving(str(tmp_path), "--port", "0", "--workers", "2") as (url, process):
+        assert create(url).status == 201
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+
+
+def test_wrong_words_are_explained() -> None:
+    """An unknown option or a bad value is named, and nothing is started."""
+    assert "--max-sise" in command("serve", "--max-sise", "1").stderr
+    wrong = command("serve", "--max-size", "1x")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "max_size" in wrong.stderr and "Traceback" not in wrong.stderr
+    variable = command("serve", TUS_DURABLE="sometimes")
+    assert "TUS_DURABLE" in variable.stderr and "none, finish, always" in variable.stderr
+
+
+def test_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """A file where the directory should be."""
+    (tmp_path / "file").write_text("")
+
+    answer = command("serve", str(tmp_path / "file" / "sub"))
+
+    assert answer.returncode == 2
+    assert "tmp_file_dir" in answer.stderr and "file" in answer.stderr and "Traceback" not in answer.stderr
+
+
+def test_ls_lists_what_is_there(tmp_path: Path) -> None:
+    """Finished and unfinished, for people and for programs."""
+    whole, half = stored(tmp_path), stored(tmp_path, content=b"he")
+
+    lines = command("ls", str(tmp_path)).stdout.splitlines()
+    objects = [json.loads(line) for line in command("ls", str(tmp_path), "--json").stdout.splitlines()]
+    unfinished = command("ls", str(tmp_path), "--unfinished", "--json").stdout
+
+    assert any(whole in line and "finished" in line for line in lines)
+    assert lines[-1].startswith("2 uploads, 7 bytes")
+    assert {(o["id"], o["offset"], o["length"], o["state"]) for o in objects} == {
+        (whole, 5, 5, "finished"),
+        (half, 2, 5, "unfinished"),
+    }
+    assert half in unfinished and whole not in unfinished
+
+
+def test_sweep_removes_expired_uploads_only(tmp_path: Path) -> None:
+    """Old unfinished ones go, others stay; a dry run says so and removes nothing."""
+    old, new, finished = stored(tmp_path, content=b"he"), stored(tmp_path, content=b"he"), stored(tmp_path)
+    aged(tmp_path, old)
+    aged(tmp_path, finished)
+    (tmp_path / "notes.txt").write_text("not ours")
+
+    dry = command("sweep", str(tmp_path), "--dry-run").stdout
+    assert old in dry and (tmp_path / old).exists()
+    swept = command("sweep", str(tmp_path)).stdout
+
+    assert old in swept and new not in swept and finished not in swept
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [new, f"{new}.info", finished, f"{finished}.info", "notes.txt"]
+    )
+
+
+def test_sweep_of_nothing_is_an_error(tmp_path: Path) -> None:
+    """A directory that is not there is not made, and not silently empty."""
+    answer = command("sweep", str(tmp_path / "none"))
+
+    assert answer.returncode == 2 and "not a directory" in answer.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_options_names_all() -> None:
+    """Every option with its default."""
+    listed = command("options").stdout
+
+    assert all(f"{option.name} = {option.default}".rstrip() in listed for option in OPTIONS)
+
+
+def test_version_is_the_one_of_the_package() -> None:
+    """`tus --version`."""
+    assert command("--version").stdout.strip() == f"tus {tus.__version__}"
