@@ -13,7 +13,7 @@ from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, unquote_bytes_to_wsgi
 from waitress.receiver import FixedStreamReceiver
-from waitress.rfc7230 import CHUNK_EXT_RE, HEADER_FIELD_RE
+from waitress.rfc7230 import CHUNK_EXT_RE
 from waitress.server import BaseWSGIServer, TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import (
@@ -32,7 +32,6 @@ except ImportError:  # pragma: no cover - a platform without unix sockets
 
 __all__ = [
     "CHUNK_EXT_RE",
-    "HEADER_FIELD_RE",
     "Adjustments",
     "BadRequest",
     "BaseWSGIServer",

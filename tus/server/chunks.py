@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ._waitress import CHUNK_EXT_RE, HEADER_FIELD_RE, BadRequest
+from ._waitress import CHUNK_EXT_RE, BadRequest
 
 LINE = 1024  # bytes of one chunk's size and extensions
 FIELD_LINE = 8192  # bytes of one trailer field
@@ -16,6 +16,9 @@ TRAILER = 65536  # bytes of the whole trailer section
 
 # RFC 9112, 7.1: 1*HEXDIG; 16 digits are more than any file.
 SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
+
+
+FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")  # cannot backtrack
 
 
 class BadBody(OSError):
@@ -110,10 +113,10 @@ class Chunks:
         if not line:
             self.complete = True
             return True
-        field = HEADER_FIELD_RE.fullmatch(line)
+        field = FIELD.fullmatch(line)
         if field is None:
             raise BadBody("Invalid trailer")
-        self._remember(field["name"].decode("ascii").lower(), field["value"].strip(b" \t").decode("latin-1"))
+        self._remember(field[1].decode("ascii").lower(), field[2].strip(b" \t").decode("latin-1"))
         return True
 
     def _remember(self, name: str, value: str) -> None:

@@ -28,6 +28,8 @@ STREAMED = frozenset({"PATCH", "POST", "PUT"})  # the methods whose bodies can b
 SMALL = 65536  # bytes that the loop may collect before it calls the application: quicker than a thread
 
 
+# waitress's expression for a field takes quadratic time over white space: minutes for 200 KB of it.
+GAP = re.compile(rb"[ \t]{512}")
 LENGTH = 18  # digits of a Content-Length: more is left to waitress
 
 
@@ -47,6 +49,8 @@ class Request(HTTPRequestParser):
         if self._parse_plain(header_plus):
             return
         self.headers.clear()
+        if GAP.search(header_plus):
+            raise ParsingError("Too much white space in a header")
         try:
             super().parse_header(header_plus)
         except ValueError as error:  # int() refuses thousands of digits
