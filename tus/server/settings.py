@@ -67,6 +67,7 @@ class Settings(Adjustments):
 
     # waitress's own, for uploads: poll() has no limit of 1024 files; small bodies come in one piece.
     asyncore_use_poll = True
+    ident = "tus"  # in the header Server: what goes wrong here is not waitress's fault
     recv_bytes = 65536
 
     hold = False  # small bodies wait in the loop until they are whole; set by a loop that has timers
