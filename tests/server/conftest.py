@@ -104,10 +104,10 @@ def served() -> Iterator[Callable[..., Running]]:
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     """Every file that a test opens is closed, and every thread has ended, when it is over."""
-    before = open_files()
+    before, threads = open_files(), set(threading.enumerate())  # other tests leave sweepers that sleep
     yield
     until(lambda: open_files() <= before)
-    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("tus-")])
+    until(lambda: not [t for t in set(threading.enumerate()) - threads if t.name.startswith("tus-")])
 
 
 def open_files() -> int:

@@ -313,3 +313,63 @@ def test_a_stream_keeps_no_frame_alive(ends, stream) -> None:
 
     gc.collect()
     assert reference() is None
+
+
+def test_crowded_body_comes_in_larger_blocks_and_whole() -> None:
+    """Where many upload at once, the kernel gathers what trickles in; a cut and the end are still seen at once."""
+    ours, theirs = socket.socketpair()
+    stream = BodyStream(remaining=200_000)
+    stream.attach(ours, 5, 0, crowded=True)
+    got: list[int] = []
+    reader = threading.Thread(target=lambda: read_all(stream, got))
+    reader.start()
+
+    with theirs:
+        for _ in range(200):
+            theirs.sendall(bytes(1000))
+        reader.join(5)
+
+    stream.detach().close()
+    ours.close()
+    assert not reader.is_alive()
+    assert sum(got) == 200_000 and stream.finished
+
+
+def test_crowded_body_that_is_cut_hands_out_all() -> None:
+    """What was gathered when the client left is not lost."""
+    ours, theirs = socket.socketpair()
+    stream = BodyStream(remaining=200_000)
+    stream.attach(ours, 5, 0, crowded=True)
+    theirs.sendall(bytes(1234))
+    theirs.close()
+    got: list[int] = []
+
+    with pytest.raises(OSError):
+        read_all(stream, got)
+
+    stream.detach().close()
+    ours.close()
+    assert sum(got) == 1234
+
+
+def test_crowded_body_that_pauses_is_handed_out_soon() -> None:
+    """A little that has arrived does not wait for much more."""
+    ours, theirs = socket.socketpair()
+    stream = BodyStream(remaining=200_000)
+    stream.attach(ours, 30, 0, crowded=True)
+    with theirs:
+        theirs.sendall(bytes(1234))
+        buffer = bytearray(4096)
+        started = time.monotonic()
+
+        assert stream.readinto(buffer) == 1234
+        assert time.monotonic() - started < 5
+
+    stream.detach().close()
+    ours.close()
+
+
+def read_all(stream: BodyStream, got: list[int]) -> None:
+    buffer = bytearray(1 << 16)
+    while size := stream.readinto(buffer):
+        got.append(size)

@@ -30,6 +30,8 @@ BLOCK = 1 << 20  # bytes that one receive asks for at most: more gains nothing, 
 FRAMES = 65536  # bytes that are received at once where chunk sizes have to be found in them
 LONGEST = 0x7FFFFFFF  # milliseconds that poll() takes
 F_SETPIPE_SZ = 1031  # Linux; the fcntl module knows it since Python 3.10, but not everywhere
+GATHER = 65536  # bytes that the kernel gathers before it wakes the thread of one upload among many
+MOMENT = 2000  # milliseconds after which less than that will do
 SPLICE_MOVE_NONBLOCK = 1 | 2
 
 
@@ -53,6 +55,7 @@ class BodyStream:
         "_failure",
         "_grace",
         "_lock",
+        "_lowat",
         "_min_rate",
         "_pipe",
         "_poll",
@@ -92,9 +95,16 @@ class BodyStream:
     # -- set-up and end, by the channel in the thread that serves the request
 
     def attach(
-        self, sock: socket.socket, timeout: float, min_rate: int, say_continue: Callable[[], None] | None = None
+        self,
+        sock: socket.socket,
+        timeout: float,
+        min_rate: int,
+        say_continue: Callable[[], None] | None = None,
+        *,
+        crowded: bool = False,
     ) -> None:
-        """Receive from a copy of ``sock``: the loop may close its own at any time."""
+        """Receive from a copy of ``sock``: the loop may close its own at any time. Where it is ``crowded``, thousands
+        of threads that wake up for a packet each would keep everybody from the interpreter: larger blocks will do."""
         self._lock = threading.Lock()
         self._timeout, self._min_rate, self._say_continue = timeout, min_rate, say_continue
         self._waited, self._window = 0.0, self.received
@@ -102,9 +112,17 @@ class BodyStream:
         copy.setblocking(False)
         self._poll = select.poll()
         self._poll.register(copy, select.POLLIN)
+        self._lowat = 1
+        if crowded:
+            self._gather(GATHER)
         self._socket = copy
         if self._ended:  # before we had a socket
             self.end()
+
+    def _gather(self, size: int) -> None:
+        """Be woken when so much has arrived, and not by each packet."""
+        self._lowat = size
+        self._copy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def detach(self) -> socket.socket | None:
         """The request is over: hand the socket back, to be closed or drained; reading on is an error."""
@@ -112,6 +130,9 @@ class BodyStream:
             return None
         with self._lock:
             sock, self._socket = self._socket, None
+        if sock is not None and self._lowat > 1:
+            with suppress(OSError):
+                self._gather(1)  # it belongs to the connection, not to this copy of it
         if not self.finished and self._failure is None:
             self._failure = BodyCut, "the request is over"
         self._say_continue = None
@@ -145,6 +166,11 @@ class BodyStream:
         if len(self._prefix) or self._failure is not None:
             return False
         return self._chunks.complete if self._chunks is not None else not self._remaining
+
+    @property
+    def arrived(self) -> bool:
+        """The whole body came with the headers; reading it waits for nothing."""
+        return self._chunks is None and not self._remaining
 
     @property
     def failed(self) -> bool:
@@ -217,7 +243,13 @@ class BodyStream:
             self._waited, self._window = 0.0, self.received
         started = time.monotonic()
         # 1 ms more: poll() must not return just before the deadline.
-        if not self._poll.poll(min(int(self._timeout * 1000) + 1, LONGEST)):
+        patience = min(int(self._timeout * 1000) + 1, LONGEST)
+        if self._lowat > 1:
+            if self._chunks is None and self._remaining < self._lowat:
+                self._gather(max(self._remaining, 1))
+            if not self._poll.poll(min(patience, MOMENT)) and not arrived(self._copy):
+                self._gather(1)  # silence: whatever comes next ends it
+        if self._lowat == 1 and not self._poll.poll(patience):
             raise self._fail(BodyTooSlow, f"silent for {self._timeout:g} seconds")
         self._waited += time.monotonic() - started
 

@@ -141,6 +141,7 @@ class Channel(HTTPChannel):
                 getattr(adj, "body_timeout", BODY_TIMEOUT),
                 getattr(adj, "body_min_rate", 0),
                 lambda: self.write_soon(CONTINUE),
+                crowded=getattr(self.server, "crowded", False),
             )
         except (OSError, AttributeError):  # closed meanwhile: waitress cleans up
             return super().service()

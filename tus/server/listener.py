@@ -25,6 +25,9 @@ IDLE = 0.1  # seconds without a request after which a connection is closed while
 CHECK = 0.01  # seconds between two looks whether all is over
 
 
+CROWD = 64  # uploads
+
+
 class Listening:
     """What our listeners add to waitress's: they hand requests to the right threads."""
 
@@ -45,6 +48,11 @@ class Listening:
             self.loop.ready.append(channel)
         else:
             self.task_dispatcher.add_task(channel)
+
+    @property
+    def crowded(self) -> bool:
+        """So many uploads at once that their threads get into each other's way."""
+        return len(self.uploads.channels) > CROWD
 
     def pull_trigger(self: Any) -> None:
         # Our loop needs no waking: every change of a connection changes its epoll.

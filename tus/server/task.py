@@ -6,9 +6,11 @@ It must never keep a connection alive whose next bytes could belong to this requ
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from ..messages import interim_head
 from ._waitress import BadRequest, ErrorTask, WSGITask, build_http_date
 from .body import BodyStream
 from .chunks import BadBody
@@ -67,8 +69,15 @@ class Task(WSGITask):
             forwarded = {name: environ[name] for name in FORWARDED if name in environ}
             if forwarded:
                 environ["tus.forwarded"] = forwarded
+            if self.version == "1.1":
+                environ["tus.interim"] = self.interim
             environ["wsgi.multiprocess"] = getattr(self.channel.adj, "workers", 1) > 1
         return self.environ
+
+    def interim(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send an answer before the answer, while there is none yet."""
+        if not self.wrote_header:
+            self.channel.write_soon(interim_head(status, headers))
 
     def build_response_header(self) -> bytes:
         """As waitress does it, except that a response without a body needs no length to keep the connection."""
