@@ -34,19 +34,28 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["tus", "tus.*"]),
-    package_data={"tus": ["py.typed"]},
+    package_data={
+        "tus": ["py.typed"],
+        "tus.demo": ["static/*", "static/vendor/*", "templates/*.html", "texts/*.json"],
+    },
     python_requires=">=3.10",
     install_requires=["PasteDeploy>=3.1", "WebOb>=1.8.9", "waitress>=3.0.1"],
     extras_require={
         "crc32c": ["google-crc32c>=1.5"],
+        "forms": ["multipart>=1.2"],
         "docs": ["furo", "sphinx>=7"],
+        "gallery": ["Pillow>=11.3"],
+        "examples": ["CherryPy>=18.10", "Django>=4.2", "Flask>=3", "bottle>=0.13", "falcon>=4", "pyramid>=2"],
         "paste": ["Paste>=3.10"],
         "test": [
             *clients,
             *checks,
             "Paste>=3.10",
+            "Pillow>=11.3",
             "gunicorn>=23",
+            "http-sf>=1.0",
             "hypothesis>=6.100",
+            "multipart>=1.2",
             "pytest>=8.3",
             "pytest-cov>=6",
             "pytest-randomly>=3.16",
@@ -56,7 +65,11 @@ setup(
     entry_points={
         "console_scripts": ["tus = tus.cli:main"],
         "paste.filter_factory": ["main = tus.adapters.wsgi:filter_factory"],
-        "paste.app_factory": ["main = tus.adapters.wsgi:app_factory"],
+        "paste.app_factory": [
+            "main = tus.adapters.wsgi:app_factory",
+            "demo = tus.demo.site:demo_factory",
+            "gallery = tus.demo.gallery:gallery_factory",
+        ],
         "paste.server_runner": ["server = tus.server:paste_main"],
     },
 )

@@ -255,7 +255,11 @@ def start(
         temporary=home is None,
         environ=environ or {},
     )
-    server.start()
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
     return server
 
 

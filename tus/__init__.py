@@ -14,6 +14,7 @@ from .upload import Metadata, Result, Upload
 if TYPE_CHECKING:
     from .adapters.webob import WebobAdapter
     from .adapters.wsgi import Filter
+    from .adapters.zope2 import Zope2RequestAdapter
 
     TusFilter = Filter
 
@@ -33,9 +34,10 @@ __all__ = [
     "TusFilter",
     "Upload",
     "WebobAdapter",
+    "Zope2RequestAdapter",
 ]
 
-_LAZY = {"Filter": "wsgi", "TusFilter": "wsgi", "WebobAdapter": "webob"}
+_LAZY = {"Filter": "wsgi", "TusFilter": "wsgi", "WebobAdapter": "webob", "Zope2RequestAdapter": "zope2"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,14 +7,17 @@ import re
 from .messages import Request, Response
 from .options import Options
 
-_METHODS = "POST, HEAD, PATCH, DELETE, GET, OPTIONS"
+_METHODS = "POST, PUT, HEAD, PATCH, DELETE, GET, OPTIONS"
 _SENT = (
     "Authorization, Content-Type, Origin, X-Requested-With, X-Request-ID, X-HTTP-Method-Override, Tus-Resumable, "
-    "Upload-Length, Upload-Offset, Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Checksum"
+    "Upload-Length, Upload-Offset, Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Checksum, "
+    "Upload-Complete, Upload-Incomplete, Upload-Draft-Interop-Version, Content-Disposition, Content-Encoding, "
+    "Content-Digest, Repr-Digest, Want-Repr-Digest, Incremental, Upload-Name, Cache-Control"
 )
 _READ = (
     "Location, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Expires, "
-    "Upload-Checksum, Tus-Version, Tus-Resumable, Tus-Max-Size, Tus-Extension, Tus-Checksum-Algorithm, Retry-After"
+    "Upload-Checksum, Tus-Version, Tus-Resumable, Tus-Max-Size, Tus-Extension, Tus-Checksum-Algorithm, Retry-After, "
+    "Upload-Complete, Upload-Incomplete, Upload-Draft-Interop-Version, Upload-Limit, Accept-Patch, Repr-Digest"
 )
 _MAX_AGE = "86400"  # seconds; browsers cap it lower
 
@@ -32,7 +35,7 @@ class Cors:
 
     def apply(self, request: Request, response: Response) -> Response:
         """The answer, with what a browser has to know before it shows it to a page of another origin."""
-        if not self._on:
+        if not self._on or response.relay and _decided(response):
             return response
         headers = response.headers
         headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
@@ -48,6 +51,16 @@ class Cors:
             headers["Access-Control-Allow-Headers"] = self._sent
             headers["Access-Control-Max-Age"] = _MAX_AGE
         return response
+
+
+def _decided(response: Response) -> bool:
+    """Whether the application, whose answer this is, has said by itself who may read it."""
+    return any(name.lower() == "access-control-allow-origin" for name, _ in response.extra)
+
+
+def listed(options: Options, origin: str) -> bool:
+    """Whether pages of this origin may call."""
+    return "*" in options.cors_origins or any(re.fullmatch(_pattern(o), origin.lower()) for o in options.cors_origins)
 
 
 def _pattern(origin: str) -> str:

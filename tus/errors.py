@@ -5,7 +5,10 @@ This module must never know how an error reaches the client; `protocols` does.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
+
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))  # what an OSError says that means StoreFull
 
 
 class TusError(Exception):
@@ -29,6 +32,26 @@ class BadRequest(TusError):
     """The request breaks the grammar of the protocol."""
 
     status = 400
+
+
+class LengthMismatch(BadRequest):
+    """What a request says of the upload's length contradicts what is known of it."""
+
+
+class InvalidDigest(BadRequest):
+    """No content can have such a digest."""
+
+    def __init__(self, message: str, *, algorithm: str, field: str) -> None:
+        super().__init__(message)
+        self.algorithm, self.field = algorithm, field
+
+
+class DigestMismatch(BadRequest):
+    """The whole is not what the client announced when it began; the upload is of no use any more."""
+
+    def __init__(self, message: str, *, algorithm: str, digest: str) -> None:
+        super().__init__(message)
+        self.algorithm, self.digest = algorithm, digest  # as announced, in hexadecimal digits
 
 
 class Refused(TusError):
@@ -88,6 +111,11 @@ class TooLarge(TusError):
     """More bytes than the upload, or the server, has room for."""
 
     status = 413
+    limit: int | None = None  # bytes that the upload may have, if that is why
+
+
+class Overrun(TooLarge):
+    """More bytes than the client itself declared."""
 
 
 class UnsupportedType(TusError):

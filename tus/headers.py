@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from email.utils import formatdate
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from .checksum import Checksum, checksum
 from .errors import BadRequest
@@ -13,6 +13,8 @@ from .messages import Headers
 
 MAX_NUMBER = 2**63 - 1  # what a file offset can hold
 
+_EXTENDED = re.compile(r";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^';]*'([^;\s]+)", re.IGNORECASE | re.ASCII)
+_PLAIN = re.compile(r';\s*filename\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]+)', re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)  # int() would take "٣", "+5", "1_0" and " 5" too
 
 
@@ -63,6 +65,18 @@ def http_date(seconds: float) -> str:
 @lru_cache(64)  # uploads that are touched in the same second expire in the same one
 def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
+
+
+def filename(value: str) -> str:
+    """The name in a Content-Disposition, whichever way it is written; "" if there is none."""
+    extended, plain = _EXTENDED.search(value), _PLAIN.search(value)
+    if extended:
+        charset, encoded = extended.groups()
+        return unquote_to_bytes(encoded).decode("latin-1" if charset.lower() == "iso-8859-1" else "utf-8", "replace")
+    if not plain:
+        return ""
+    name = re.sub(r"\\(.)", r"\1", plain[1][1:-1]) if plain[1].startswith('"') else plain[1]
+    return name.encode("latin-1", "replace").decode("utf-8", "replace")  # as WSGI carries what was UTF-8
 
 
 def disposition(kind: str, filename: str) -> str:

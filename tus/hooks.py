@@ -27,6 +27,15 @@ class Hooks:
     def before_create(self, request: Request, upload: Upload) -> Upload | None:
         """Refuse a creation, or return `upload.evolve(id=…, owner=…, metadata=…, limit=…, expires=…)`."""
 
+    def namespace(self, request: Request) -> str | None:
+        """Who shares names with whom. Browser libraries call an upload by the file's name and size: those of two
+        namespaces never meet. Without users, return what tells sessions apart."""
+        return request.user
+
+    def chunk(self, upload: Upload, number: int, data: bytes) -> bytes | None:
+        """A numbered chunk, the first one is 0, before it is stored; return as many other bytes to replace it. With
+        this hook a chunk is held in memory."""
+
     def created(self, upload: Upload) -> None:
         """An upload exists and has not received a byte."""
 
@@ -37,7 +46,8 @@ class Hooks:
         """Every byte is there: read `file` and refuse, if the content is not what it should be."""
 
     def finished(self, upload: Upload) -> Result | None:
-        """The upload is complete; called until it returns without raising, and then never again."""
+        """The upload is complete. Called until it returns without raising, and then never again; but each time with the
+        application behind the filter, which may refuse and be asked again."""
 
     def before_terminate(self, request: Request, upload: Upload) -> None:
         """The client wants to remove the upload."""

@@ -5,11 +5,11 @@ Adapters make the one and render the other; the core never sees an environ, a so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .upload import Upload
+from .upload import Result, Target, Upload
 
 Headers = Mapping[str, str]  # lower-case names
 
@@ -18,15 +18,21 @@ class Request:
     """One HTTP request, with its body still where the server has it."""
 
     __slots__ = (
+        "arrived",
         "chunked",
+        "collected",
         "headers",
         "id",
         "identify",
+        "interim",
         "length",
         "location",
         "method",
         "native",
         "peer",
+        "query",
+        "shows_cuts",
+        "target",
         "trailers",
         "user",
     )
@@ -45,6 +51,12 @@ class Request:
         peer: str = "",
         trailers: Callable[[], Headers] | None = None,
         native: Any = None,
+        shows_cuts: bool = True,
+        arrived: bool = False,
+        collected: bool = False,
+        interim: Callable[[int, Headers], None] | None = None,
+        target: Target | None = None,
+        query: str = "",
     ) -> None:
         self.method = method
         self.id = id  # what follows the collection's URL, unchecked; "" for the collection itself
@@ -57,6 +69,12 @@ class Request:
         self.peer = peer  # the other end's address
         self.trailers = trailers  # call after the body; None where the server hides trailers
         self.native = native  # the adapter's own request, for hooks
+        self.shows_cuts = shows_cuts  # the server can tell a cut chunked body from a whole one
+        self.arrived = arrived  # the whole body is here already, so that nobody has to wait for it
+        self.collected = collected  # the server waits for the whole body before it calls anybody
+        self.interim = interim  # sends an answer before the answer; None where the server cannot, or must not
+        self.query = query  # what follows the question mark, as it came
+        self.target = target  # the host's own resource that this request is for; None: the collection
 
     @property
     def has_body(self) -> bool:
@@ -73,6 +91,10 @@ class Response:
     body: bytes | Iterable[bytes] = b""
     extra: tuple[tuple[str, str], ...] = ()  # the host's own headers, of which some may come twice
     finished: Upload | None = None  # a complete upload that the host has not been told of
+    also: Sequence[Upload] = ()  # others, made of parts of which this request brought the last one
+    relay: Callable[[Result], Response] | None = None  # the client wants the host's whole answer, made into this
+    render: Callable[[Result], Response] | None = None  # puts what the host says, or refuses, in the client's words
+    patience: float = 0.0  # seconds that are worth waiting while another request hands the same upload over
 
 
 REASONS = {
@@ -82,6 +104,7 @@ REASONS = {
     201: "Created",
     204: "No Content",
     206: "Partial Content",
+    303: "See Other",
     304: "Not Modified",
     400: "Bad Request",
     401: "Unauthorized",
@@ -104,6 +127,12 @@ REASONS = {
     503: "Service Unavailable",
     507: "Insufficient Storage",
 }
+
+
+def interim_head(status: int, headers: Headers) -> bytes:
+    """An answer before the answer, as HTTP/1.1 has it."""
+    lines = [f"HTTP/1.1 {status_line(status)}", *(f"{name}: {value}" for name, value in headers.items()), "\r\n"]
+    return "\r\n".join(lines).encode("latin-1")
 
 
 def status_line(status: int) -> str:

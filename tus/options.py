@@ -15,11 +15,14 @@ from typing import Any
 
 from .errors import OptionError
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
-_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
+_TIME = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([a-z]*)", re.IGNORECASE)
+_LONGEST = 100 * 365 * 86400.0  # seconds; an HTTP date has a year of four digits
 _SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_TARGET = re.compile(r"(?:[A-Z]+:)?/\S*|[A-Z]+")
 _TRUE = frozenset(("true", "yes", "on", "y", "t", "1"))
 _FALSE = frozenset(("false", "no", "off", "n", "f", "0"))
+_UPLOADERS = ("chunks", "filepond", "form", "progress")
 _NOTHING = frozenset(("", "none", "unlimited"))
 
 
@@ -33,8 +36,8 @@ def size(value: Any) -> int | None:
     if not match:
         raise ValueError("is not a size such as 500MB, 1GiB or none")
     number, unit, binary = match.groups()
-    power = " kmgtp".index(unit.lower() or " ")
-    return int(float(number) * (1024 if binary else 1000) ** power) if power else int(float(number))
+    factor = (1024 if binary else 1000) ** " kmgtp".index(unit.lower() or " ")
+    return int(float(number) * factor) if "." in number else int(number) * factor
 
 
 def duration(value: Any) -> float | None:
@@ -42,11 +45,17 @@ def duration(value: Any) -> float | None:
     if value is None or isinstance(value, str) and value.strip().lower() in _NOTHING:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
+        return _limited(float(value))
     match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match or match[2].lower() not in _SECONDS:
         raise ValueError("is not a time such as 90s, 30min, 2h, 7d or none")
-    return float(match[1]) * _SECONDS[match[2].lower()]
+    return _limited(float(match[1]) * _SECONDS[match[2].lower()])
+
+
+def _limited(seconds: float) -> float:
+    if seconds > _LONGEST:
+        raise ValueError("is longer than a century; none means for ever")
+    return seconds
 
 
 def flag(value: Any) -> bool:
@@ -93,9 +102,29 @@ def words(value: Any) -> tuple[str, ...]:
     """Words between blanks or commas, or a list."""
     if isinstance(value, str):
         value = re.split(r"[\s,]+", value.strip())
-    if value is None or not isinstance(value, Iterable):
-        value = ()
+    if value is None:
+        return ()
+    if not isinstance(value, Iterable):
+        raise ValueError("is not a list of words")
     return tuple(str(word) for word in value if word)
+
+
+def targets(value: Any) -> tuple[str, ...]:
+    """Paths, in which a star stands for anything; methods; or a method, a colon and a path."""
+    found = words(value)
+    for word in found:
+        if not _TARGET.fullmatch(word):
+            raise ValueError(f"is not a list such as /photos POST:/albums/* PUT, because of {word!r}")
+    return found
+
+
+def uploaders(value: Any) -> tuple[str, ...]:
+    """Names of what can be spoken beside tus; none for nothing."""
+    found = tuple(word.lower() for word in words(value) if word.lower() not in _NOTHING)
+    for word in found:
+        if word not in _UPLOADERS:
+            raise ValueError(f"is not made of {', '.join(_UPLOADERS)}, because of {word!r}")
+    return found
 
 
 def networks(value: Any) -> tuple[str, ...]:
@@ -147,6 +176,10 @@ OPTIONS = (
     Option("sweep_finished", flag, "false", "Let finished uploads expire too."),
     Option("durable", Choice("none", "finish", "always"), "finish", "What is forced to the disk, and when: see Durability."),
     Option("hand_over", Choice("path", "file", "form", "none"), "path", "How the application behind the filter gets a finished file: its path as the body, the file as the body, a form as a browser sends it, or not at all."),
+    Option("draft_targets", targets, "", "What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos POST:/albums/* PUT`. It sees the very request once its body is whole."),
+    Option("uploaders", uploaders, "chunks filepond form progress", "What is spoken beside tus, each at its own address below `upload_path`: `chunks` (flow.js, resumable.js, Dropzone, plupload), `filepond`, `form` for any browser, and `progress`."),
+    Option("legacy", flag, "false", "Speak tus 0.2 as well, with clients that send `Final-Length` or `Entity-Length`."),
+    Option("interim_responses", flag, "false", "Send `104 (Upload Resumption Supported)`. Only where nothing but HAProxy or Caddy stands in front: nginx takes a 104 for the answer."),
     Option("send_file", flag, "false", "Short for `hand_over = file`."),
     Option("cleanup", flag, "true", "Remove the file once the application has answered with success; the record stays until it expires."),
     Option("pass_body", flag, "false", "Pass the application's body to the client, as 200, instead of 204."),
@@ -178,6 +211,10 @@ class Options:
     sweep_finished: bool
     durable: str
     hand_over: str
+    draft_targets: tuple[str, ...]
+    uploaders: tuple[str, ...]
+    legacy: bool
+    interim_responses: bool
     send_file: bool
     cleanup: bool
     pass_body: bool
@@ -201,9 +238,10 @@ class Options:
         for option in OPTIONS:
             variable = "TUS_" + option.name.upper()
             where, value = option.name, given.get(option.name)
-            if value is None and variable in environ:
-                where, value = variable, environ[variable]
-            setattr(self, option.name, _parsed(option, where, option.default if value is None else value))
+            if value is None and not (option.name in given and option.parse in (size, duration)):
+                # There, None says that there is no limit; elsewhere, that nothing is said.
+                where, value = (variable, environ[variable]) if variable in environ else (where, option.default)
+            setattr(self, option.name, _parsed(option, where, value))
         self._settle(given)
 
     def _settle(self, given: Mapping[str, Any]) -> None:

@@ -50,7 +50,7 @@ def serve(
         file.close()
         return Response(status, {k: v for k, v in common.items() if not k.startswith("Content-")})
     status, start, end = 200, 0, size
-    if _range_holds(headers.get("if-range"), tag, modified):
+    if method == "GET" and _range_holds(headers.get("if-range"), tag, modified):
         status, start, end = _range(headers.get("range"), size)
     if status == 416:
         file.close()

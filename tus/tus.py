@@ -12,10 +12,14 @@ if tus.valid:
 
 from __future__ import annotations
 
+import gc
+import logging
 import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from .cors import Cors
 from .engine import Delivery, Engine, open_engine
@@ -23,15 +27,15 @@ from .errors import Locked, OptionError, TusError
 from .hooks import Hooks
 from .messages import Request, Response
 from .options import Options
-from .protocols import Conversation, failure, respond, speaks, tus1
+from .protocols import Conversation, exchange, failure, respond, speaks, tus1
 from .upload import Result, Upload
-from .writer import Writer
+from .writer import Sink
 
 
 class BodySource(Protocol):
     """The body of a request, with the server."""
 
-    def fill(self, writer: Writer) -> BaseException | None: ...
+    def fill(self, writer: Sink) -> BaseException | None: ...
     def drain(self) -> None: ...
 
 
@@ -55,9 +59,35 @@ class Adapter(Protocol):
     def give(self, tus: Tus) -> None:
         """An upload is finished: put it where views of this framework look for it."""
 
-    def answer(self, response: Response, sent: Callable[[bool], None]) -> None:
-        """Put the response where the framework wants it. Call `sent` with True when the view's work is done, or with
-        False if it was undone."""
+    def answer(self, response: Response, sent: Callable[..., None]) -> None:
+        """Put the response where the framework wants it. Call `sent` with True when the view's work is done, and with
+        the Result that should be remembered of it; or with False if it was undone."""
+
+
+class Sweeper:
+    """Removes what has expired, in a thread that sleeps nearly always; the first request starts it, so after a fork."""
+
+    def __init__(self, engine: Engine, interval: float | None) -> None:
+        self._engine, self._interval = engine, interval
+        self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+
+    def start(self) -> None:
+        if self._thread is not None or not self._interval:
+            return
+        with self._guard:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="tus-sweeper", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._interval or 0)
+            try:
+                for upload in self._engine.sweep(pause=0.01):
+                    log.info("removed upload %s, which had expired", upload.id)
+            except Exception:
+                log.exception("looking for expired uploads failed")
 
 
 class Application:
@@ -68,7 +98,10 @@ class Application:
         self.hooks = hooks_of(options.hooks)
         self.engine = open_engine(options, self.hooks, delivers=delivers)
         self.cors = Cors(options)
+        self.sweeper = Sweeper(self.engine, options.sweep_interval)
 
+
+log = logging.getLogger("tus")
 
 _applications: dict[Any, Application] = {}
 _MANY = 64  # applications; more than that means that options are made anew for each request
@@ -117,7 +150,7 @@ def converse(
     if response.finished is None:
         return response, None
     try:
-        delivery = engine.claim(response.finished.id)
+        delivery = _claimed(engine, response.finished.id, response.patience)
         if not delivery.upload.pending:
             delivery.release()
             return replayed(response, delivery.upload, engine), None
@@ -127,8 +160,21 @@ def converse(
             delivery.release()
             raise
     except Exception as error:
-        return put_off(request, error), None
+        return put_off(request, error, engine), None
     return response, delivery
+
+
+def _claimed(engine: Engine, id: str, patience: float) -> Delivery:
+    """The right to hand the upload over. A view that raised may still have it: frameworks keep the exception, and with
+    it the view's frame, in cycles that only the garbage collector finds."""
+    try:
+        return engine.claim(id)
+    except Locked:
+        if id in Handing.held:
+            gc.collect()
+        elif not patience:
+            raise
+        return engine.claim(id, patience=patience)
 
 
 def _talk(conversation: Conversation, body: BodySource) -> Response:
@@ -149,23 +195,56 @@ def _talk(conversation: Conversation, body: BodySource) -> Response:
     raise AssertionError("a conversation asks for the body once")
 
 
-def put_off(request: Request, error: Exception) -> Response:
+def put_off(request: Request, error: Exception, engine: Engine) -> Response:
     """The host does not have the upload yet. A HEAD asks how far the upload is, not what the host thinks of it, and
     a client that gets anything but 423 for that starts from zero."""
     if request.method == "HEAD" and isinstance(error, TusError):
         error = Locked(str(error))
-    response = failure(request, error)
-    tus1.sign(response)
-    return response
+    return failure(request, error, exchange(request, engine))
 
 
 def replayed(response: Response, upload: Upload, engine: Engine) -> Response:
     """The response, with what the host once answered."""
+    words = response.relay or response.render
+    if words:
+        return words(upload.result or Result())
     if response.status != 204:
         return response
     answer = tus1.stored(upload, engine)
     tus1.sign(answer)
     return answer
+
+
+class Handing:
+    """A finished upload in the hands of a view. The answer knows this, so it must not know the adapter, which knows the
+    answer: otherwise a view that raises would keep its claim until somebody looks for cycles."""
+
+    held: WeakValueDictionary[str, Handing] = WeakValueDictionary()  # by the ids of the uploads
+
+    def __init__(self, engine: Engine, delivery: Delivery | None = None) -> None:
+        self.drop = False
+        self._engine, self._delivery = engine, delivery
+        self._upload = delivery.upload if delivery else None
+        if delivery:
+            self.held[delivery.upload.id] = self
+
+    def sent(self, kept: bool, result: Result | None = None) -> None:
+        """The host returned the answer, so it has the file; unless its work was undone."""
+        if kept:
+            if self._delivery and result:
+                self._delivery.told = result
+            self.accept()
+        elif self._delivery:
+            self._delivery.release()
+            self._delivery = None
+
+    def accept(self) -> None:
+        """It has the file."""
+        delivery, self._delivery = self._delivery, None
+        if delivery:
+            delivery.accept(delivery.told, drop=self.drop)
+        elif self.drop and self._upload:
+            self._engine.drop(self._upload)
 
 
 class Tus:
@@ -182,8 +261,7 @@ class Tus:
         adapter.prepare(app.options)
         self.upload: Upload | None = None
         self.upload_finished = False
-        self._delivery: Delivery | None = None
-        self._drop = False
+        self._handing = Handing(self.engine)
 
     @property
     def send_file(self) -> bool:
@@ -197,14 +275,16 @@ class Tus:
 
     def handle(self) -> None:
         """Do what the request asks for; the answer is in the adapter."""
+        self._app.sweeper.start()
         request = self.adapter.request
-        response, self._delivery = converse(request, self.adapter.body, self.engine, self.adapter.once)
-        if self._delivery:
+        response, delivery = converse(request, self.adapter.body, self.engine, self.adapter.once)
+        if delivery:
+            self._handing = Handing(self.engine, delivery)
             self.upload_finished = True
-            self.upload = self._delivery.upload
+            self.upload = delivery.upload
             self.adapter.give(self)
         self.adapter.body.drain()
-        self.adapter.answer(self._app.cors.apply(request, response), self._sent)
+        self.adapter.answer(self._app.cors.apply(request, response), self._handing.sent)
 
     def get_filepath(self) -> str:
         """Where the finished file lies."""
@@ -215,21 +295,6 @@ class Tus:
     def cleanup_file(self) -> None:
         """Remove the file, as soon as nothing can undo what the view did with it. The record stays for a while, so
         that a client that lost the answer can ask again."""
-        self._drop = True
+        self._handing.drop = True
         if not self.adapter.undoes:
-            self._accept()
-
-    def _sent(self, kept: bool = True) -> None:
-        """The host returned the answer, so it has the file; unless its work was undone."""
-        if kept:
-            self._accept()
-        elif self._delivery:
-            self._delivery.release()
-            self._delivery = None
-
-    def _accept(self) -> None:
-        delivery, self._delivery = self._delivery, None
-        if delivery:
-            delivery.accept(delivery.told, drop=self._drop)
-        elif self._drop and self.upload:
-            self.engine.drop(self.upload)
+            self._handing.accept()

@@ -6,7 +6,7 @@ Records are values: to change one, `evolve` it and save the result.
 from __future__ import annotations
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -49,6 +49,15 @@ class Metadata(Mapping[str, bytes]):
         metadata = cls()
         metadata.raw, metadata._parsed = raw, None
         return metadata
+
+    @classmethod
+    def of(cls, values: Mapping[str, bytes]) -> Metadata:
+        """These values, as a client would have sent them."""
+        return cls(",".join(f"{key} {b64encode(value).decode()}".rstrip() for key, value in values.items()))
+
+    def joined(self, other: Metadata) -> Metadata:
+        """Both; what the other says holds."""
+        return Metadata.of({**self, **other}) if other.raw else self
 
     @property
     def _values(self) -> dict[str, bytes]:
@@ -109,12 +118,45 @@ def _parsed(raw: str) -> dict[str, bytes]:
     return values
 
 
+Digests = tuple[tuple[str, str], ...]  # algorithm, digest in hexadecimal digits; "" where it is to be worked out
+
+
 class Result(NamedTuple):
     """What the host answered when the upload finished: remembered and replayed, never asked for again."""
 
     status: int = 204
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+
+
+class Target(NamedTuple):
+    """The request that began an upload, for the application that shall see it once its body is whole."""
+
+    method: str
+    path: str  # below the place where the application is mounted, decoded as WSGI does it
+    query: str
+    headers: tuple[tuple[str, str], ...]  # lower-case names
+
+
+class Chunks(NamedTuple):
+    """How an upload is cut that comes in numbered chunks: in any order, several at a time, each at its own place."""
+
+    size: int  # bytes of each but the last one; 0 until the first one tells
+    many: int
+
+    def span(self, number: int, length: int | None) -> tuple[int, int | None]:
+        """Where a chunk begins, and how many bytes it has; None where only its end tells."""
+        start = number * self.size
+        if number < self.many - 1:
+            return start, self.size or None
+        return start, None if length is None else length - start
+
+    def stored(self, marks: bytes, length: int | None) -> int:
+        """How many bytes are there, with a mark for each chunk that is."""
+        there = marks.count(1) * self.size
+        if len(marks) < self.many or not marks[-1]:
+            return there
+        return there - self.size + (length or 0) - (self.many - 1) * self.size
 
 
 class Upload(NamedTuple):
@@ -137,6 +179,10 @@ class Upload(NamedTuple):
     unverified_from: int | None = None  # what lies behind is dropped unless its checksum turns out right
     result: Result | None = None  # the host's answer, once it has the file
     dropped: bool = False  # the data was handed over and removed; the record stays to answer late questions
+    digests: Digests = ()  # of the whole: what the client announced, and what it wants to be told
+    target: Target | None = None  # None: handed over as every upload is
+    chunks: Chunks | None = None  # it comes in numbered chunks, so its offset is the number of bytes that are there
+    expected: int | None = None  # bytes that a form seems to hold; its file's length is known at its end only
 
     @property
     def final(self) -> bool:

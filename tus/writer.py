@@ -8,12 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any, Protocol
 
 from .checksum import Checksum, Hash
-from .errors import TooLarge
+from .errors import Overrun, TooLarge
 from .lockers import Lease
 from .stores import Place
 from .upload import Upload
+
+
+class Sink(Protocol):
+    """What an adapter fills: a Writer, or what looks at the body before it gives it to one."""
+
+    @property
+    def lease(self) -> Any:
+        """Not None, if there is somebody to be told when the lease is lost, by `on_lost`."""
+
+    @property
+    def wanted(self) -> int | None: ...
+    @property
+    def splices(self) -> bool: ...
+    def write(self, block: bytes | bytearray | memoryview) -> None: ...
+    def splice(self, pipe: int, size: int) -> int: ...
 
 
 class Writer:
@@ -29,6 +45,7 @@ class Writer:
         place: Place | None = None,
         fresh: bool = False,
         unverified: bool = False,
+        last: bool | None = None,
         checksum: Checksum | None = None,
         write_back: bool = False,
         progressed: Callable[[int], None] | None = None,
@@ -39,6 +56,7 @@ class Writer:
         self.lease = lease  # None: the upload is complete, and nothing is left to do
         self.fresh = fresh  # nobody knows of this upload yet
         self.unverified = unverified  # a checksum is going to decide whether anything is kept
+        self.last = last  # whether the client says that this ends the upload; None: its length alone tells
         self.received = 0
         self._room = room
         self._place = place
@@ -71,7 +89,10 @@ class Writer:
         if not len(block):
             return
         if self._room is not None and self.received + len(block) > self._room:
-            raise TooLarge(f"the body goes beyond the {self._room} bytes that there is room for")
+            overrun = Overrun if self.upload.length is not None else TooLarge
+            error = overrun(f"the body goes beyond the {self._room} bytes that there is room for")
+            error.limit = self.upload.offset + self._room
+            raise error
         assert self._place and self.lease
         start = self._place.position
         try:
@@ -91,6 +112,17 @@ class Writer:
         self.received += moved
         self._after()
         return moved
+
+    def tell(self, told: Callable[[int], None]) -> None:
+        """Call this as well, with the offset, after each block."""
+        first = self._progressed
+
+        def both(offset: int) -> None:
+            if first:
+                first(offset)
+            told(offset)
+
+        self._progressed = both
 
     def _after(self) -> None:
         if self._write_back and self._place:

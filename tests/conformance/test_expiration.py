@@ -103,6 +103,7 @@ def test_expired_part_is_no_part(collection) -> None:
     assert tus.handed() == []
 
 
+@pytest.mark.slow
 def test_writing_postpones_the_end(collection) -> None:
     """The time counts from the last byte: an upload that goes on slowly does not expire."""
     tus = collection(upload_valid_duration=2)
@@ -146,6 +147,7 @@ def test_sweeping_removes_the_bytes(collection) -> None:
     assert tus.head(url).status in (404, 410)
 
 
+@pytest.mark.slow
 def test_an_upload_being_written_does_not_expire(collection) -> None:
     """A connection that still delivers bytes keeps its upload alive past the date it was given."""
     tus: Client = collection(upload_valid_duration=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 
 from tests import wire
@@ -182,7 +184,7 @@ def test_odd_mount_point_is_quoted(server) -> None:
     value = location(tus)
 
     assert value.isascii() and " " not in value
-    assert tus.target(value).startswith(tus.path)
+    assert unquote(tus.target(value)).startswith(unquote(tus.path) + "/")
     assert tus.offset(value) == 0
     part = tus.part(b"ab")
     assert tus.final(part, tus.target(part)).status == 201

@@ -33,7 +33,9 @@ class Source:
 
     dechunks = False  # whether the end of a chunked body can be told
     shows_trailers = False
+    shows_cuts = False  # granian and others end a cut chunked body as they end a whole one
     splices = False
+    arrived = False  # the whole body is here, and reading it waits for nothing
     own = False  # the server drains, times out and ends bodies by itself
     end: Callable[[], None] | None = None  # makes a blocked read return, from any thread
 
@@ -57,6 +59,8 @@ class Source:
 class Spooled(Source):
     """Stock waitress and others that call the application when the body lies in a file or in memory."""
 
+    arrived = True
+
     def read(self, size: int) -> bytes | memoryview:
         return self.input.read(size)  # type: ignore[no-any-return]
 
@@ -71,12 +75,13 @@ class Piecewise(Source):
 class Ours(Source):
     """`tus.server`: straight from the socket into our buffer, or through a pipe without touching Python."""
 
-    dechunks = shows_trailers = own = True
+    dechunks = shows_trailers = shows_cuts = own = True
 
     def __init__(self, environ: Environ) -> None:
         self.input = environ["tus.input"]
         self.end = self.input.end
         self.splices = self.input.can_splice
+        self.arrived = self.input.arrived
         self._buffer: memoryview | None = None
 
     def read(self, size: int) -> bytes | memoryview:
@@ -95,7 +100,7 @@ class Ours(Source):
 class Gunicorn(Source):
     """gunicorn's own reader: what it received before an error is returned by one more read."""
 
-    dechunks = shows_trailers = True
+    dechunks = shows_trailers = shows_cuts = True
 
     def __init__(self, environ: Environ) -> None:
         self.input = environ["wsgi.input"]
@@ -175,7 +180,7 @@ class GunicornSocket(Gunicorn):
 class Cheroot(Source):
     """Its own buffer while there is anything in it, and then the raw socket."""
 
-    shows_trailers = True
+    shows_trailers = shows_cuts = True
 
     def read(self, size: int) -> bytes | memoryview:
         if not hasattr(self.input, "remaining"):  # chunked
@@ -276,7 +281,9 @@ def source(environ: Environ, *, chunked: bool) -> Source:
         return Cheroot(environ)
     if chunked:
         # werkzeug's decoder hands out memory that no client sent when a chunk is cut.
-        return Unterminated(environ) if module.startswith("werkzeug.") else Source(environ)
+        road = Unterminated(environ) if module.startswith("werkzeug.") else Source(environ)
+        road.shows_cuts = module == "gevent.pywsgi"
+        return road
     if module.startswith("paste.") and hasattr(getattr(input, "file", None), "read1"):
         return Paste(environ)
     if module == "gevent.pywsgi" and input.content_length is not None:
@@ -292,6 +299,9 @@ class Body:
     def __init__(self, environ: Environ, length: int | None, chunked: bool) -> None:
         self._source = source(environ, chunked=chunked)
         self.chunked = chunked and self._source.dechunks
+        self.shows_cuts = self._source.shows_cuts
+        self.collected = isinstance(self._source, Spooled)
+        self.arrived = self._source.arrived
         self.trailers = self._source.trailers if self._source.shows_trailers else None
         self._left = length  # None: only the end tells
         self._expects = "HTTP_EXPECT" in environ

@@ -14,14 +14,17 @@ from contextlib import closing
 from typing import Any, BinaryIO
 
 from ..engine import Delivery
-from ..errors import Refused
+from ..errors import Locked, Refused, TusError
 from ..messages import Request, Response
 from ..protocols import tus1
 from ..tus import Application, put_off
 from ..upload import Result, Upload
+from .targets import repeated
 
 Environ = dict[str, Any]
 Pairs = list[tuple[str, str]]
+
+_KEPT = 1 << 16  # bytes of an answer's body that are remembered with the upload
 
 log = logging.getLogger("tus")
 
@@ -42,28 +45,49 @@ class HandOver:
 
     def __call__(self, request: Request, path: str, response: Response, delivery: Delivery) -> Response:
         """What the client gets: `response`, with what the application had to add, or the application's refusal."""
+        if response.relay:
+            result = self._relayed(request.native, path, delivery)
+            return response.relay(result) if result else put_off(request, Locked("undone; try again"), self._engine)
         try:
             answer = self._delivered(request.native, path, delivery)
         except Exception as error:
-            if request.method != "HEAD":
+            if request.method != "HEAD" and not isinstance(error, TusError):
                 raise  # to whoever reports the application's errors
-            return put_off(request, error)
+            return _located(put_off(request, error, self._engine), response)
         finally:
             delivery.release()
+        if response.render:
+            said = answer if isinstance(answer, Result) else Result(answer.status, answer.extra, bytes(answer.body))
+            return response.render(said)
         if isinstance(answer, Response):
             if request.method == "HEAD":
-                return put_off(request, Refused(f"the application answered {answer.status}"))
+                return put_off(request, Refused(f"the application answered {answer.status}"), self._engine)
             answer.headers["Upload-Offset"] = str(delivery.upload.offset)
-            return _signed(answer)
+            return _signed(_located(answer, response))
         return _signed(_merged(response, answer))
 
+    def besides(self, request: Request, path: str, upload: Upload) -> None:
+        """Hand over what a part completed. The answer to the part has no place for what the application says: who
+        asks for the whole hears it."""
+        try:
+            delivery = self._engine.claim(upload.id)
+            try:
+                if delivery.upload.pending:
+                    delivery.told = self._engine.hooks.finished(delivery.upload) or Result()
+                    self._delivered(request.native, path, delivery)
+            finally:
+                delivery.release()
+        except Exception:
+            log.exception("upload %s is complete and was not handed over", upload.id)
+
     def _delivered(self, environ: Environ, path: str, delivery: Delivery) -> Result | Response:
-        upload = delivery.upload
-        if self._options.hand_over == "none":
+        if self._options.hand_over == "none" and not delivery.upload.target:
             delivery.accept(delivery.told)
             return delivery.told
-        with closing(self._file(upload)) as file:
-            status, headers, body = call(self._app, self._prepared(environ, path, upload, file))
+        answer = self._called(environ, path, delivery.upload)
+        if answer is None:
+            return Response(503, {"Retry-After": "1", "Content-Type": "text/plain"}, b"rolled back; try again\n")
+        status, headers, body = answer
         if not 200 <= status < 400:
             # Content-Length is worked out anew, should the application have miscounted.
             kept = tuple(pair for pair in headers if pair[0].lower() not in _HOPS)
@@ -71,6 +95,31 @@ class HandOver:
         result = self._result(status, headers, body, delivery.told)
         delivery.accept(result, drop=self._options.cleanup)
         return result
+
+    def _called(self, environ: Environ, path: str, upload: Upload) -> tuple[int, Pairs, bytes] | None:
+        """The application's answer; None if its work was undone."""
+        with closing(self._file(upload)) as file:
+            prepared = self._prepared(environ, path, upload, file)
+            answer = call(self._app, prepared)
+        # Set by a host whose transaction was rolled back, which need not show in its answer.
+        return None if answer[0] < 400 and prepared.get("tus.undone") else answer
+
+    def _relayed(self, environ: Environ, path: str, delivery: Delivery) -> Result | None:
+        """The application's whole answer, whatever it is, and for good; None if its work was undone."""
+        try:
+            if self._options.hand_over == "none" and not delivery.upload.target:
+                delivery.accept(delivery.told)
+                return delivery.told
+            answer = self._called(environ, path, delivery.upload)
+            if answer is None:
+                return None
+            status, headers, body = answer
+            result = Result(status, (*delivery.told.headers, *headers), body)
+            kept = result if len(body) <= _KEPT else result._replace(body=b"")
+            delivery.accept(kept, drop=self._options.cleanup or not 200 <= status < 400)
+            return result
+        finally:
+            delivery.release()
 
     def _result(self, status: int, headers: Pairs, body: bytes, told: Result) -> Result:
         """What is remembered of the application's answer, and of what the hook said before."""
@@ -84,19 +133,23 @@ class HandOver:
         return Result(200, kept, body)
 
     def _file(self, upload: Upload) -> BinaryIO:
-        if self._options.hand_over == "path":
+        if self._options.hand_over == "path" and not upload.target:
             return io.BytesIO(self._engine.path(upload).encode())
         file = self._engine.open(upload)
-        return file if self._options.hand_over == "file" else Form(upload, file)  # type: ignore[return-value]
+        return file if self._options.hand_over == "file" or upload.target else Form(upload, file)  # type: ignore[return-value]
 
     def _prepared(self, environ: Environ, path: str, upload: Upload, file: BinaryIO) -> Environ:
-        """The environ of an ordinary POST."""
+        """The environ of an ordinary POST; or of the very request that was for another resource."""
+        if upload.target:
+            new = repeated(environ, upload.target, upload.offset)
+            return {**new, "wsgi.input": file, "wsgi.input_terminated": True, "tus.upload": upload}
         new = {key: value for key, value in environ.items() if not key.startswith(_OURS)}
         new["REQUEST_METHOD"] = "POST"
         new["PATH_INFO"] = path
         new["wsgi.input"] = file
         new["wsgi.input_terminated"] = True
         new["tus.upload"] = upload
+        new["tus.unforgeable"] = unforgeable(environ)
         kind, size = "text/plain", 0
         if isinstance(file, Form):
             kind, size = file.content_type, file.size
@@ -111,6 +164,20 @@ class HandOver:
         else:
             new.pop("HTTP_FILENAME", None)
         return new
+
+
+def unforgeable(environ: Environ) -> bool:
+    """Whether no page of another site can have made this request: browsers ask before they send such headers, and the
+    answer, by `cors`, lets nobody send cookies but the sites that `cors_origins` names."""
+    return any(key.startswith(("HTTP_TUS_", "HTTP_UPLOAD_")) for key in environ)
+
+
+def _located(answer: Response, instead_of: Response) -> Response:
+    """A refused creation is there all the same, and the client has to know where, to try again."""
+    if "Location" in instead_of.headers:
+        answer.headers["Location"] = instead_of.headers["Location"]
+        answer.extra = tuple(pair for pair in answer.extra if pair[0].lower() != "location")
+    return answer
 
 
 def _signed(response: Response) -> Response:
@@ -191,6 +258,13 @@ class Form(io.RawIOBase):
                 self._position += len(block)
             start = end
         return filled
+
+    def peek(self, size: int = 0) -> bytes:
+        """What comes next. `readline` asks for it, and would read byte by byte without."""
+        position = self._position
+        block = self.read(1 << 12)
+        self._position = position
+        return block
 
     def close(self) -> None:
         self._file.close()

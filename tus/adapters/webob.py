@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,9 +11,7 @@ from ..messages import Request, Response, status_line
 from ..options import Options
 from ..tus import Tus
 from .body import Body
-from .wsgi import below, incoming
-
-_GENERATED = re.compile(r"[0-9a-f]{32}")
+from .wsgi import below, guessed, incoming
 
 
 class WebobAdapter:
@@ -40,10 +37,7 @@ class WebobAdapter:
         if id is None and found is not None:
             id = found
         elif id is None:
-            # A view at an address of its own: what looks like an id at the end is one.
-            root, _, last = path.rstrip("/").rpartition("/")
-            id = last if _GENERATED.fullmatch(last) else ""
-            root = root if id else path.rstrip("/")
+            root, id = guessed(path)
         elif found is None:
             root = path.rstrip("/").removesuffix("/" + id) if id else path.rstrip("/")
         self.request, self.body = incoming(environ, options, id=id, path=root)
@@ -54,7 +48,7 @@ class WebobAdapter:
     def give(self, tus: Tus) -> None:
         """Views ask `tus.get_filepath()`."""
 
-    def answer(self, response: Response, sent: Callable[[bool], None]) -> None:
+    def answer(self, response: Response, sent: Callable[..., None]) -> None:
         body = [response.body] if isinstance(response.body, bytes) else response.body
         self.resp = webob.Response(
             status=status_line(response.status),
@@ -68,7 +62,7 @@ class WebobAdapter:
 class Sent:
     """A body that says when it was sent, which only happens if the view returned it."""
 
-    def __init__(self, body: Iterable[bytes], sent: Callable[[bool], None]) -> None:
+    def __init__(self, body: Iterable[bytes], sent: Callable[..., None]) -> None:
         self._body, self._sent = body, sent
 
     def __iter__(self) -> Iterator[bytes]:

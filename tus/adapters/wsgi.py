@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -17,18 +15,20 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from ..errors import BadRequest, NotFound
 from ..messages import Request, Response, status_line
 from ..options import Options
-from ..protocols import override, speaks
+from ..protocols import draft, override, speaks
 from ..serving import FileSlice
 from ..tus import Application, converse
-from ..upload import checked_id
+from ..upload import Target, checked_id
 from .body import Body
-from .handover import HandOver
+from .handover import HandOver, call
+from .targets import Targets, discovered, interim, remembered
 from .virtual import unmasked
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
+_GENERATED = re.compile(r"[0-9a-f]{32}")
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO",
               "HTTP_X_FORWARDED_PREFIX", "HTTP_X_REAL_IP", "HTTP_VIA")  # fmt: skip
 _LOCAL = re.compile(r"(?:localhost|[a-z0-9.-]+\.localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?$", re.IGNORECASE)
@@ -44,7 +44,7 @@ class EnvironHeaders(Mapping[str, str]):
         self._environ = environ
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self._environ.get(_key(name), default)
+        return self._environ.get(_keys.get(name) or _key(name), default)
 
     def __getitem__(self, name: str) -> str:
         return self._environ[_key(name)]  # type: ignore[no-any-return]
@@ -87,7 +87,7 @@ class Place:
         options = self._options
         if self._public:
             return self._public if options.location != "path" else urlsplit(self._public).path
-        path = self._prefix() + _quoted(self._environ.get("SCRIPT_NAME", "") + self._path)
+        path = self._prefix() + quoted(self._environ.get("SCRIPT_NAME", "") + self._path)
         if options.location == "path":
             return path
         base = self._base(certain=options.location == "auto")
@@ -105,7 +105,7 @@ class Place:
 
     def _prefix(self) -> str:
         prefix = self._forwarded("prefix") if self._trusted() else ""
-        return prefix.rstrip("/") if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix) else ""
+        return prefix.rstrip("/") if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", prefix) else ""
 
     def _base(self, *, certain: bool) -> str:
         """scheme://host, or "" where it is only a guess and a `certain` one is wanted."""
@@ -168,12 +168,14 @@ def trusts(trusted: tuple[str, ...], address: str) -> bool:
         peer = ipaddress.ip_address(address)
     except ValueError:
         return "unix" in trusted  # the peer on a unix socket has no address
+    peer = getattr(peer, "ipv4_mapped", None) or peer  # as a socket for both kinds shows an IPv4 address
     return any(peer in ipaddress.ip_network(word, strict=False) for word in trusted if word != "unix")
 
 
 @lru_cache(256)  # there is one for each place that the application is mounted at
-def _quoted(path: str) -> str:
-    return quote(_native(path).rstrip(b"/"))
+def quoted(path: str) -> str:
+    """A WSGI path as part of a URL, with what may stand there as it is: Zope's views begin with @@."""
+    return quote(_native(path).rstrip(b"/"), safe="/@:!$&'()*+,;=~")
 
 
 def _native(text: str) -> bytes:
@@ -192,7 +194,16 @@ def below(path: str, root: str) -> str | None:
     return None
 
 
-def incoming(environ: Environ, options: Options, *, id: str, path: str, public: str = "") -> tuple[Request, Body]:
+def guessed(path: str) -> tuple[str, str]:
+    """Collection and id, for a view at an address of its own: what looks like an id at the end is one."""
+    path = path.rstrip("/")
+    collection, _, last = path.rpartition("/")
+    return (collection, last) if _GENERATED.fullmatch(last) else (path, "")
+
+
+def incoming(
+    environ: Environ, options: Options, *, id: str, path: str, public: str = "", target: Target | None = None
+) -> tuple[Request, Body]:
     """A request and its body; `path` is that of the collection, below SCRIPT_NAME, and `public` its URL, if known."""
     announced = environ.get("CONTENT_LENGTH")
     # Our own server has decoded the framing already; a body without a length can be nothing else there.
@@ -216,10 +227,17 @@ def incoming(environ: Environ, options: Options, *, id: str, path: str, public: 
         identify=place.identify,
         user=environ.get("REMOTE_USER") or None,
         peer=environ.get("REMOTE_ADDR", ""),
+        query=environ.get("QUERY_STRING", ""),
         trailers=body.trailers,
         native=environ,
+        shows_cuts=body.shows_cuts,
+        arrived=body.arrived,
+        collected=body.collected,
+        interim=interim(environ) if options.interim_responses else None,
+        target=target,
     )
-    override(request)
+    if target is None:
+        override(request)
     return request, body
 
 
@@ -234,7 +252,7 @@ def outgoing(response: Response, environ: Environ, start_response: StartResponse
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]  # never an empty list: hypercorn fails on it
     start_response(status_line(response.status), headers)
     wrapper = environ.get("wsgi.file_wrapper")
-    if wrapper and isinstance(body, FileSlice) and not body.start:
+    if wrapper and isinstance(body, FileSlice) and response.status == 200:  # servers send such a file to its end
         return wrapper(body.file, 1 << 18)  # type: ignore[no-any-return]
     return body
 
@@ -252,7 +270,7 @@ class Filter:
         self.engine = self._given.engine
         self._root = parsed.upload_path
         self._hand_over = HandOver(self._given, self.app)
-        self._sweeper = Sweeper(self.engine, parsed.sweep_interval)
+        self._targets = Targets(parsed.draft_targets) if parsed.draft_targets else None
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, root, public = environ.get("PATH_INFO", ""), self._root, ""
@@ -260,44 +278,38 @@ class Filter:
             root, public, path = monster
         id = below(path, self._root)
         if id is None:
+            if self._targets and self._targets.has(environ):
+                return self._targeted(environ, start_response)
             return self.app(environ, start_response)
         request, body = incoming(environ, self.options, id=id, path=root, public=public)
         if not speaks(request, self.engine):
             return self.app(environ, start_response)
-        self._sweeper.start()
+        return self._answered(request, body, root, start_response)
+
+    def _targeted(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """A resource of the application that takes resumable uploads: begin one, if the client offers it."""
+        target = remembered(environ, EnvironHeaders(environ))
+        # Looked at without its body, which is the application's if the offer turns out to be none.
+        offer = Request(target.method, headers=EnvironHeaders(environ), target=target)
+        if target.method != "OPTIONS" and not draft.spoken(offer):
+            return self.app(environ, start_response)
+        request, body = incoming(environ, self.options, id="", path=self._root, target=target)
+        if target.method != "OPTIONS":
+            return self._answered(request, body, self._root, start_response)
+        response = discovered(call(self.app, environ), environ)
+        draft.describe(request, self.engine, response)
+        return outgoing(response, environ, start_response)
+
+    def _answered(self, request: Request, body: Body, root: str, start_response: StartResponse) -> Iterable[bytes]:
+        environ: Environ = request.native
+        self._given.sweeper.start()
         response, delivery = converse(request, body, self.engine)
         if delivery:
             response = self._hand_over(request, root, response, delivery)
+        for upload in response.also:
+            self._hand_over.besides(request, root, upload)
         body.drain()
         return outgoing(self._given.cors.apply(request, response), environ, start_response)
-
-
-class Sweeper:
-    """Removes what has expired, in a thread that sleeps nearly always; the first request starts it, so after a fork."""
-
-    def __init__(self, engine: Any, interval: float | None) -> None:
-        self._engine, self._interval = engine, interval
-        self._thread: threading.Thread | None = None
-        self._guard = threading.Lock()
-
-    def start(self) -> None:
-        if self._thread is not None or not self._interval:
-            return
-        with self._guard:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="tus-sweeper", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        import logging
-
-        while True:
-            time.sleep(self._interval or 0)
-            try:
-                for upload in self._engine.sweep(pause=0.01):
-                    logging.getLogger("tus").info("removed upload %s, which had expired", upload.id)
-            except Exception:
-                logging.getLogger("tus").exception("looking for expired uploads failed")
 
 
 def nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -27,16 +27,10 @@ def main(args: argparse.Namespace) -> int:
     if not _is_directory(args.directory):
         print(f"tus: {args.directory} is not a directory", file=sys.stderr)
         return 2
-    engine = open_engine(
-        Options(
-            {
-                "tmp_file_dir": args.directory,
-                "upload_valid_duration": args.upload_valid_duration,
-                "sweep_finished": args.sweep_finished or None,
-            }
-        ),
-        delivers=False,
-    )
+    options: dict[str, object] = {"tmp_file_dir": args.directory, "sweep_finished": args.sweep_finished}
+    if args.upload_valid_duration is not None:
+        options["upload_valid_duration"] = args.upload_valid_duration
+    engine = open_engine(Options(options), delivers=False)
     if args.command == "sweep" and not args.dry_run:
         return _report(engine.sweep(), args.json, engine, "removed")
     if args.command == "sweep":

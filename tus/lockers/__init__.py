@@ -17,11 +17,24 @@ class Lease(Protocol):
         """One write, or one change of the record, excluding every other; raises Interrupted once somebody
         newer took over."""
 
+    def lock(self) -> None:
+        """From here on nobody can take over: what is under way must end first. Turns are part of it."""
+
+    def unlock(self) -> None:
+        """The end of that, or of the first turn of a lease that began with one."""
+
     def on_lost(self, end: Callable[[], None]) -> None:
         """Call `end` when somebody newer takes over, from any thread: it should make a blocked read return."""
 
     def release(self, *, forget: bool = False) -> None:
         """Done; with `forget`, nobody will write to this upload any more. Twice is fine."""
+
+
+class Share(Lease, Protocol):
+    """The right to write to one upload at the same time as others who have a share in it. A lease ends them all."""
+
+    def holds(self) -> bool:
+        """Whether nobody took a lease since. Only under the mutex is that more than a guess."""
 
 
 class Claim(Protocol):
@@ -31,8 +44,13 @@ class Claim(Protocol):
 
 
 class Locker(Protocol):
-    def lease(self, id: str) -> Lease:
-        """Take over from whoever writes now; raises Locked while a claim is held."""
+    def lease(self, id: str, *, locked: bool = False, patient: bool = True) -> Lease:
+        """Take over from whoever writes now; raises Locked while a claim is held, or the lease is locked: at once,
+        or after some seconds if `patient`. With `locked`, the first turn has begun."""
+
+    def share(self, id: str) -> Share:
+        """Write beside others, until somebody takes a lease or the upload goes away; raises Locked while a claim is
+        held."""
 
     def writing(self, id: str) -> bool:
         """Whether a lease may be out: false only if nobody is writing."""
@@ -42,3 +60,6 @@ class Locker(Protocol):
 
     def claim(self, id: str) -> Claim:
         """Raises Locked at once if there is a claim already."""
+
+    def tidy(self, before: float, exists: Callable[[str], bool]) -> None:
+        """Forget uploads that are gone, if a crash kept us from it, and it was `before` (seconds since the epoch)."""

@@ -8,20 +8,24 @@ nor write after it. A claim is flock held for longer, on the same file.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from ..errors import Interrupted, Locked
+from ..errors import FULL, Interrupted, Locked, NotFound, StoreFull
+from ..upload import checked_id
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _NUMBER = 12  # digits; a number is raised once a request
 _RECORD = 64  # bytes: the number, a space, the owner's address, blanks
 _MOMENT = 0.05  # seconds; longer than a turn, shorter than a hand-over
+_BRIEFLY = 1.0  # seconds; longer than a record takes to be saved on a busy disk
 _PATIENCE = 5.0  # seconds to wait for another's turn; a turn is one write
 
 
@@ -33,30 +37,42 @@ class FileLocker:
         self._dir = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._patience = patience
 
-    def __del__(self) -> None:
-        with suppress(AttributeError, OSError):
-            os.close(self._dir)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # At the end of a process, modules and what they imported may be gone already.
+        try:  # noqa: SIM105
+            close(self._dir)
+        except (AttributeError, OSError):
+            pass
 
-    def lease(self, id: str) -> FileLease:
-        fd = self._locked(id, self._patience)
+    def lease(self, id: str, *, locked: bool = False, patient: bool = True) -> FileLease:
+        fd = self._locked(id, self._patience if patient else _MOMENT)
         try:
             number, owner = _read(fd)
             number += 1
             _write(fd, number, _ear.address())
-        except BaseException:
+        except BaseException as error:
             os.close(fd)
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise StoreFull("there is no room left, not even to say who writes") from None
             raise
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        if not locked:
+            fcntl.flock(fd, fcntl.LOCK_UN)
         if owner:
             _ear.tell(owner, id, number)
-        return FileLease(self._dir, fd, id, number)
+        return FileLease(self, fd, id, number, locked)
 
-    def _locked(self, id: str, patience: float) -> int:
+    def share(self, id: str) -> FileShare:
+        fd = self._locked(id, self._patience, fcntl.LOCK_SH)
+        mark = os.pread(fd, _NUMBER, 0)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        return FileShare(fd, mark)
+
+    def _locked(self, id: str, patience: float, how: int = fcntl.LOCK_EX) -> int:
         """The lease file, opened and locked, and certainly the one that goes by this name."""
         while True:
             fd = os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
             try:
-                if not _lock(fd, patience):
+                if not _lock(fd, patience, how):
                     raise Locked("the upload is busy")
                 if os.fstat(fd).st_nlink:
                     return fd
@@ -81,30 +97,69 @@ class FileLocker:
         try:
             yield
         finally:
-            os.close(fd)
+            _unlock(fd)
 
     def claim(self, id: str) -> FileClaim:
-        return FileClaim(self._dir, id, self._locked(id, _MOMENT))
+        return FileClaim(self, id, self._locked(id, _MOMENT))
+
+    def tidy(self, before: float, exists: Callable[[str], bool]) -> None:
+        for name in os.listdir(self._dir):
+            id = name.removesuffix(".lease")
+            with suppress(NotFound, FileNotFoundError):
+                if id != name and not exists(checked_id(id)) and self._left(name, before):
+                    self._forget(id, exists)
+
+    def _left(self, name: str, before: float) -> bool:
+        """Whether this is a file of ours, and an old one."""
+        found = os.stat(name, dir_fd=self._dir, follow_symlinks=False)
+        return stat.S_ISREG(found.st_mode) and found.st_size in (0, _RECORD) and found.st_mtime < before
+
+    def _forget(self, id: str, exists: Callable[[str], bool]) -> None:
+        with suppress(Locked):
+            fd = self._locked(id, 0)
+            try:
+                if not exists(id):
+                    self.remove(id)
+            finally:
+                _unlock(fd)
+
+    def remove(self, id: str) -> None:
+        """Remove the file. Only by whoever holds it locked."""
+        with suppress(FileNotFoundError):
+            os.unlink(id + ".lease", dir_fd=self._dir)
 
 
 class FileLease:
     """Ours until the number in the file changes."""
 
-    def __init__(self, dir_fd: int, fd: int, id: str, number: int) -> None:
-        self._dir, self._fd, self._id, self._number = dir_fd, fd, id, number
+    def __init__(self, locker: FileLocker, fd: int, id: str, number: int, locked: bool) -> None:
+        self._locker, self._fd, self._id, self._number, self._locked = locker, fd, id, number, locked
         self._mark = b"%0*d" % (_NUMBER, number)
+        self._process = os.getpid()
 
     def turn(self) -> FileLease:
         return self
 
     def __enter__(self) -> None:
+        if self._locked:
+            return
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         if os.pread(self._fd, _NUMBER, 0) != self._mark:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
             raise Interrupted("a newer request took over this upload")
 
     def __exit__(self, *_: object) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if not self._locked:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def lock(self) -> None:
+        self.__enter__()
+        self._locked = True
+
+    def unlock(self) -> None:
+        if self._locked:
+            self._locked = False
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def on_lost(self, end: Callable[[], None]) -> None:
         _ear.listen(self._id, self._number, end)
@@ -114,45 +169,103 @@ class FileLease:
     def release(self, *, forget: bool = False) -> None:
         if self._fd < 0:
             return
-        _ear.forget(self._id, self._number)
         fd, self._fd = self._fd, -1
+        if self._process != os.getpid():  # a child inherited it, and has no say
+            os.close(fd)
+            return
+        _ear.forget(self._id, self._number)
         try:
             # Not worth waiting for: whoever holds it for longer is newer than we are, or hands the upload over.
             if _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
                 if forget:
-                    _unlink(self._dir, self._id)
+                    self._locker.remove(self._id)
                 else:
                     _write(fd, self._number, "")
         finally:
+            _unlock(fd)
+
+    def __del__(self) -> None:
+        try:  # noqa: SIM105
+            self.release()
+        except (AttributeError, OSError, TypeError):
+            pass  # half made, or at the end of the process, when modules are gone already
+
+
+class FileShare:
+    """Ours until the number in the file changes, or the file goes away; its turns exclude those of leases only."""
+
+    def __init__(self, fd: int, mark: bytes) -> None:
+        self._fd, self._mark = fd, mark
+
+    def holds(self) -> bool:
+        # Whoever hands the upload over, or removes it, removes the file and need not raise the number.
+        return os.pread(self._fd, _NUMBER, 0) == self._mark and os.fstat(self._fd).st_nlink > 0
+
+    def turn(self) -> FileShare:
+        return self
+
+    def __enter__(self) -> None:
+        if not _lock(self._fd, _BRIEFLY, fcntl.LOCK_SH):
+            raise Interrupted("this upload is being handed over")
+        if not self.holds():
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            raise Interrupted("this upload was finished or taken over")
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def lock(self) -> None:
+        """A share finishes nothing: whoever does takes a lease."""
+
+    def unlock(self) -> None:
+        """It never begins with a turn."""
+
+    def on_lost(self, end: Callable[[], None]) -> None:
+        """Nobody is told: there may be many of us, and the next turn tells in time."""
+
+    def release(self, *, forget: bool = False) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
             os.close(fd)
 
     def __del__(self) -> None:
-        with suppress(AttributeError, OSError):
+        try:  # noqa: SIM105
             self.release()
+        except (AttributeError, OSError, TypeError):
+            pass  # half made, or at the end of the process, when modules are gone already
 
 
 class FileClaim:
     """Holds flock; the kernel lets go of it when the process dies."""
 
-    def __init__(self, dir_fd: int, id: str, fd: int) -> None:
-        self._dir, self._id, self._fd = dir_fd, id, fd
+    def __init__(self, locker: FileLocker, id: str, fd: int) -> None:
+        self._locker, self._id, self._fd = locker, id, fd
+        self._process = os.getpid()
 
     def release(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            _unlink(self._dir, self._id)
+        if self._fd < 0:
+            return
+        fd, self._fd = self._fd, -1
+        if self._process != os.getpid():  # a child inherited it, and has no say
             os.close(fd)
+            return
+        try:
+            self._locker.remove(self._id)
+        finally:
+            _unlock(fd)
 
     def __del__(self) -> None:
-        with suppress(AttributeError, OSError):
+        try:  # noqa: SIM105
             self.release()
+        except (AttributeError, OSError, TypeError):
+            pass  # half made, or at the end of the process, when modules are gone already
 
 
-def _lock(fd: int, patience: float) -> bool:
+def _lock(fd: int, patience: float, how: int = fcntl.LOCK_EX) -> bool:
     deadline = None
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             now = time.monotonic()
@@ -171,9 +284,12 @@ def _write(fd: int, number: int, owner: str) -> None:
     os.pwrite(fd, b"%0*d %-*s" % (_NUMBER, number, _RECORD - _NUMBER - 1, owner.encode()), 0)
 
 
-def _unlink(dir_fd: int, id: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(id + ".lease", dir_fd=dir_fd)
+def _unlock(fd: int) -> None:
+    """Let go, also of what a forked child holds of the same lock."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
 
 
 class Ear:
@@ -187,7 +303,7 @@ class Ear:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # the garbage collector may release a lease while its thread is in here
         self._address = ""
         self._socket: socket.socket | None = None
         self._ends: dict[tuple[str, int], Callable[[], None]] = {}
@@ -233,10 +349,13 @@ class Ear:
 
     def _end(self, id: str, newest: int) -> None:
         with self._guard:
-            lost = [key for key in self._ends if key[0] == id and key[1] < newest]
+            lost = [key for key in list(self._ends) if key[0] == id and key[1] < newest]
             ends = [self._ends.pop(key) for key in lost]
         for end in ends:
-            end()
+            try:
+                end()
+            except Exception:  # the newcomer, or the thread that listens for all, must not suffer for it
+                logging.getLogger("tus").exception("ending a request that lost %s failed", id)
 
 
 _ear = Ear()

@@ -18,7 +18,7 @@ class Place(Protocol):
         """Write the whole block, or raise StoreFull; `position` says how far it came."""
 
     def splice(self, pipe: int, size: int) -> int:
-        """Move up to `size` bytes that wait in a pipe; 0 means that this place cannot do so."""
+        """Move up to `size` bytes that wait in a pipe; how many it were, at least one."""
 
     def copy(self, source: BinaryIO, size: int) -> int:
         """Append up to `size` bytes of another upload's data, without moving them through Python if possible."""
@@ -39,6 +39,17 @@ class Place(Protocol):
     def close(self) -> None: ...
 
 
+class Record(Protocol):
+    """A record as it was read."""
+
+    upload: Upload
+
+    def again(self) -> Upload:
+        """As it is now; cheap, if nobody saved it since."""
+
+    def close(self) -> None: ...
+
+
 class Store(Protocol):
     """One implementation a kind of storage. An unknown id raises NotFound."""
 
@@ -47,6 +58,9 @@ class Store(Protocol):
 
     def load(self, id: str) -> Upload:
         """The record, with the offset and the time of the last write as the storage has them."""
+
+    def hold(self, id: str) -> Record:
+        """The same, to be looked at again in a moment."""
 
     def save(self, upload: Upload, *, durable: bool = False) -> None:
         """Replace the record: all or nothing."""
@@ -63,6 +77,15 @@ class Store(Protocol):
 
     def sync(self, id: str) -> None:
         """Come back when the data is on stable storage."""
+
+    def mark(self, id: str, number: int, *, durable: bool = False) -> None:
+        """The chunk with this number is in the data; numbers count from 0."""
+
+    def marks(self, id: str) -> bytes:
+        """A byte for each chunk, 1 if it is there; as many as there are up to the last one that is."""
+
+    def secret(self) -> bytes:
+        """Random bytes, the same for every process that has this store, and for nobody else."""
 
     def drop(self, id: str) -> None:
         """Remove the data and keep the record; twice is fine."""

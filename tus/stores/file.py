@@ -1,7 +1,10 @@
 """Uploads as files: `<id>` holds the bytes and `<id>.info` the record, in the layout of tusd.
 
 The offset is the size of the data file and nothing else, so a crash cannot part the two. Files are opened relative to
-a directory descriptor and never through a symbolic link. `<id>.new` is a record on its way to become `<id>.info`; one
+a directory descriptor and never through a symbolic link. An upload that comes in numbered chunks is a sparse file; one
+byte a chunk in `<id>.chunks`, written after the chunk, says which are there.
+
+`<id>.new` is a record on its way to become `<id>.info`; one
 that lies about names what a crash left half made.
 """
 
@@ -10,18 +13,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from typing import Any, BinaryIO
 
-from ..errors import NotFound, StoreFull
-from ..upload import Metadata, Result, Upload, checked_id
+from ..errors import FULL, NotFound, StoreFull
+from ..upload import Chunks, Metadata, Result, Target, Upload, checked_id
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_NOFOLLOW | os.O_CLOEXEC
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_SECRET = ".secret"  # no id begins with a dot
+_SECRET_SIZE = 32  # bytes
 _READ = 1 << 16  # a record is smaller than this
+_OPENING = b'{"ID":'  # of every record that we write
+_NEVER = float("-inf")  # when a file was touched that does not exist
 _parse = json.JSONDecoder().decode
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
@@ -34,10 +41,14 @@ class FileStore:
         self.directory = os.path.abspath(directory)
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         self._dir = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._secret = b""
 
-    def __del__(self) -> None:
-        with suppress(AttributeError, OSError):
-            os.close(self._dir)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # At the end of a process, modules and what they imported may be gone already.
+        try:  # noqa: SIM105
+            close(self._dir)
+        except (AttributeError, OSError):
+            pass
 
     def reserve(self, id: str) -> FilePlace:
         # The name of something unfinished comes first: whatever happens then, it tells whose the data file is. Only
@@ -55,31 +66,61 @@ class FileStore:
             raise _explained(error) from None
 
     def load(self, id: str) -> Upload:
+        with closing(self.hold(id)) as record:
+            return record.upload
+
+    def hold(self, id: str) -> FileRecord:
         try:
             fd = os.open(id + ".info", os.O_RDONLY | _OLD, dir_fd=self._dir)
         except OSError as error:
             raise _missing(error) from None
         try:
+            return FileRecord(self, fd, self._read(id, fd))
+        except _Replaced:
+            os.close(fd)
+            return self.hold(id)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _read(self, id: str, fd: int) -> Upload:
+        try:
             text = os.read(fd, _READ)
             if len(text) == _READ:
                 text += b"".join(iter(lambda: os.read(fd, _READ), b""))
             record = _parse(text.decode())
-            upload = _decoded(record)
-            try:
-                found = os.stat(id, dir_fd=self._dir, follow_symlinks=False)
-            except FileNotFoundError:
-                if not upload.complete:
-                    raise NotFound("no such upload") from None
-                # Handed over, and moved or removed since.
-                return upload.evolve(offset=upload.length or 0, touched=os.fstat(fd).st_mtime, dropped=True, id=id)
-        finally:
-            os.close(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise NotFound("no such upload")
-        upload = upload.evolve(offset=found.st_size, touched=found.st_mtime)
+            upload = _decoded(record, id)
+        except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError):
+            raise NotFound("no such upload") from None  # somebody else's file, or what a power cut left of one
+        try:
+            upload = self.placed(upload)
+        except FileNotFoundError:
+            if not upload.complete:
+                if not os.fstat(fd).st_nlink and self._exists(id + ".info"):
+                    raise _Replaced from None  # between two looks it was finished, handed over and dropped
+                raise NotFound("no such upload") from None
+            # Handed over, and moved or removed since.
+            return upload.evolve(offset=upload.length or 0, touched=os.fstat(fd).st_mtime, dropped=True)
         if "tus" not in record and upload.filled:  # tusd finished it, and told whoever had to know
             return upload.evolve(complete=True, result=Result())
         return upload
+
+    def placed(self, upload: Upload) -> Upload:
+        """The record with what the data file says."""
+        found = os.stat(upload.id, dir_fd=self._dir, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotFound("no such upload")
+        size = found.st_size
+        if upload.chunks and not upload.complete:  # a sparse file: its size says nothing
+            size = upload.chunks.stored(self.marks(upload.id), upload.length)
+        return upload.evolve(offset=size, touched=found.st_mtime)
+
+    def number(self, id: str) -> int:
+        """The inode of the record, which is another one each time it is saved."""
+        try:
+            return os.stat(id + ".info", dir_fd=self._dir, follow_symlinks=False).st_ino
+        except FileNotFoundError:
+            return 0
 
     def save(self, upload: Upload, *, durable: bool = False) -> None:
         try:
@@ -133,12 +174,59 @@ class FileStore:
         finally:
             os.close(fd)
 
+    def mark(self, id: str, number: int, *, durable: bool = False) -> None:
+        try:
+            fd = os.open(id + ".chunks", os.O_WRONLY | os.O_CREAT | _OLD, 0o600, dir_fd=self._dir)
+            try:
+                os.pwrite(fd, b"\1", number)
+                if durable:
+                    os.fdatasync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _explained(error) from None
+
+    def marks(self, id: str) -> bytes:
+        try:
+            fd = os.open(id + ".chunks", os.O_RDONLY | _OLD, dir_fd=self._dir)
+        except FileNotFoundError:
+            return b""
+        with open(fd, "rb", buffering=0) as file:
+            return file.read()
+
+    def secret(self) -> bytes:
+        while not self._secret:
+            try:
+                fd = os.open(_SECRET, os.O_RDONLY | _OLD, dir_fd=self._dir)
+            except FileNotFoundError:
+                self._make_secret()
+                continue
+            with open(fd, "rb", buffering=0) as file:
+                self._secret = file.read(_SECRET_SIZE)
+        return self._secret
+
+    def _make_secret(self) -> None:
+        name = f"{_SECRET}.{secrets.token_hex(8)}"
+        fd = os.open(name, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
+        try:
+            os.write(fd, secrets.token_bytes(_SECRET_SIZE))
+            os.fsync(fd)
+            # Linked when it is whole; the first one there is everybody's.
+            with suppress(FileExistsError):
+                os.link(name, _SECRET, src_dir_fd=self._dir, dst_dir_fd=self._dir, follow_symlinks=False)
+        finally:
+            os.close(fd)
+            self._unlink(name)
+
     def drop(self, id: str) -> None:
         self._unlink(id)
+        self._unlink(id + ".chunks")
 
     def delete(self, id: str) -> None:
-        # The record goes last: as long as it is there, a sweep knows whose the rest is.
-        for suffix in ("", ".new", ".info"):
+        # From here on it is something unfinished: should we die before the end, `tidy` does the rest.
+        with suppress(FileNotFoundError):
+            os.rename(id + ".info", id + ".new", src_dir_fd=self._dir, dst_dir_fd=self._dir)
+        for suffix in ("", ".chunks", ".new"):
             self._unlink(id + suffix)
 
     def _unlink(self, name: str) -> None:
@@ -158,21 +246,56 @@ class FileStore:
 
     def tidy(self, before: float) -> None:
         for id in self._named(".new"):
+            if not self._is_record(id + ".new"):
+                continue
             # A long creation-with-upload writes to its data file all the time, and to its record only at the end.
             if max(self._touched(id), self._touched(id + ".new")) > before:
                 continue
             if not self._exists(id + ".info"):
                 self._unlink(id)
+                self._unlink(id + ".chunks")
             self._unlink(id + ".new")
 
+    def _is_record(self, name: str) -> bool:
+        """Whether this is a record of ours, or the beginning of one: others may use such names, too."""
+        try:
+            with open(self._open(name, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+                return _OPENING.startswith(file.read(len(_OPENING)))
+        except (OSError, NotFound):
+            return False
+
     def _exists(self, name: str) -> bool:
-        return self._touched(name) > 0
+        return self._touched(name) > _NEVER
 
     def _touched(self, name: str) -> float:
         try:
             return os.stat(name, dir_fd=self._dir, follow_symlinks=False).st_mtime
         except FileNotFoundError:
-            return 0.0
+            return _NEVER
+
+
+class _Replaced(Exception):
+    """The record that was opened is not the one that goes by this name any more."""
+
+
+class FileRecord:
+    """A record, and the file that it was read from. While that is open, no newer one can have its inode."""
+
+    def __init__(self, store: FileStore, fd: int, upload: Upload) -> None:
+        self._store, self._fd = store, fd
+        self.upload = upload
+
+    def again(self) -> Upload:
+        id = self.upload.id
+        if self.upload.complete or os.fstat(self._fd).st_ino != self._store.number(id):
+            return self._store.load(id)
+        try:
+            return self._store.placed(self.upload)
+        except FileNotFoundError:
+            return self._store.load(id)
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 class FilePlace:
@@ -199,6 +322,8 @@ class FilePlace:
         try:
             moved = os.splice(pipe, self._fd, size, offset_dst=self.position)
         except OSError as error:
+            if error.errno == errno.EINVAL:  # some network file systems cannot
+                return self.write(os.read(pipe, size))
             raise _explained(error) from None
         self.position += moved
         return moved
@@ -276,7 +401,7 @@ def _missing(error: OSError) -> Exception:
 
 
 def _explained(error: OSError) -> Exception:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return StoreFull("there is no room left to store this upload")
     return error
 
@@ -284,14 +409,18 @@ def _explained(error: OSError) -> Exception:
 def _encoded(upload: Upload) -> dict[str, Any]:
     """The record as tusd writes it, with what only we know under a key of its own."""
     ours: dict[str, Any] = {"created": upload.created}
+    values: dict[str, str] = {}
     if upload.metadata.raw:
         ours["metadata"] = upload.metadata.raw
-    for name in ("concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped"):
+        values = {key: value.decode("utf-8", "replace") for key, value in upload.metadata.items()}
+    for name in ("concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped", "expected"):
         value = getattr(upload, name)
-        if value not in (None, "", False):
+        if value is not None and value is not False and value != "":  # `in` would find 0 to be False
             ours[name] = value
-    if upload.finals:
-        ours["finals"] = upload.finals
+    for name in ("finals", "digests", "target", "chunks"):
+        value = getattr(upload, name)
+        if value:
+            ours[name] = value
     if upload.result:
         result = upload.result
         ours["result"] = [result.status, result.headers, result.body.decode("latin-1")]
@@ -300,7 +429,7 @@ def _encoded(upload: Upload) -> dict[str, Any]:
         "Size": upload.length or 0,
         "SizeIsDeferred": upload.length is None,
         "Offset": 0,
-        "MetaData": {key: value.decode("utf-8", "replace") for key, value in upload.metadata.items()},
+        "MetaData": values,
         "IsPartial": upload.partial,
         "IsFinal": upload.final,
         "PartialUploads": list(upload.parts) or None,
@@ -309,12 +438,12 @@ def _encoded(upload: Upload) -> dict[str, Any]:
     }
 
 
-def _decoded(record: dict[str, Any]) -> Upload:
+def _decoded(record: dict[str, Any], id: str) -> Upload:
     ours = record.get("tus") or {}
     result = ours.get("result")
     return Upload(
-        id=record["ID"],
-        length=None if record.get("SizeIsDeferred") else record["Size"],
+        id=id,  # and not what the record says: no name of a file comes out of a file
+        length=None if record.get("SizeIsDeferred") else int(record["Size"]),
         metadata=_metadata(record, ours),
         concat=ours.get("concat") or ("partial" if record.get("IsPartial") else ""),
         partial=bool(record.get("IsPartial")),
@@ -327,8 +456,20 @@ def _decoded(record: dict[str, Any]) -> Upload:
         expires=ours.get("expires"),
         unverified_from=ours.get("unverified_from"),
         dropped=ours.get("dropped", False),
-        result=Result(result[0], tuple(map(tuple, result[1])), result[2].encode("latin-1")) if result else None,
+        result=Result(result[0], _pairs(result[1]), result[2].encode("latin-1")) if result else None,
+        digests=_pairs(ours["digests"]) if "digests" in ours else (),
+        chunks=Chunks(*ours["chunks"]) if "chunks" in ours else None,
+        expected=ours.get("expected"),
+        target=_target(*ours["target"]) if "target" in ours else None,
     )
+
+
+def _target(method: str, path: str, query: str, headers: list[list[str]]) -> Target:
+    return Target(method, path, query, _pairs(headers))
+
+
+def _pairs(found: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((first, second) for first, second in found)
 
 
 def _metadata(record: dict[str, Any], ours: dict[str, Any]) -> Metadata:

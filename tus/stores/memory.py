@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -20,6 +21,8 @@ class MemoryStore:
         self._uploads: dict[str, Upload] = {}
         self._data: dict[str, bytearray] = {}
         self._touched: dict[str, float] = {}
+        self._marks: dict[str, bytearray] = {}
+        self._secret = secrets.token_bytes(32)
 
     def reserve(self, id: str) -> MemoryPlace:
         data = bytearray()
@@ -38,7 +41,12 @@ class MemoryStore:
             raise NotFound("no such upload") from None
         data = self._data.get(id)
         offset = upload.offset if data is None else len(data)
+        if upload.chunks and not upload.complete:
+            offset = upload.chunks.stored(self.marks(id), upload.length)
         return upload.evolve(offset=offset, touched=self._touched[id])
+
+    def hold(self, id: str) -> MemoryRecord:
+        return MemoryRecord(self, self.load(id))
 
     def save(self, upload: Upload, *, durable: bool = False) -> None:
         self._uploads[upload.id] = upload
@@ -64,11 +72,23 @@ class MemoryStore:
     def sync(self, id: str) -> None:
         """Memory is as durable as it gets."""
 
+    def mark(self, id: str, number: int, *, durable: bool = False) -> None:
+        marks = self._marks.setdefault(id, bytearray())
+        marks.extend(bytes(max(number + 1 - len(marks), 0)))
+        marks[number] = 1
+
+    def marks(self, id: str) -> bytes:
+        return bytes(self._marks.get(id, b""))
+
+    def secret(self) -> bytes:
+        return self._secret
+
     def drop(self, id: str) -> None:
         self._data.pop(id, None)
+        self._marks.pop(id, None)
 
     def delete(self, id: str) -> None:
-        for table in (self._data, self._uploads, self._touched):
+        for table in (self._data, self._uploads, self._touched, self._marks):
             table.pop(id, None)
 
     def ids(self) -> Iterator[str]:
@@ -76,6 +96,20 @@ class MemoryStore:
 
     def tidy(self, before: float) -> None:
         """A crash leaves nothing."""
+
+
+class MemoryRecord:
+    """Nothing is held: looking again is as cheap as looking."""
+
+    def __init__(self, store: MemoryStore, upload: Upload) -> None:
+        self._store = store
+        self.upload = upload
+
+    def again(self) -> Upload:
+        return self._store.load(self.upload.id)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class MemoryPlace:
@@ -86,6 +120,7 @@ class MemoryPlace:
         self.position = offset
 
     def write(self, block: bytes | bytearray | memoryview) -> int:
+        self._data.extend(bytes(max(self.position - len(self._data), 0)))
         self._data[self.position : self.position + len(block)] = block
         self.position += len(block)
         self._store.touch(self._id)

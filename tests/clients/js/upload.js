@@ -3,6 +3,7 @@
 //   file, endpoint      what goes where
 //   options             passed to tus.Upload as they are
 //   stream              give the client a stream, so that it cannot know the length beforehand
+//   buffer              give the client the bytes, as a browser does with its File
 //   slow                milliseconds between two blocks of a request body
 //   abortAt             abort once this many bytes were sent, then resume with a second tus.Upload
 //   storage             the file in which the URL of an unfinished upload is remembered
@@ -17,6 +18,7 @@ const plan = JSON.parse(process.argv[2])
 const size = fs.statSync(plan.file).size
 
 function source() {
+  if (plan.buffer) return fs.readFileSync(plan.file)
   const file = fs.createReadStream(plan.file)
   return plan.stream ? file.pipe(new PassThrough()) : file
 }
@@ -26,19 +28,23 @@ class SlowStack extends tus.DefaultHttpStack {
   createRequest(method, url) {
     const request = super.createRequest(method, url)
     const send = request.send.bind(request)
-    request.send = (body) => send(body instanceof Readable ? slowed(body) : body)
+    request.send = (body) => send(body instanceof Readable || Buffer.isBuffer(body) ? slowed(body) : body)
     return request
   }
 }
 
 function slowed(body) {
   async function* blocks() {
-    for await (const block of body) {
+    for await (const block of Buffer.isBuffer(body) ? pieces(body) : body) {
       yield block
       await sleep(plan.slow)
     }
   }
-  return Object.assign(Readable.from(blocks()), { size: body.size })
+  return Object.assign(Readable.from(blocks()), { size: body.size ?? body.length })
+}
+
+function* pieces(buffer) {
+  for (let at = 0; at < buffer.length; at += 65536) yield buffer.subarray(at, at + 65536)
 }
 
 function options(requests) {

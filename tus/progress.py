@@ -1,0 +1,52 @@
+"""How far is an upload? Asked while it runs, from any process. It must disturb nobody: HEAD takes over, this looks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .engine import Engine
+from .errors import BadRequest, Gone, NotFound
+from .messages import Request
+from .upload import Upload
+
+SILENCE = 120.0  # seconds without a byte, after which whoever sent a form is surely gone
+_KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
+
+UNKNOWN: dict[str, Any] = {"state": "unknown", "received": 0, "total": None}
+
+
+def key_id(engine: Engine, request: Request, key: str) -> str:
+    """The id of the upload that goes by a key of the client's choice, among those of the same user."""
+    if not _KEY.fullmatch(key):
+        raise BadRequest("uploadKey is not made of 8 to 128 letters, digits, hyphens and underscores")
+    return engine.secret_id(request, "form", key)
+
+
+def ask(engine: Engine, request: Request, *, id: str = "", key: str = "") -> dict[str, Any]:
+    """What there is to say of the upload by this id or key."""
+    request.id = key_id(engine, request, key) if key else id
+    try:
+        return told(engine, engine.look(request))
+    except NotFound:
+        return UNKNOWN
+    except Gone:
+        return {**UNKNOWN, "state": "failed"}
+
+
+def told(engine: Engine, upload: Upload) -> dict[str, Any]:
+    """The upload, for a script."""
+    total = upload.expected if upload.length is None else upload.length
+    answer = {"id": upload.id, "state": _state(engine, upload), "received": upload.offset, "total": total}
+    for name in ("filename", "description"):
+        if upload.metadata.text(name):
+            answer[name] = upload.metadata.text(name)
+    return answer
+
+
+def _state(engine: Engine, upload: Upload) -> str:
+    if upload.complete:
+        return "finished"
+    # A form cannot be resumed, so one whose sender went away, or whose process died, is over.
+    silent = upload.expected is not None and upload.touched + SILENCE < engine.now()
+    return "failed" if silent or engine.expired(upload) else "uploading"

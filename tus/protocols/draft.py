@@ -1,0 +1,382 @@
+"""Resumable Uploads for HTTP, the IETF draft, interop versions 3 to 8: its words, and nothing of how bytes are stored.
+
+It must never complete an upload because it is long enough: only the client's word, on a body that came whole, does.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from .. import digests, fields, problems
+from ..engine import Engine
+from ..errors import (
+    BadRequest,
+    ChecksumMismatch,
+    DigestMismatch,
+    LengthMismatch,
+    LengthRequired,
+    Locked,
+    MethodNotAllowed,
+    Overrun,
+    Refused,
+    TooLarge,
+    TusError,
+    UnsupportedType,
+)
+from ..headers import filename
+from ..messages import Headers, Request, Response
+from ..upload import Metadata, Result, Upload
+from ..writer import Writer
+
+TYPE = "application/partial-upload"
+
+Conversation = Generator[Writer, BaseException | None, Response]
+
+_TUS_TYPE = "application/offset+octet-stream"
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"))
+_MAX_APPEND = 16 << 20  # bytes; where a server collects bodies, a cut one is lost, and this is what it costs
+_MAX_NAME = 1024  # characters of a file's name
+_EVERY = 2.0  # seconds between two words on how far a request is
+# What speaks of the application's connection or body, or would be taken for our own word.
+_DROPPED = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive", "upload-offset",
+                      "upload-complete", "upload-incomplete", "upload-draft-interop-version"))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What one interop version wants otherwise than its neighbours."""
+
+    number: int
+    named: bool = True  # the request names it
+    field: str = "Upload-Complete"
+    done: str = "?1"
+    open: str = "?0"
+    unsaid: bool | None = None  # what a PATCH without that field means; None: it is an error
+    typed: bool = True  # a PATCH has a media type of its own
+    appended: int = 204
+    located: bool = False  # every final answer to a creation says where the upload is
+    age: str = "max-age"
+    curt: bool = False  # HEAD and DELETE must not carry what only PATCH needs
+
+
+_8 = Version(8)
+_6 = Version(6, unsaid=False, appended=201, located=True, age="expires", curt=True)
+_5 = replace(_6, number=5, typed=False, age="max-age")
+_3 = replace(_5, number=3, field="Upload-Incomplete", done="?0", open="?1", unsaid=True)
+VERSIONS = {
+    3: _3,
+    4: replace(_5, number=4),
+    5: _5,
+    6: _6,
+    7: replace(_8, number=7),
+    8: _8,
+    None: replace(_8, named=False),  # as the finished standard will be spoken
+}
+
+
+def exchange(request: Request, engine: Engine) -> Exchange | None:
+    """The conversation, if the request speaks this protocol and not tus, which goes first."""
+    version = spoken(request)
+    return Exchange(request, engine, version) if version else None
+
+
+def spoken(request: Request) -> Version | None:
+    """The version that the request speaks; None if it speaks another protocol, or a version that we don't know."""
+    headers = request.headers
+    kind = _media_type(headers)
+    # Libraries of iPhones add the draft's fields to every upload, also to those of other protocols.
+    if "tus-resumable" in headers or kind == _TUS_TYPE:
+        return None
+    version = VERSIONS.get(fields.natural(headers.get("upload-draft-interop-version")))
+    if version is None:
+        return None
+    if not request.id:
+        return version if offered(request) and (request.target or kind not in _FORMS) else None
+    said = request.method == "PATCH" and (kind == TYPE or _said(headers, version) is not None)
+    return version if version.named or said else None
+
+
+def offered(request: Request) -> bool:
+    """Whether what follows may be received resumably: the client offers it, by a valid field."""
+    headers = request.headers
+    version = VERSIONS.get(fields.natural(headers.get("upload-draft-interop-version")))
+    # A blank is in what stands for a nonsensical X-HTTP-Method-Override.
+    able = request.method not in _BODILESS and " " not in request.method
+    return able and version is not None and _said(headers, version) is not None
+
+
+def limits(
+    request: Request, engine: Engine, upload: Upload | None = None, *, age: str = "max-age", size: int | None = None
+) -> str:
+    """Upload-Limit, of one upload or of those that are to come; `size` if it is known better."""
+    found: dict[str, int | str] = {}
+    size = engine.limit(upload) if size is None else size
+    if size is not None:
+        found["max-size"] = size
+    if request.collected:
+        found["max-append-size"] = _MAX_APPEND
+    duration = engine.options.upload_valid_duration
+    left = engine.remaining(upload) if upload else None if duration is None else int(duration)
+    if left is not None:
+        found[age] = left
+    return fields.listed(found or {"min-size": 0})
+
+
+def describe(request: Request, engine: Engine, response: Response) -> None:
+    """Add what the draft has to say to an answer to OPTIONS."""
+    version = VERSIONS.get(fields.natural(request.headers.get("upload-draft-interop-version")), _8)
+    response.headers["Upload-Limit"] = limits(request, engine, age=version.age)
+    response.headers["Accept-Patch"] = TYPE
+
+
+def complement(request: Request, engine: Engine, response: Response) -> None:
+    """Add what the draft has to say to another protocol's HEAD, for a client that does not tell which one it speaks."""
+    try:
+        upload = engine.look(request)
+    except TusError:
+        return  # the host lets it ask, and not look
+    response.headers["Upload-Complete"] = _8.done if upload.complete and not upload.pending else _8.open
+    response.headers["Upload-Limit"] = limits(request, engine, upload)
+
+
+def _media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _said(headers: Headers, version: Version) -> bool | None:
+    """Whether the client says that the upload ends with this request; None if it does not say."""
+    value = fields.boolean(headers.get(version.field.lower()))
+    return None if value is None else value == (version.done == "?1")
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, request: Request, engine: Engine, version: Version) -> None:
+        self._request, self._engine, self._version = request, engine, version
+        self._creates = not request.id
+        self._location: dict[str, str] = {}
+
+    def converse(self) -> Conversation:
+        """The answer."""
+        if self._creates:
+            return (yield from self._create())
+        acts: dict[str, Callable[[], Conversation]] = {"HEAD": self._look, "GET": self._look, "PATCH": self._append}
+        if self._engine.options.termination:
+            acts["DELETE"] = self._cancel
+        act = acts.get(self._request.method)
+        if act is None:
+            allowed = ", ".join(("OPTIONS", *acts))
+            raise MethodNotAllowed(f"{self._request.method} means nothing here", headers={"Allow": allowed})
+        return (yield from act())
+
+    # What is asked
+
+    def _create(self) -> Conversation:
+        request, headers = self._request, self._request.headers
+        last = _said(headers, self._version)
+        length = self._length(0, last)
+        checksum = digests.checksum(digests.given("Content-Digest", headers.get("content-digest")))
+        told = request.interim is not None and self._version.named and request.has_body
+        announced = digests.given("Repr-Digest", headers.get("repr-digest"))
+        wanted = digests.wanted(headers.get("want-repr-digest"))
+        writer = self._engine.begin(
+            request,
+            length=length,
+            metadata=self._metadata(),
+            announced=request.length,
+            checksum=checksum,
+            last=self._certain(last, length),
+            digests=(*announced, *(pair for pair in wanted if pair[0] not in dict(announced))),
+            known=told,
+        )
+        self._location = {"Location": request.location(writer.upload.id)}
+        first = {**self._location, "Upload-Limit": self._limits(writer.upload)} if told else None
+        upload = yield from self._pour(writer, first)
+        return self._stored(upload)
+
+    def _append(self) -> Conversation:
+        request, headers, version = self._request, self._request.headers, self._version
+        if version.typed and _media_type(headers) != TYPE:
+            raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}", headers={"Accept-Patch": TYPE})
+        offset = fields.natural(headers.get("upload-offset"))
+        if offset is None:
+            raise BadRequest("a PATCH needs Upload-Offset, a structured integer")
+        last = _said(headers, version)
+        if last is None:
+            last = version.unsaid
+        if last is None:
+            raise BadRequest(f"a PATCH needs {version.field}, which is ?1 or ?0")
+        length = self._length(offset, last)
+        writer = self._engine.append(
+            request,
+            offset,
+            announced=request.length,
+            length=length,
+            checksum=digests.checksum(digests.given("Content-Digest", headers.get("content-digest"))),
+            last=self._certain(last, length),
+        )
+        upload = yield from self._pour(writer, None)
+        return self._stored(upload)
+
+    def _look(self) -> Conversation:
+        self._refuse_append_fields()
+        upload = self._engine.seize(self._request, finish=False)
+        complete = upload.complete and not upload.pending
+        answer = self._headers(complete, upload.offset)
+        if upload.length is not None:
+            answer["Upload-Length"] = str(upload.length)
+        answer["Upload-Limit"] = self._limits(upload)
+        return Response(204, {**answer, **_represented(upload), "Cache-Control": "no-store"})
+        yield
+
+    def _cancel(self) -> Conversation:
+        self._refuse_append_fields()
+        self._engine.terminate(self._request)
+        return Response(204, self._headers())
+        yield
+
+    def _refuse_append_fields(self) -> None:
+        # Interop 3 to 6: a HEAD or DELETE with them is 400.
+        for name in ("upload-offset", "upload-complete", "upload-incomplete"):
+            if self._version.curt and name in self._request.headers:
+                raise BadRequest(f"a {self._request.method} has no {name.title()}")
+
+    # What a request says of its body
+
+    def _length(self, offset: int, last: bool | None) -> int | None:
+        """The length of the whole, as far as this request tells."""
+        if self._request.length is None and not self._request.chunked:
+            raise LengthRequired("this server cannot tell where a body without Content-Length ends")
+        declared = fields.natural(self._request.headers.get("upload-length"))
+        if not last or self._request.length is None:
+            return declared
+        end = offset + self._request.length
+        if declared not in (None, end):
+            raise LengthMismatch(f"the body ends at {end}, and Upload-Length is {declared}")
+        return end
+
+    def _certain(self, last: bool | None, length: int | None) -> bool:
+        """Whether the end of this body ends the upload. Where a server hides that a chunked body was cut, and nothing
+        else tells its length, what came is kept, and an empty PATCH has to end it."""
+        hidden = self._request.length is None and length is None and not self._request.shows_cuts
+        return bool(last) and not hidden
+
+    def _metadata(self) -> Metadata:
+        """What tus-js-client says in the words of tus, and what the representation's own headers say."""
+        headers = self._request.headers
+        try:
+            metadata = Metadata(headers.get("upload-metadata", "").strip(" "))
+        except BadRequest:
+            metadata = Metadata()  # no field of this protocol
+        kind = headers.get("content-type", "")
+        said = {
+            "filename": filename(headers.get("content-disposition", ""))[:_MAX_NAME].encode("utf-8", "replace"),
+            # tus-js-client gives its creations the media type of a PATCH.
+            "filetype": b"" if _media_type(headers) == TYPE else kind[:_MAX_NAME].encode("latin-1", "replace"),
+        }
+        new = [f"{key} {b64encode(value).decode()}" for key, value in said.items() if value and key not in metadata]
+        return Metadata(",".join(filter(None, [metadata.raw, *new]))) if new else metadata
+
+    def _pour(self, writer: Writer, first: dict[str, str] | None) -> Generator[Writer, BaseException | None, Upload]:
+        """Have the writer filled, once the client knows where its upload is; the upload with what came."""
+        with writer:
+            cut = None
+            if first:
+                self._send_interim(first)
+            if writer.lease and self._request.length != 0:
+                self._report(writer)
+                cut = yield writer
+            try:
+                return self._engine.conclude(writer, cut)
+            except Refused as refusal:
+                # The host looked at the whole and does not want it: that is its last word.
+                refusal.headers.setdefault(self._version.field, self._version.done)
+                raise
+
+    # What is answered
+
+    def _headers(self, complete: bool | None = None, offset: int | None = None) -> dict[str, str]:
+        version = self._version
+        answer = {"Upload-Draft-Interop-Version": str(version.number)} if version.named else {}
+        if complete is not None:
+            answer[version.field] = version.done if complete else version.open
+        if offset is not None:
+            answer["Upload-Offset"] = str(offset)
+        return answer
+
+    def _limits(self, upload: Upload | None = None, size: int | None = None) -> str:
+        return limits(self._request, self._engine, upload, age=self._version.age, size=size)
+
+    def _send_interim(self, headers: dict[str, str]) -> None:
+        assert self._request.interim
+        self._request.interim(104, {**self._headers(), **headers})
+
+    def _report(self, writer: Writer) -> None:
+        """Say now and then how far it is; never of bytes that a digest may throw away."""
+        if self._request.interim is None or not self._version.named or writer.unverified:
+            return
+        due = time.monotonic() + _EVERY
+
+        def told(offset: int) -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + _EVERY
+                if self._engine.options.durable == "always":
+                    writer.sync()  # the client may forget these bytes
+                self._send_interim({"Upload-Offset": str(offset)})
+
+        writer.tell(told)
+
+    def _stored(self, upload: Upload) -> Response:
+        if not upload.complete:
+            answer = {**self._headers(False, upload.offset), "Cache-Control": "no-store"}
+            if not self._creates:
+                return Response(self._version.appended, answer)
+            return Response(201, {**answer, **self._location, "Upload-Limit": self._limits(upload)})
+        # The host's answer, however often it is asked for; a client that lost it gets it again.
+        relay = partial(self._final, upload)
+        response = relay(upload.result or Result())
+        if upload.pending:
+            response.finished, response.relay = upload, relay
+        return response
+
+    def _final(self, upload: Upload, result: Result) -> Response:
+        """What the target answered, with the word that this is all."""
+        extra = tuple(pair for pair in result.headers if pair[0].lower() not in _DROPPED)
+        answer = {**self._headers(True, upload.offset), **_represented(upload)}
+        if self._version.located and "location" not in {name.lower() for name, _ in extra}:
+            answer.update(self._location)
+        return Response(result.status, answer, result.body, extra=extra)
+
+    def failure(self, error: TusError) -> Response:
+        """What went wrong, for a program and for a person."""
+        # A digest that does not match, and a host that does not want the upload, end it; anything else does not.
+        final = isinstance(error, DigestMismatch) or isinstance(error, Refused) and self._creates
+        answer = {**self._headers(final, error.offset), "Cache-Control": "no-store"}
+        status = 503 if isinstance(error, Locked) else 400 if isinstance(error, ChecksumMismatch) else error.status
+        if isinstance(error, Locked):
+            answer["Retry-After"] = "1"  # 5xx and not 423: at that, most clients would give up
+        if self._creates and error.offset is not None and not isinstance(error, ChecksumMismatch):
+            answer.update(self._location)  # the upload exists, so the client can go on with it
+        if isinstance(error, Overrun):
+            status = 400
+        elif isinstance(error, TooLarge):
+            answer["Upload-Limit"] = self._limits(size=error.limit)
+        answer.update(error.headers)
+        if self._request.method == "HEAD":
+            return Response(status, answer)
+        document = problems.document(error, provided=fields.natural(self._request.headers.get("upload-offset")))
+        answer["Content-Type"] = problems.TYPE if document else "text/plain; charset=utf-8"
+        return Response(status, answer, document or f"{error}\n".encode("utf-8", "replace"))
+
+
+def _represented(upload: Upload) -> dict[str, str]:
+    """The digests of the whole, to the client that wanted them or announced them."""
+    known = tuple(pair for pair in upload.digests if pair[1]) if upload.complete else ()
+    return {"Repr-Digest": digests.text(known)} if known else {}

@@ -1,0 +1,162 @@
+"""FilePond's server protocol: whole files in a form, and files in chunks that come one after the other.
+
+It resembles tus, and differs where it hurts: whoever keeps half a chunk loses the other half, since FilePond goes on
+with the next whole one. So a chunk is kept when it is whole, and forgotten otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..engine import Engine
+from ..errors import BadRequest, LengthMismatch, NotFound, OffsetMismatch, Refused
+from ..forms import Conversation, Discarded, Exchange, Fields, Form, Part, Text, check_length, is_form, metadata
+from ..headers import disposition, natural
+from ..messages import Request, Response
+from ..serving import serve
+from ..upload import Metadata, Upload
+from ..writer import Sink, Writer
+
+
+def exchange(request: Request, engine: Engine) -> Exchange:
+    return FilePondExchange(request, engine)
+
+
+class FilePondExchange(Exchange):
+    """One request of FilePond. Its uploads are called by ids that we gave."""
+
+    methods = ("OPTIONS", "POST", "PATCH", "HEAD", "DELETE", "GET")
+
+    def post(self) -> Conversation:
+        """A whole file; or, with Upload-Length, word that one will come in chunks."""
+        length = natural(self.request.headers, "upload-length")
+        if not is_form(self.request):
+            raise BadRequest("FilePond sends a form")
+        self.form = form = Form(self.request, self._opened)
+        cut = yield from form.filled()
+        if isinstance(form.sink, Writer):
+            with form.sink as writer:
+                if cut:
+                    raise cut
+                return self.stored(self.engine.conclude(writer))
+        if cut:
+            raise cut
+        if length is None:
+            raise BadRequest("there is no file in this form, and no Upload-Length either")
+        with self.engine.begin(self.request, length=length, metadata=_described(form.fields)) as writer:
+            return self.stored(self.engine.conclude(writer))
+
+    def _opened(self, fields: Fields, part: Part) -> Sink:
+        more = _described(fields).joined(metadata({}, part))
+        return self.whole(more)
+
+    def patch(self) -> Conversation:
+        """One chunk, wholly or not at all."""
+        self.request.id = self.query.get("patch", "")
+        offset = natural(self.request.headers, "upload-offset")
+        if offset is None:
+            raise BadRequest("a PATCH needs Upload-Offset")
+        announced = check_length(self.request)
+        upload = self._named(self.engine.look(self.request, "write"))
+        length = natural(self.request.headers, "upload-length")
+        if length not in (None, upload.length):
+            raise LengthMismatch(f"Upload-Length is {upload.length} and cannot become {length}")
+        if offset < upload.offset or upload.complete:
+            return (yield from self._again(upload, offset, announced))
+        with self.engine.append(self.request, offset, announced=announced, unverified=True) as writer:
+            cut = None
+            if writer.lease and announced != 0:
+                cut = yield writer
+            return self.stored(self.engine.conclude(writer, cut))
+
+    def _again(self, upload: Upload, offset: int, announced: int | None) -> Conversation:
+        """A chunk whose answer got lost comes again; and a file that ends with a whole chunk is followed by an empty
+        one."""
+        if offset + (announced or 0) > upload.offset:
+            raise OffsetMismatch(f"the upload has {upload.offset} bytes", offset=upload.offset)
+        if announced != 0:
+            yield Discarded(announced)
+        return self.stored(upload)
+
+    def _named(self, upload: Upload) -> Upload:
+        """With the name, which FilePond tells with each chunk, and not when it begins."""
+        name = self.request.headers.get("upload-name", "")
+        if not name or upload.metadata.filename or upload.offset or upload.complete:
+            return upload
+        # It comes as bare UTF-8, which WSGI hands on as if it were Latin-1.
+        text = name.encode("latin-1", "replace").decode("utf-8", "replace")
+        return self.engine.describe(self.request, metadata({"filename": text}))
+
+    def head(self) -> Conversation:
+        """Where to go on; always between two chunks."""
+        self.request.id = self.query.get("patch", "")
+        upload = self.engine.seize(self.request)
+        answer = {"Cache-Control": "no-store", "Upload-Offset": str(upload.offset)}
+        return Response(200, answer, finished=upload if upload.pending else None)
+        yield
+
+    def delete(self) -> Conversation:
+        """`revert`: the user took the file back. The body says which."""
+        text = Text(self.request)
+        cut = yield text
+        if cut:
+            raise BadRequest("the body was cut")
+        self.request.id = str(text).strip()
+        self.engine.terminate(self.request)
+        return self.text("")
+
+    def get(self) -> Conversation:
+        """`restore` and `load`: show a file again. Never `fetch`: that would let anybody send us anywhere."""
+        if "fetch" in self.query:
+            raise Refused("this server fetches nothing from other servers", status=403)
+        self.request.id = self.query.get("restore") or self.query.get("load") or ""
+        if not self.engine.options.download:
+            raise NotFound("this server hands no files out")
+        upload = self.engine.look(self.request, "read")
+        if not upload.complete or upload.dropped or upload.partial:
+            raise NotFound("there is no finished file here")
+        extra = {
+            "Content-Type": upload.metadata.media_type or "application/octet-stream",
+            "Content-Disposition": disposition("attachment", upload.metadata.filename),
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Cache-Control": "private, no-cache",
+            "X-Content-Type-Options": "nosniff",
+            "X-Content-Transfer-Id": upload.id,
+        }
+        file, size, modified = self.engine.open(upload), upload.offset, upload.touched
+        return serve(self.request.headers, file, size=size, modified=modified, tag=f'"{upload.id}"', extra=extra)
+        yield
+
+    def stored(self, upload: Upload) -> Response:
+        response = super().stored(upload)
+        return response if upload.complete else self.done(upload)
+
+    def done(self, upload: Upload) -> Response:
+        """FilePond takes the body for the file's id, and puts it into the page's form."""
+        response = self.text(upload.id if self.request.method == "POST" else "")
+        response.headers["Upload-Offset"] = str(upload.offset)
+        return response
+
+    def text(self, text: str) -> Response:
+        return Response(200, {"Content-Type": "text/plain", "Cache-Control": "no-store"}, text.encode())
+
+
+def _described(fields: Fields) -> Metadata:
+    """The metadata that FilePond sends as JSON, in a field by the name of the file's."""
+    said: dict[str, str] = {}
+    for name, value in fields.items():
+        pairs = _object(value)
+        if pairs is None:
+            said[name] = value
+        else:
+            said.update({str(k): v if isinstance(v, str) else json.dumps(v) for k, v in pairs.items()})
+    return metadata(said)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text) if text.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
