@@ -54,7 +54,7 @@ def append(
     then: Callable[[Writer], object] = id,
     **more: Any,
 ) -> Upload:
-    """One request: `announced` bytes are promised (all of them by default), `data` arrives, `then` something happens."""
+    """One request: so many bytes are announced (all by default), `data` arrives, and `then` something happens."""
     with engine.append(ask(id), offset, announced=len(data) if announced == -1 else announced, **more) as writer:
         if writer.lease:
             writer.write(data)

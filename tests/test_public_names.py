@@ -1,0 +1,74 @@
+"""What `import tus` promises: the names in `__all__`, no more and no less, each with a word of explanation."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import tus
+
+ROOT = Path(__file__).resolve().parent.parent
+# Each name and what has to be installed for it; "" for what the standard library can do.
+NEEDS = {"WebobAdapter": "webob", "Zope2RequestAdapter": "ZPublisher"}
+
+
+def test_promise_is_in_order() -> None:
+    """Sorted and without doubles, so that a change to it is seen."""
+    assert tus.__all__ == sorted(set(tus.__all__))
+
+
+def test_what_is_visible_is_promised() -> None:
+    """Besides its modules and `annotations`, the package shows nothing else."""
+    visible = {
+        name
+        for name, value in vars(tus).items()
+        if not name.startswith("_")
+        and not isinstance(value, types.ModuleType)
+        and value not in vars(tus)["_LAZY"].values()
+    }
+    imported = {"Any", "TYPE_CHECKING", "annotations"}
+
+    assert visible - imported <= set(tus.__all__)
+
+
+@pytest.mark.parametrize("name", tus.__all__)
+def test_promised_name_is_there_and_explained(name: str) -> None:
+    """With a docstring of its own."""
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason=f"{NEEDS[name]} is not installed")
+
+    value = getattr(tus, name)
+
+    assert inspect.isclass(value)
+    assert value.__doc__ and not value.__doc__.startswith(f"{value.__name__}(")
+
+
+def test_other_name_is_an_ordinary_error() -> None:
+    """Loading late does not change what a slip of the finger gives."""
+    with pytest.raises(AttributeError, match="module 'tus' has no attribute 'Filtre'"):
+        tus.Filtre  # noqa: B018
+
+
+def test_filter_has_two_names() -> None:
+    """The second one is for those who import several filters."""
+    assert tus.TusFilter is tus.Filter
+
+
+def test_import_loads_nothing_that_must_be_installed() -> None:
+    """Nor do the engine and the filter, so that no framework is needed that is not used."""
+    code = (
+        f"import sys; before = set(sys.modules); sys.path.insert(0, {str(ROOT)!r})\n"
+        "import tus; tus.Filter\n"
+        "tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(tops - set(sys.stdlib_module_names) - {'tus'}))"
+    )
+
+    for isolation in (["-I", "-S"], ["-I"]):
+        done = subprocess.run([sys.executable, *isolation, "-c", code], capture_output=True, text=True)
+
+        assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -1,0 +1,696 @@
+"""What the engine does where two requests, a crash or a hook come in between. Each test holds for memory and files."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from tests import engines
+from tests.engines import append, ask, content, create
+from tus import Engine, Hooks, Metadata, Refused, Result, Upload
+from tus.checksum import Checksum
+from tus.errors import (
+    BadRequest,
+    BodyCut,
+    ChecksumMismatch,
+    Gone,
+    Interrupted,
+    Locked,
+    NotFound,
+    OffsetMismatch,
+    StoreFull,
+    TooLarge,
+)
+
+Build = Callable[..., Engine]
+
+
+def sha1(data: bytes) -> Checksum:
+    return Checksum("sha1", hashlib.sha1(data).digest())
+
+
+class Clock:
+    """Stands still until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Before(Hooks):
+    """Does something once, after a request was admitted and before it does anything."""
+
+    def __init__(self) -> None:
+        self.deed: Callable[[], object] | None = None
+
+    def authorise(self, request: Any, intent: Any, upload: Upload | None) -> None:
+        deed, self.deed = self.deed, None
+        if deed:
+            deed()
+
+
+class Picky(Hooks):
+    """Refuses what it does not like, until it likes everything."""
+
+    likes = False
+
+    def before_finish(self, upload: Upload, file: BinaryIO) -> None:
+        if not self.likes:
+            raise Refused("the host does not like it", status=422)
+
+
+# Writing
+
+
+def test_bytes_are_kept_in_order(build: Build) -> None:
+    """What several requests bring is what the upload holds."""
+    engine = build()
+    upload = create(engine, 6)
+
+    append(engine, upload.id, b"abc")
+    done = append(engine, upload.id, b"def", offset=3)
+
+    assert (done.complete, content(engine, done)) == (True, b"abcdef")
+
+
+def test_wrong_offset_disturbs_nobody(build: Build) -> None:
+    """A stale request learns the true offset, and the one that is writing goes on."""
+    engine = build()
+    upload = create(engine, 6)
+
+    with engine.append(ask(upload.id), 0, announced=6) as writer:
+        writer.write(b"abc")
+        with pytest.raises(OffsetMismatch) as raised:
+            append(engine, upload.id, b"x", offset=1)
+        writer.write(b"def")
+        done = engine.conclude(writer)
+
+    assert (raised.value.offset, done.complete) == (3, True)
+
+
+def test_wrong_offset_does_not_disturb_a_checksummed_request(build: Build) -> None:
+    """The same while what arrives is not yet known to be good: the offset that holds is where it began."""
+    engine = build()
+    upload = create(engine, 6)
+
+    with engine.append(ask(upload.id), 0, announced=6, checksum=sha1(b"abcdef")) as writer:
+        writer.write(b"abc")
+        with pytest.raises(OffsetMismatch) as raised:
+            append(engine, upload.id, b"x", offset=3)
+        writer.write(b"def")
+        done = engine.conclude(writer)
+
+    assert (raised.value.offset, done.complete) == (0, True)
+
+
+def test_newest_request_wins(build: Build) -> None:
+    """Whoever was writing can write no more, and what it wrote is kept."""
+    engine = build()
+    upload = create(engine, 6)
+    old = engine.append(ask(upload.id), 0, announced=6)
+    old.write(b"abc")
+
+    done = append(engine, upload.id, b"def", offset=3)
+
+    with pytest.raises(Interrupted):
+        old.write(b"xyz")
+    old.close()
+    assert content(engine, done) == b"abcdef"
+
+
+def test_seizing_ends_the_writer(build: Build) -> None:
+    """After HEAD the offset holds: the request that was writing changes nothing any more."""
+    engine = build()
+    upload = create(engine, 6)
+    old = engine.append(ask(upload.id), 0, announced=6)
+    old.write(b"abc")
+
+    seized = engine.seize(ask(upload.id))
+
+    with pytest.raises(Interrupted):
+        old.write(b"def")
+    old.close()
+    assert (seized.offset, engine.look(ask(upload.id)).offset) == (3, 3)
+
+
+def test_looking_disturbs_nobody(build: Build) -> None:
+    """Whoever asks how far an upload is does not stop it."""
+    engine = build()
+    upload = create(engine, 6)
+
+    with engine.append(ask(upload.id), 0, announced=6) as writer:
+        writer.write(b"abc")
+        offset = engine.look(ask(upload.id)).offset
+        writer.write(b"def")
+        done = engine.conclude(writer)
+
+    assert (offset, done.complete) == (3, True)
+
+
+def test_cut_body_is_kept_and_does_not_finish(build: Build) -> None:
+    """A body shorter than announced leaves its bytes, and tells how many there are."""
+    engine = build()
+    upload = create(engine, 3)
+
+    with pytest.raises(BodyCut) as raised:
+        append(engine, upload.id, b"ab", announced=3)
+
+    found = engine.seize(ask(upload.id))
+    assert (raised.value.offset, found.offset, found.complete) == (2, 2, False)
+
+
+def test_body_beyond_the_end_is_refused_before_a_byte(build: Build) -> None:
+    """An announced length that does not fit stores nothing."""
+    engine = build()
+    upload = create(engine, 3)
+
+    with pytest.raises(TooLarge):
+        append(engine, upload.id, b"abcd")
+
+    assert engine.seize(ask(upload.id)).offset == 0
+
+
+def test_unannounced_body_beyond_the_end_leaves_the_upload_as_it_was(build: Build) -> None:
+    """A body that runs over was not meant for this upload: none of it is kept."""
+    engine = build()
+    upload = create(engine, 5)
+    append(engine, upload.id, b"ab")
+
+    with pytest.raises(TooLarge) as raised:
+        append(engine, upload.id, b"cdef", offset=2, announced=None)
+
+    assert (raised.value.offset, engine.seize(ask(upload.id)).offset) == (2, 2)
+
+
+@pytest.mark.parametrize("limit", [0, 4])
+def test_host_limits_one_upload(build: Build, limit: int) -> None:
+    """A limit that the host sets is remembered with the upload, also if nothing fits."""
+
+    class Limited(Hooks):
+        def before_create(self, request: Any, upload: Upload) -> Upload:
+            return upload.evolve(limit=limit)
+
+    engine = build(Limited())
+    upload = create(engine)
+
+    with pytest.raises(TooLarge):
+        append(engine, upload.id, b"x" * (limit + 1))
+
+
+# Checksums
+
+
+def test_wrong_checksum_keeps_nothing(build: Build) -> None:
+    """The upload is as it was before the request."""
+    engine = build()
+    upload = create(engine, 6)
+    append(engine, upload.id, b"abc")
+
+    with pytest.raises(ChecksumMismatch) as raised:
+        append(engine, upload.id, b"def", offset=3, checksum=sha1(b"other"))
+
+    assert (raised.value.offset, engine.seize(ask(upload.id)).offset) == (3, 3)
+
+
+def test_wrong_checksum_does_not_declare_the_length(build: Build) -> None:
+    """A length that came with bytes that were not meant is forgotten with them."""
+    engine = build()
+    upload = create(engine)
+
+    with pytest.raises(ChecksumMismatch):
+        append(engine, upload.id, b"abc", length=3, checksum=sha1(b"other"))
+
+    assert engine.seize(ask(upload.id)).length is None
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_unverified_bytes_do_not_survive_a_crash(build: Build, start: int) -> None:
+    """A process that dies before the checksum was compared leaves nothing of the request, from wherever it began."""
+    engine = build()
+    upload = create(engine, 9)
+    append(engine, upload.id, b"abc"[:start])
+    writer = engine.append(ask(upload.id), start, announced=3, checksum=sha1(b"def"))
+    writer.write(b"de")
+
+    engines.die(writer)
+
+    assert engine.look(ask(upload.id)).offset == start
+    assert engine.seize(ask(upload.id)).offset == start
+    assert len(content(engine, upload)) == start
+
+
+def test_unverified_bytes_do_not_survive_a_newer_request(build: Build) -> None:
+    """Whoever takes over a checksummed request finds the upload as it was before."""
+    engine = build()
+    upload = create(engine, 6)
+    old = engine.append(ask(upload.id), 0, announced=3, checksum=sha1(b"abc"))
+    old.write(b"ab")
+
+    done = append(engine, upload.id, b"abcdef")
+
+    old.close()
+    assert content(engine, done) == b"abcdef"
+
+
+def test_verified_bytes_are_kept_when_the_host_refuses(build: Build) -> None:
+    """What was found good is not sent again, only because the host does not want the whole yet."""
+    hooks = Picky()
+    engine = build(hooks)
+    upload = create(engine, 3)
+
+    with pytest.raises(Refused) as raised:
+        append(engine, upload.id, b"abc", checksum=sha1(b"abc"))
+    hooks.likes = True
+
+    assert raised.value.offset == 3
+    assert engine.seize(ask(upload.id)).complete
+
+
+def test_late_checksum_is_verified(build: Build) -> None:
+    """A checksum behind the body decides as one in front of it does."""
+    engine = build()
+    upload = create(engine, 6)
+
+    with engine.append(ask(upload.id), 0, announced=None, unverified=True) as writer:
+        writer.write(b"abc")
+        engine.conclude(writer, trailing=sha1(b"abc"))
+    with (
+        pytest.raises(ChecksumMismatch),
+        engine.append(ask(upload.id), 3, announced=None, unverified=True) as writer,
+    ):
+        writer.write(b"def")
+        engine.conclude(writer, trailing=sha1(b"abc"))
+
+    assert engine.seize(ask(upload.id)).offset == 3
+
+
+# Finishing
+
+
+def test_late_duplicate_does_not_finish_an_upload_again(build: Build) -> None:
+    """A request that was admitted just before another one finished the upload does not make it new."""
+    hooks = Before()
+    engine = build(hooks)
+    upload = create(engine, 3)
+
+    def finish() -> None:
+        append(engine, upload.id, b"c", offset=2)
+        engine.claim(upload.id).accept(Result(200, body=b"thanks"))
+
+    append(engine, upload.id, b"ab")
+    hooks.deed = finish
+    with pytest.raises(OffsetMismatch):
+        append(engine, upload.id, offset=2)
+    found = append(engine, upload.id, offset=3)
+
+    assert found.result == Result(200, body=b"thanks")
+
+
+def test_duplicate_of_the_last_request_does_not_finish_an_upload_again(build: Build) -> None:
+    """The same, if the late request names the end: the host's answer is still the one that it gave."""
+    hooks = Before()
+    engine = build(hooks)
+    upload = create(engine, 3)
+    last = engine.append(ask(upload.id), 0, announced=3)
+    last.write(b"abc")
+
+    def finish() -> None:
+        with last:
+            engine.conclude(last)
+        engine.claim(upload.id).accept(Result(200, body=b"thanks"))
+
+    hooks.deed = finish
+    found = append(engine, upload.id, offset=3)
+
+    assert found.result == Result(200, body=b"thanks")
+    assert not engine.seize(ask(upload.id)).pending
+
+
+def test_crash_before_completion_is_repaired_by_the_next_look_at_the_offset(build: Build) -> None:
+    """All bytes were stored when the process died: HEAD completes the upload, and it is handed over."""
+    engine = build()
+    upload = create(engine, 3)
+    writer = engine.append(ask(upload.id), 0, announced=3)
+    writer.write(b"abc")
+    engines.die(writer)
+
+    found = engine.seize(ask(upload.id))
+
+    assert (found.complete, found.pending) == (True, True)
+
+
+def test_refused_content_is_answered_with_a_423_at_head(build: Build) -> None:
+    """A client that gets anything else at HEAD forgets the upload and sends everything again."""
+    engine = build(Picky())
+    upload = create(engine, 3)
+    with pytest.raises(Refused):
+        append(engine, upload.id, b"abc")
+
+    with pytest.raises(Locked):
+        engine.seize(ask(upload.id))
+
+
+def test_only_one_at_a_time_hands_over(build: Build) -> None:
+    """A second claim is refused until the first one is given back."""
+    engine = build()
+    upload = create(engine, 0)
+
+    first = engine.claim(upload.id)
+    with pytest.raises(Locked):
+        engine.claim(upload.id)
+    first.release()
+
+    engine.claim(upload.id).release()
+
+
+def test_dropped_upload_answers_with_what_the_host_said(build: Build) -> None:
+    """The data is gone after the hand-over; the offset and the answer are still known."""
+    engine = build()
+    upload = create(engine, 3)
+    append(engine, upload.id, b"abc")
+    engine.claim(upload.id).accept(Result(200, (("X-Id", "7"),), b"thanks"), drop=True)
+
+    again = append(engine, upload.id, offset=3)
+
+    assert (again.offset, again.dropped) == (3, True)
+    assert again.result == Result(200, (("X-Id", "7"),), b"thanks")
+
+
+@pytest.mark.parametrize("durable", ["none", "finish", "always"])
+def test_durability_changes_nothing_that_can_be_seen(build: Build, durable: str) -> None:
+    """Whatever is forced to the disk, the bytes and the record are the same."""
+    engine = build(durable=durable)
+    upload = create(engine, 6)
+
+    append(engine, upload.id, b"abc")
+    done = append(engine, upload.id, b"def", offset=3)
+
+    assert (done.complete, content(engine, done)) == (True, b"abcdef")
+
+
+# Concatenating
+
+
+def parts_of(engine: Engine, *contents: bytes) -> list[str]:
+    ids = []
+    for data in contents:
+        part = create(engine, len(data), partial=True, concat="partial")
+        append(engine, part.id, data)
+        ids.append(part.id)
+    return ids
+
+
+def join(engine: Engine, *ids: str, metadata: str = "", user: str | None = None) -> Upload:
+    request = ask(user=user)
+    return engine.join(request, ids, metadata=Metadata(metadata), concat="final;" + " ".join(ids))
+
+
+def test_parts_may_repeat(build: Build) -> None:
+    """A final upload is its parts in the order named, and the parts can be used again."""
+    engine = build()
+    a, b = parts_of(engine, b"ab", b"cde")
+
+    first, second = join(engine, a, b, a), join(engine, b)
+
+    assert (content(engine, first), content(engine, second)) == (b"abcdeab", b"cde")
+
+
+def test_retried_final_is_the_same_upload(build: Build) -> None:
+    """A client that lost the answer gets it again, and not a second copy."""
+    engine = build()
+    ids = parts_of(engine, b"ab", b"cd")
+
+    first, second = join(engine, *ids), join(engine, *ids)
+
+    assert first.id == second.id
+
+
+def test_final_completes_with_its_last_part(build: Build) -> None:
+    """A final upload may be created before its parts are there."""
+    engine = build()
+    (a,) = parts_of(engine, b"ab")
+    late = create(engine, 2, partial=True, concat="partial")
+    final = join(engine, a, late.id)
+
+    append(engine, late.id, b"cd")
+
+    found = engine.seize(ask(final.id))
+    assert (final.complete, found.complete, content(engine, found)) == (False, True, b"abcd")
+
+
+def test_crash_while_copying_is_repaired_by_the_next_look_at_the_offset(directory: Path | None, build: Build) -> None:
+    """Half a copy is thrown away and made again."""
+    engine = build()
+    a, b = parts_of(engine, b"ab", b"cd")
+    late = create(engine, 1, partial=True, concat="partial")
+    final = join(engine, a, b, late.id)
+    place = engine._store.writer(final.id, 0)
+    place.write(b"??")
+    place.close()
+
+    append(engine, late.id, b"e")
+
+    assert content(engine, engine.seize(ask(final.id))) == b"abcde"
+
+
+@pytest.mark.parametrize("before", ["record", "data"])
+def test_crash_while_a_final_is_created_is_repaired_by_a_retry(tmp_path: Path, before: str) -> None:
+    """The id of a final follows from its parts, so a retry meets what the crash left, and must not fail over it."""
+    engine = engines.build(tmp_path)
+    ids = parts_of(engine, b"ab", b"cd")
+    final = join(engine, *ids)
+    (tmp_path / f"{final.id}.info").rename(tmp_path / f"{final.id}.new")
+    if before == "data":
+        (tmp_path / final.id).unlink()
+
+    again = join(engine, *ids)
+
+    assert content(engine, again) == b"abcd"
+
+
+@pytest.mark.parametrize("kind", ["missing", "whole", "foreign"])
+def test_final_takes_partial_uploads_of_its_owner_only(build: Build, kind: str) -> None:
+    """Anything else is told apart neither by the status nor by the message."""
+    engine = build()
+    id = {
+        "missing": "0" * 32,
+        "whole": create(engine, 0).id,
+        "foreign": create(engine, 0, user="eve", partial=True).id,
+    }[kind]
+
+    with pytest.raises(BadRequest, match="is not a partial upload"):
+        join(engine, id, user="adam")
+
+
+# Removing and expiring
+
+
+def test_terminated_upload_is_gone_for_its_writer(build: Build) -> None:
+    """Whoever was writing writes no more, and the upload does not come back."""
+    engine = build()
+    upload = create(engine, 6)
+    old = engine.append(ask(upload.id), 0, announced=6)
+    old.write(b"abc")
+
+    engine.terminate(ask(upload.id))
+
+    with pytest.raises(Interrupted):
+        old.write(b"def")
+    old.close()
+    with pytest.raises(NotFound):
+        engine.look(ask(upload.id))
+
+
+def test_termination_leaves_no_file(tmp_path: Path) -> None:
+    """Not even when a request was admitted just before."""
+    hooks = Before()
+    engine = engines.build(tmp_path, hooks)
+    upload = create(engine, 6)
+    hooks.deed = lambda: engine.terminate(ask(upload.id))
+
+    with pytest.raises(NotFound):
+        append(engine, upload.id, b"abc")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_expired_upload_is_gone_and_swept() -> None:
+    """Once its time is over it takes no byte, and a sweep removes it."""
+    clock = Clock()
+    engine = engines.build(None, clock=clock, upload_valid_duration=60)
+    upload = create(engine, 6)
+    clock.now += 61
+
+    with pytest.raises(Gone):
+        append(engine, upload.id, b"abc")
+
+    assert [swept.id for swept in engine.sweep()] == [upload.id]
+    assert list(engine.uploads()) == []
+
+
+def test_every_byte_prolongs_the_life_of_an_upload() -> None:
+    """The time runs from the last write, not from the creation."""
+    clock = Clock()
+    engine = engines.build(None, clock=clock, upload_valid_duration=60)
+    upload = create(engine, 6)
+    clock.now += 59
+    append(engine, upload.id, b"abc")
+    clock.now += 59
+
+    assert engine.look(ask(upload.id)).offset == 3
+
+
+def test_finished_upload_does_not_expire() -> None:
+    """Unless the host asks for that."""
+    clock = Clock()
+    engine = engines.build(None, clock=clock, upload_valid_duration=60)
+    upload = create(engine, 0)
+    clock.now += 1e9
+
+    assert list(engine.sweep()) == []
+    assert engine.look(ask(upload.id)).complete
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[], None]]:
+    """From when it is called, no file may grow."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, old[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_full_disk_is_told_before_a_byte_comes(tmp_path: Path, full_disk: Callable[[], None]) -> None:
+    """Also where there is no room even for the lease."""
+    engine = engines.build(tmp_path)
+    upload = create(engine, 6)
+    full_disk()
+
+    with pytest.raises(StoreFull):
+        append(engine, upload.id, b"abc")
+
+
+def test_uploads_can_be_removed_from_a_full_disk(tmp_path: Path, full_disk: Callable[[], None]) -> None:
+    """By whoever asks for it, and by a sweep: nothing else would make room."""
+    engine = engines.build(tmp_path, upload_valid_duration=60)
+    asked, swept = create(engine, 6), create(engine, 6)
+    full_disk()
+
+    engine.terminate(ask(asked.id))
+
+    assert [upload.id for upload in engine.sweep(now=engine._clock() + 61)] == [swept.id]
+    assert list(engine.uploads()) == []
+
+
+def test_sweep_goes_on_after_what_it_cannot_read(tmp_path: Path) -> None:
+    """A file of somebody else, or one that a crash left empty, keeps nothing from being swept."""
+    engine = engines.build(tmp_path, upload_valid_duration=60)
+    expired = {create(engine, 6).id for _ in range(3)}
+    for name, text in {"a": "", "b": "{}", "c": "[1]", "d": "no JSON", "e": '{"ID": 7, "Size": "?"}'}.items():
+        (tmp_path / name).touch()
+        (tmp_path / f"{name}.info").write_text(text)
+    (tmp_path / "f.info").mkdir()
+
+    swept = {upload.id for upload in engine.sweep(now=engine._clock() + 61)}
+
+    assert swept == expired
+    assert (tmp_path / "d.info").exists()
+
+
+def test_sweep_removes_what_a_crash_left_of_a_removal(tmp_path: Path) -> None:
+    """A process that died between two files leaves something that a sweep recognises."""
+    engine = engines.build(tmp_path)
+    store = engine._store
+    upload = create(engine, 6)
+    unlink, names = store._unlink, []
+
+    def dies(name: str) -> None:
+        names.append(name)
+        if len(names) == 2:
+            raise KeyboardInterrupt
+        unlink(name)
+
+    store._unlink = dies  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        store.delete(upload.id)
+    store._unlink = unlink  # type: ignore[method-assign]
+
+    list(engine.sweep(now=engine._clock() + 1e9))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hook_that_fails_does_not_stop_a_sweep(build: Build) -> None:
+    """One upload that cannot be handed over keeps no other from being swept."""
+
+    class Broken(Hooks):
+        heard: list[str] = []
+
+        def finished(self, upload: Upload) -> None:
+            self.heard.append(upload.id)
+            raise RuntimeError("the host has a bug")
+
+    engine = build(Broken(), delivers=False)
+    ids = {create(engine, 0).id for _ in range(2)}
+
+    assert list(engine.sweep()) == []
+
+    assert set(Broken.heard) == ids
+
+
+# Ids
+
+
+@pytest.mark.parametrize("id", ["", "..", "../x", "a/b", "a.info", "a\n", "a\0", "ä", "a" * 129, " a"])
+def test_strange_id_is_an_unknown_one(directory: Path | None, build: Build, id: str) -> None:
+    """It reaches neither the store nor the locker, nor a hook."""
+
+    class Told(Hooks):
+        def authorise(self, request: Any, intent: Any, upload: Upload | None) -> None:
+            raise AssertionError("a hook was asked about a strange id")
+
+    engine = build(Told())
+
+    for deed in (engine.seize, engine.look, engine.terminate):
+        with pytest.raises(NotFound):
+            deed(ask(id))
+    with pytest.raises(NotFound):
+        append(engine, id)
+    assert directory is None or list(directory.iterdir()) == []
+
+
+def test_upload_of_another_user_is_unknown(build: Build) -> None:
+    """Whoever is not its owner cannot tell that it exists."""
+    engine = build()
+    upload = create(engine, 6, user="adam")
+
+    with pytest.raises(NotFound):
+        engine.look(ask(upload.id, user="eve"))
+
+    assert engine.look(ask(upload.id, user="adam")).owner == "adam"
+
+
+# tusd
+
+
+def test_crash_does_not_hide_an_upload_that_tusd_began(tmp_path: Path) -> None:
+    """All bytes of it are there, but it was our process that had to hand it over, and that died."""
+    engine = engines.build(tmp_path)
+    (tmp_path / "a").write_bytes(b"ab")
+    (tmp_path / "a.info").write_text('{"ID": "a", "Size": 3, "SizeIsDeferred": false, "MetaData": {}}')
+    writer = engine.append(ask("a"), 2, announced=1)
+    writer.write(b"c")
+    engines.die(writer)
+
+    found = engine.seize(ask("a"))
+
+    assert (found.complete, found.pending) == (True, True)
