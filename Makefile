@@ -4,20 +4,19 @@
 JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
-NODE_CLIENTS := tests/clients/js/node_modules/.made
 
-.PHONY: serve test test-quick coverage check format readme bench demo docs clean node-clients
+.PHONY: serve test test-quick coverage check count format readme bench demo docs clean clients
 
 serve: .venv/.installed
 	$(BIN)/tus serve $(ARGS)
 
-test: .venv/.tested node-clients
+test: .venv/.tested clients
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 test-quick: .venv/.tested
-	$(BIN)/pytest -n $(JOBS) -m "not slow and not clients" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) -m "not slow and not clients and not zope" $(ARGS)
 
-coverage: .venv/.tested node-clients
+coverage: .venv/.tested clients
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 check: .venv/.tested
@@ -26,6 +25,11 @@ check: .venv/.tested
 	$(BIN)/mypy
 	$(BIN)/python scripts/readme --check
 	$(BIN)/pytest -q -p no:randomly tests/test_layers.py
+
+# What each kind of request costs, in instructions, against what is committed.
+count: .venv/.tested
+	command -v valgrind >/dev/null || scripts/install-packages valgrind "counting instructions"
+	$(BIN)/python bench/count.py --check $(ARGS)
 
 format: .venv/.tested
 	$(BIN)/ruff check --fix .
@@ -44,7 +48,7 @@ docs: .venv/.documented
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv build dist *.egg-info docs/_build tests/clients/js/node_modules
+	rm -rf .venv .cache build dist *.egg-info docs/_build tests/*/js/node_modules
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tus tests bench -name __pycache__ -prune -exec rm -rf {} +
 
@@ -59,15 +63,12 @@ clean:
 	touch $@
 
 .venv/.tested: .venv/.made setup.py
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[test]"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[test,examples]"
 	touch $@ .venv/.installed
 
 .venv/.documented: .venv/.made setup.py
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[docs]"
 	touch $@
 
-node-clients: $(NODE_CLIENTS)
-
-# Makes no stamp when it could not install them; the tests are then skipped, with the reason.
-$(NODE_CLIENTS): tests/clients/js/package-lock.json
+clients:
 	scripts/make-clients

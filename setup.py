@@ -35,7 +35,7 @@ setup(
     ],
     packages=find_packages(include=["tus", "tus.*"]),
     package_data={
-        "tus": ["py.typed"],
+        "tus": ["py.typed", "adapters/*.zcml"],
         "tus.demo": ["static/*", "static/vendor/*", "templates/*.html", "texts/*.json"],
     },
     python_requires=">=3.10",
