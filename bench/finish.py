@@ -1,7 +1,7 @@
 """How long the last chunk takes that finishes a file, for small and large files: python bench/finish.py [DIRECTORY]
 
-The other chunks are marked as there without being sent; the file is sparse. What is measured is what finishing adds, and
-it must not grow with the file.
+The other chunks are marked as there without being sent; the file is sparse. What is measured is what finishing adds,
+and it must not grow with the file.
 """
 
 from __future__ import annotations
