@@ -28,6 +28,13 @@ class OptionError(TusError, ValueError):
     """An option is unknown or has a value that makes no sense; raised while the application is built."""
 
 
+class NoContent(TusError):
+    """A browser asks whether a chunk is there. It is not, so it may come: no error at all, but for views that want to
+    hear of it as one."""
+
+    status = 204
+
+
 class BadRequest(TusError):
     """The request breaks the grammar of the protocol."""
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from .cors import listed
 from .engine import Engine
-from .errors import BadRequest, BodyCut, LengthRequired, MethodNotAllowed, Refused, StoreBroken, TusError
+from .errors import BadRequest, BodyCut, LengthRequired, MethodNotAllowed, Refused, StoreBroken, TooLarge, TusError
 from .messages import Request, Response
 from .options import Options
 from .progress import told
@@ -212,8 +212,10 @@ class Discarded:
     splices = False
     lease = None
 
-    def __init__(self, announced: int | None = None) -> None:
-        self._announced = announced
+    def __init__(self, announced: int | None, room: int) -> None:
+        if announced is not None and announced > room:
+            raise TooLarge(f"{announced} bytes are more than the {room} that could be there")
+        self._announced, self._room = announced, room
         self._received = 0
 
     @property
@@ -222,6 +224,8 @@ class Discarded:
 
     def write(self, block: bytes | bytearray | memoryview) -> None:
         self._received += len(block)
+        if self._received > self._room:
+            raise TooLarge(f"there are more than the {self._room} bytes that could be there")
 
     def splice(self, pipe: int, size: int) -> int:
         raise NotImplementedError("there is nowhere to splice to")
@@ -231,14 +235,12 @@ class Text(Discarded):
     """A short text, in memory."""
 
     def __init__(self, request: Request) -> None:
-        super().__init__(check_length(request))
+        super().__init__(check_length(request), FIELD)
         self._text = bytearray()
 
     def write(self, block: bytes | bytearray | memoryview) -> None:
         super().write(block)
         self._text += block
-        if len(self._text) > FIELD:
-            raise BadRequest(f"the body is longer than {FIELD} bytes")
 
     def __str__(self) -> str:
         return self._text.decode("utf-8", "replace")

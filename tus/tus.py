@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 from .cors import Cors
 from .engine import Delivery, Engine, open_engine
-from .errors import Locked, OptionError, TusError
+from .errors import BadRequest, Locked, NoContent, OptionError, Refused, TusError
 from .hooks import Hooks
 from .messages import Request, Response
 from .options import Options
@@ -260,6 +260,7 @@ class Tus:
         self._app = app
         adapter.prepare(app.options)
         self.upload: Upload | None = None
+        self._said = 0, b""
         self.upload_finished = False
         self._handing = Handing(self.engine)
 
@@ -284,7 +285,17 @@ class Tus:
             self.upload = delivery.upload
             self.adapter.give(self)
         self.adapter.body.drain()
+        self._said = response.status, response.body if isinstance(response.body, bytes) else b""
         self.adapter.answer(self._app.cors.apply(request, response), self._handing.sent)
+
+    def check(self) -> None:
+        """For views that prefer exceptions: raise what was answered, unless the client got what it wanted."""
+        status, body = self._said
+        text = body.decode("utf-8", "replace").strip()
+        if status == 204 and self.adapter.request.method == "GET":
+            raise NoContent("this chunk has not come")
+        if status >= 400:
+            raise BadRequest(text) if status == 400 else Refused(text, status=status)
 
     def get_filepath(self) -> str:
         """Where the finished file lies."""

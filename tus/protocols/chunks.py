@@ -14,7 +14,7 @@ from ..engine import Engine
 from ..errors import BadRequest, BodyCut, Interrupted, LengthMismatch, Locked, TusError
 from ..forms import Conversation, Discarded, Exchange, Fields, Form, Part, check_length, is_form, metadata
 from ..messages import Request, Response
-from ..numbered import Numbered, Piece
+from ..numbered import LARGEST, Numbered, Piece
 from ..progress import told
 from ..upload import Chunks, Upload
 from ..writer import Sink, Writer
@@ -132,6 +132,12 @@ def described(spoken: Dialect, said: Mapping[str, str]) -> Fields:
     return {**fields, **{name: value for name, value in said.items() if name not in _OURS and name not in fields}}
 
 
+def _discarded(writer: Writer, announced: int | None) -> Discarded:
+    """What takes a chunk that is there already: as many bytes as it can have had."""
+    size = writer.upload.chunks.size if writer.upload.chunks else 0
+    return Discarded(announced, 2 * size or LARGEST)
+
+
 def exchange(request: Request, engine: Engine) -> Exchange:
     return ChunkExchange(request, engine)
 
@@ -187,7 +193,7 @@ class ChunkExchange(Exchange):
             raise BadRequest("there are no chunk parameters in the URL, and the body is no form")
         announced = check_length(self.request)
         writer = self._begun(self.query, announced)
-        sink: Sink = writer if writer.lease else Discarded(announced)
+        sink: Sink = writer if writer.lease else _discarded(writer, announced)
         try:
             with writer:
                 cut = yield sink
@@ -223,7 +229,7 @@ class ChunkExchange(Exchange):
             more = metadata({name: said[name] for name in said if name not in _OURS}, part)
             return self.whole(more)
         writer = self._begun(said, None, part)
-        return writer if writer.lease else Discarded()
+        return writer if writer.lease else _discarded(writer, None)
 
     def _begun(self, said: Mapping[str, str], announced: int | None, part: Part | None = None) -> Writer:
         assert self.dialect

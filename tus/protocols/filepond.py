@@ -76,7 +76,7 @@ class FilePondExchange(Exchange):
         if offset + (announced or 0) > upload.offset:
             raise OffsetMismatch(f"the upload has {upload.offset} bytes", offset=upload.offset)
         if announced != 0:
-            yield Discarded(announced)
+            yield Discarded(announced, max(upload.offset - offset, 0))
         return self.stored(upload)
 
     def _named(self, upload: Upload) -> Upload:

@@ -1,0 +1,99 @@
+"""A filter in this process for the words of the browser libraries, and live servers where sockets matter.
+
+A page here says exactly what the real library says; what that is was read from the library's source.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import live
+from tus import Hooks, TusFilter
+
+BOUNDARY = "----formBoundary7MA4YWxk"
+
+
+def form(fields: Mapping[str, Any], content: bytes | None = None, *, name: str = "file", filename: str = "blob") -> Any:
+    """The body of a form as browsers write it, and its type; without `content` there is no file in it."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
+        for field, value in fields.items()
+    ]
+    if content is not None:
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{filename}"\r\n'
+        parts += [head.encode(), b"Content-Type: application/octet-stream\r\n\r\n", content, b"\r\n"]
+    body = b"".join([*parts, f"--{BOUNDARY}--\r\n".encode()])
+    return body, f"multipart/form-data; boundary={BOUNDARY}"
+
+
+@dataclass
+class Page:
+    """A filter over an application that keeps what it is handed."""
+
+    directory: Path
+    options: dict[str, Any]
+    handed: list[bytes] = field(default_factory=list)
+    uploads: list[Any] = field(default_factory=list)
+    status: str = "200 OK"
+    body: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.filter = TusFilter(self._app, tmp_file_dir=str(self.directory), **self.options)
+
+    def _app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if "tus.upload" in environ:
+            self.handed.append(Path(environ["wsgi.input"].read().decode()).read_bytes())
+            self.uploads.append(environ["tus.upload"])
+        start_response(self.status, [("Content-Type", "text/plain"), ("Content-Length", str(len(self.body)))])
+        return [self.body]
+
+    def __call__(self, method: str, path: str, body: bytes = b"", kind: str = "", **headers: str) -> Any:
+        """The answer to one request below the collection."""
+        webob = pytest.importorskip("webob")
+        request = webob.Request.blank(f"/upload{path}", method=method, body=body)
+        if kind:
+            request.content_type = kind
+        request.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+        return request.get_response(self.filter)
+
+    def files(self) -> set[str]:
+        """What lies in the directory, without what is the store's own."""
+        return {name for name in os.listdir(self.directory) if not name.startswith(".")}
+
+
+MakePage = Callable[..., Page]
+
+
+@pytest.fixture
+def make_page(tmp_path: Path) -> MakePage:
+    """Makes filters with these options over one directory."""
+
+    def make(*, hooks: Hooks | None = None, **options: Any) -> Page:
+        return Page(tmp_path / "uploads", {"durable": "none", "hooks": hooks or "", **options})
+
+    return make
+
+
+@pytest.fixture
+def page(make_page: MakePage) -> Page:
+    return make_page()
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[live.Live]:
+    """Our own server, with threads in one process."""
+    with live.start("ours") as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def workers() -> Iterator[live.Live]:
+    """Our own server, with three processes."""
+    with live.start("ours-workers") as server:
+        yield server

@@ -1,0 +1,154 @@
+"""FilePond 4, with and without chunks, word for word as its source has it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.chunks.conftest import MakePage, Page, form
+from tus import Hooks
+
+DATA = bytes(range(250)) * 16  # 4000 bytes
+CHUNK = 1000
+BYTES = "application/offset+octet-stream"
+
+
+@pytest.fixture
+def page(make_page: MakePage) -> Page:
+    """Finished files stay, as FilePond shows them again."""
+    return make_page(cleanup=False)
+
+
+def begin(page: Page, size: int, **metadata: Any) -> str:
+    """The id of a new upload in chunks."""
+    body, kind = form({"filepond": json.dumps(metadata)})
+    answer = page("POST", "/filepond", body, kind, Upload_Length=str(size))
+    assert (answer.status_int, answer.content_type) == (200, "text/plain")
+    return str(answer.text)
+
+
+def patch(page: Page, id: str, offset: int, data: bytes, *, size: int = len(DATA), name: str = "größe.bin") -> Any:
+    wire = name.encode().decode("latin-1")
+    sent = {"Upload_Offset": str(offset), "Upload_Length": str(size), "Upload_Name": wire}
+    return page("PATCH", f"/filepond?patch={id}", data, BYTES, **sent)
+
+
+def offset(page: Page, id: str) -> int:
+    answer = page("HEAD", f"/filepond?patch={id}")
+    assert answer.status_int == 200
+    return int(answer.headers["Upload-Offset"])
+
+
+def test_file_in_chunks(page: Page) -> None:
+    """POST, PATCHes, and the empty one with which FilePond ends a file that is an exact multiple."""
+    id = begin(page, len(DATA), album=7)
+
+    for at in range(0, len(DATA) + 1, CHUNK):
+        assert patch(page, id, at, DATA[at : at + CHUNK]).status_int == 200
+
+    assert page.handed == [DATA]
+    assert page.uploads[0].metadata.filename == "größe.bin"
+    assert page.uploads[0].metadata.text("album") == "7"
+
+
+def test_chunk_that_comes_again(page: Page) -> None:
+    """An answer was lost: the same chunk at its old offset is accepted, and changes nothing."""
+    id = begin(page, len(DATA))
+    patch(page, id, 0, DATA[:CHUNK])
+    patch(page, id, CHUNK, DATA[CHUNK : 2 * CHUNK])
+
+    answers = [patch(page, id, at, DATA[at : at + CHUNK]) for at in (0, CHUNK)]
+
+    assert [answer.status_int for answer in answers] == [200, 200]
+    assert offset(page, id) == 2 * CHUNK
+
+
+def test_gap_is_refused(page: Page) -> None:
+    """A chunk that lies behind the end would leave a hole."""
+    id = begin(page, len(DATA))
+
+    answer = patch(page, id, CHUNK, DATA[CHUNK : 2 * CHUNK])
+
+    assert answer.status_int == 409
+    assert offset(page, id) == 0
+
+
+def test_empty_file(page: Page) -> None:
+    """With chunkForce a file without a byte is one empty PATCH."""
+    id = begin(page, 0)
+
+    assert patch(page, id, 0, b"", size=0).status_int == 200
+    assert page.handed == [b""]
+
+
+def test_whole_file_in_a_form(page: Page) -> None:
+    """Without chunks the field comes twice: JSON first, and then the file."""
+    body, kind = form({"filepond": '{"album": "x"}'}, DATA, name="filepond", filename="a.bin")
+
+    answer = page("POST", "/filepond", body, kind)
+
+    assert answer.status_int == 200
+    assert page.handed == [DATA]
+    assert answer.text == page.uploads[0].id
+    assert dict(page.uploads[0].metadata)["album"] == b"x"
+
+
+def test_revert(page: Page) -> None:
+    """The user takes the file back: DELETE with the id as the body."""
+    id = begin(page, len(DATA))
+
+    assert page("DELETE", "/filepond", id.encode(), "text/plain").status_int == 200
+    assert page("HEAD", f"/filepond?patch={id}").status_int == 404
+    assert {name for name in page.files() if name.startswith(id)} == set()
+
+
+@pytest.mark.parametrize("word", ["restore", "load"])
+def test_finished_file_is_shown_again(page: Page, word: str) -> None:
+    """With its name, and as nothing that a browser would run."""
+    body, kind = form({"filepond": "{}"}, DATA, name="filepond", filename="evil.html")
+    id = page("POST", "/filepond", body, kind).text
+
+    answer = page("GET", f"/filepond?{word}={id}")
+
+    assert answer.body == DATA
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="evil.html"'
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+def test_unfinished_file_is_not_shown(page: Page) -> None:
+    """Half a file is no file."""
+    id = begin(page, len(DATA))
+    patch(page, id, 0, DATA[:CHUNK])
+
+    assert page("GET", f"/filepond?restore={id}").status_int == 404
+
+
+def test_nothing_is_fetched(page: Page) -> None:
+    """`fetch` would let anybody make this server call any other one."""
+    assert page("GET", "/filepond?fetch=http://169.254.169.254/").status_int == 403
+
+
+def test_strange_ids_are_unknown(page: Page) -> None:
+    """No path comes out of an id."""
+    for id in ("..%2F..%2Fetc%2Fpasswd", "", "%00", "a" * 200):
+        assert page("HEAD", f"/filepond?patch={id}").status_int == 404
+        assert page("GET", f"/filepond?load={id}").status_int == 404
+    assert page("DELETE", "/filepond", b"../../etc/passwd").status_int == 404
+
+
+def test_upload_belongs_to_its_user(make_page: MakePage) -> None:
+    """Somebody else can neither go on with it, nor see it, nor take it back."""
+
+    class Users(Hooks):
+        def user(self, request: Any) -> Any:
+            return request.headers.get("x-user")
+
+    page = make_page(hooks=Users())
+    body, kind = form({"filepond": "{}"})
+    id = page("POST", "/filepond", body, kind, Upload_Length="5", X_User="ann").text
+
+    assert page("HEAD", f"/filepond?patch={id}", X_User="bob").status_int == 404
+    assert page("DELETE", "/filepond", id.encode(), X_User="bob").status_int == 404
+    assert page("HEAD", f"/filepond?patch={id}", X_User="ann").status_int == 200

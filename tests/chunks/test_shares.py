@@ -1,0 +1,201 @@
+"""Shares of a lease, between threads and between processes; and the marks of a store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tus.errors import Interrupted, Locked
+from tus.lockers import Locker
+from tus.lockers.file import FileLocker
+from tus.lockers.memory import MemoryLocker
+from tus.stores import Store
+from tus.stores.file import FileStore
+from tus.stores.memory import MemoryStore
+from tus.upload import Chunks, Upload
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(params=["memory", "file"])
+def locker(request: pytest.FixtureRequest, tmp_path: Path) -> Locker:
+    return MemoryLocker() if request.param == "memory" else FileLocker(str(tmp_path), patience=0.2)
+
+
+@pytest.fixture(params=["memory", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MemoryStore() if request.param == "memory" else FileStore(str(tmp_path))
+
+
+def test_shares_do_not_end_each_other(locker: Locker) -> None:
+    """Three chunks are written at the same time."""
+    shares = [locker.share("a") for _ in range(3)]
+
+    for share in shares * 2:
+        with share.turn():
+            assert share.holds()
+
+
+def test_shares_have_turns_at_the_same_time(tmp_path: Path) -> None:
+    """Between processes, where it matters, one turn does not wait for another."""
+    one, two = (FileLocker(str(tmp_path)).share("a") for _ in range(2))
+
+    with one.turn(), two.turn():
+        pass
+
+
+def test_lease_ends_every_share(locker: Locker) -> None:
+    """Whoever removes an upload has it for himself."""
+    shares = [locker.share("a") for _ in range(2)]
+
+    lease = locker.lease("a")
+
+    for share in shares:
+        assert not share.holds()
+        with pytest.raises(Interrupted), share.turn():
+            pass
+    with lease.turn():
+        pass
+
+
+def test_share_after_a_lease(locker: Locker) -> None:
+    """What begins later is not ended by what came before."""
+    locker.lease("a").release()
+
+    with locker.share("a").turn():
+        pass
+
+
+def test_claim_ends_every_share(locker: Locker) -> None:
+    """A zombie writes nothing into a file that was finished and handed over."""
+    share = locker.share("a")
+
+    locker.claim("a").release()
+
+    with pytest.raises(Interrupted), share.turn():
+        pass
+
+
+def test_no_share_while_there_is_a_claim(locker: Locker) -> None:
+    """It would write into what is being handed over."""
+    claim = locker.claim("a")
+
+    with pytest.raises(Locked):
+        locker.share("a")
+
+    claim.release()
+    locker.share("a").release()
+
+
+def test_shares_leave_nothing_behind(locker: Locker, tmp_path: Path) -> None:
+    """Released, twice too, and the file goes with the last lease."""
+    share = locker.share("a")
+    share.release()
+    share.release()
+
+    locker.lease("a").release(forget=True)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_claim_waits_for_no_dead_share(tmp_path: Path) -> None:
+    """The kernel lets go of a turn whose process was killed."""
+    code = f"""
+import os, signal
+from tus.lockers.file import FileLocker
+share = FileLocker({str(tmp_path)!r}).share("a")
+with share.turn():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    died = subprocess.run([sys.executable, "-c", code], env=environ, check=False)
+    assert died.returncode == -9
+
+    FileLocker(str(tmp_path), patience=0.2).claim("a").release()
+
+
+def test_claim_waits_for_a_turn(tmp_path: Path) -> None:
+    """A write that has begun ends before the upload is anybody's."""
+    locker, order = FileLocker(str(tmp_path)), []
+    share, inside, on = locker.share("a"), threading.Event(), threading.Event()
+
+    def write() -> None:
+        with share.turn():
+            inside.set()
+            on.wait(5)
+            order.append("written")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    inside.wait(5)
+    with pytest.raises(Locked):
+        locker.claim("a")
+    on.set()
+    thread.join()
+    locker.claim("a").release()
+    order.append("claimed")
+
+    assert order == ["written", "claimed"]
+
+
+def test_marks_say_what_is_there(store: Store) -> None:
+    """The offset is the sum of the chunks that are marked, and never the size of a sparse file."""
+    upload = Upload("a", length=25, chunks=Chunks(10, 3))
+    store.reserve("a").close()
+    store.save(upload)
+    place = store.writer("a", 20)
+    place.write(b"x" * 5)
+    place.close()
+    assert store.load("a").offset == 0
+
+    offsets = []
+    for number in (2, 0, 0, 1):
+        store.mark("a", number)
+        offsets.append(store.load("a").offset)
+
+    assert offsets == [5, 15, 15, 25]
+    assert store.marks("a") == b"\1\1\1"
+    assert store.load("a").chunks == upload.chunks
+
+
+def test_longer_last_chunk(store: Store) -> None:
+    """By the floor rule the last chunk may have nearly twice the size."""
+    store.reserve("a").close()
+    store.save(Upload("a", length=39, chunks=Chunks(10, 3)))
+
+    store.mark("a", 2)
+
+    assert store.load("a").offset == 19
+
+
+def test_marks_go_with_the_upload(store: Store) -> None:
+    """Nothing of an upload is left for the next one by its name."""
+    for remove in (store.delete, store.drop):
+        store.reserve("a").close()
+        store.save(Upload("a", length=1, chunks=Chunks(1, 1)))
+        store.mark("a", 0)
+
+        remove("a")
+
+        assert store.marks("a") == b""
+
+
+def test_secret_is_the_same_for_everybody(tmp_path: Path) -> None:
+    """Two processes that start at once agree."""
+    found: list[bytes] = []
+    threads = [threading.Thread(target=lambda: found.append(FileStore(str(tmp_path)).secret())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 8
+    assert len(set(found)) == 1
+    assert len(found[0]) == 32
+    assert os.listdir(tmp_path) == [".secret"]
+    assert (tmp_path / ".secret").stat().st_mode & 0o077 == 0
