@@ -28,7 +28,7 @@ def test_head_does_not_begin_a_content_check_again(thorough: Client) -> None:
     answers: list[wire.Answer] = []
     patch = threading.Thread(target=lambda: answers.append(thorough.patch(url, 0, b"hello")))
     patch.start()
-    live.until((thorough.home / "heard").exists)
+    live.until(lambda: "before_finish" in (thorough.home / "heard").read_text())
 
     took, answer = timed(lambda: thorough.head(url))
     again = thorough.patch(url, 5)
