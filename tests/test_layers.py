@@ -18,7 +18,7 @@ PACKAGE = ROOT / "tus"
 LAYERS = (
     ("errors", "upload", "messages", "hooks", "options"),
     ("checksum", "fields", "digests", "problems", "headers", "stores", "lockers", "writer", "serving"),
-    ("engine", "numbered"),
+    ("engine",),
     ("cors", "progress", "forms", "protocols"),
     ("tus",),
     ("adapters", "server", "demo", "cli"),

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..engine import Engine
+from ..engine.numbered import LARGEST, Numbered, Piece
 from ..errors import BadRequest, BodyCut, Interrupted, LengthMismatch, Locked, TusError
 from ..forms import Conversation, Discarded, Exchange, Fields, Form, Part, check_length, is_form, metadata
 from ..messages import Request, Response
-from ..numbered import LARGEST, Numbered, Piece
 from ..progress import told
 from ..upload import Chunks, Upload
 from ..writer import Sink, Writer

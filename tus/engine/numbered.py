@@ -13,8 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO, NamedTuple
 
-from .engine import Engine, _visible
-from .errors import (
+from ..errors import (
     BadRequest,
     BodyCut,
     Interrupted,
@@ -25,12 +24,14 @@ from .errors import (
     StoreBroken,
     TooLarge,
 )
-from .hooks import overridden
-from .lockers import Share
-from .messages import Request
-from .stores import Place
-from .upload import Chunks, Metadata, Upload
-from .writer import Writer
+from ..hooks import overridden
+from ..lockers import Share
+from ..messages import Request
+from ..stores import Place
+from ..upload import Chunks, Metadata, Upload
+from ..writer import Writer
+from . import Engine
+from .records import visible
 
 MOST = 1 << 20  # chunks; so many marks are read at each request, in less than a millisecond
 LARGEST = 1 << 26  # bytes of a chunk that a hook wants to see, so that it lies in memory
@@ -78,7 +79,7 @@ class Numbered:
             engine.hooks.authorise(request, "look", None)
             return None, b""
         engine.hooks.authorise(request, "look", upload)
-        if not _visible(upload, request) or self._stale(upload, piece):
+        if not visible(upload, request) or self._stale(upload, piece):
             return None, b""
         if upload.filled and not upload.complete:  # a crash came between, and this client may never send again
             upload = self._finished(upload)
@@ -147,7 +148,7 @@ class Numbered:
             self._clear(upload, piece)
             return None
         engine.hooks.authorise(request, "write", upload)
-        if not _visible(upload, request):
+        if not visible(upload, request):
             raise NotFound("no such upload")
         if piece.nameless and upload.complete and not upload.pending and piece.number == 0:
             raise Refused("there is a finished file by this name", status=409)
@@ -185,7 +186,7 @@ class Numbered:
             upload, new = engine._named(drafted)
         if new:
             engine.hooks.created(upload)
-        elif not _visible(upload, request):
+        elif not visible(upload, request):
             raise NotFound("no such upload")
         return upload
 

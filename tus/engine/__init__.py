@@ -1,0 +1,96 @@
+"""What can happen to an upload: the only caller of store and locker, and the one door that every id passes.
+
+The engine knows no HTTP and moves no bytes off a network. The order of what it does is what makes it safe:
+
+* A request is admitted (authorised, its upload found, its owner compared) before it can disturb anybody.
+* A request that writes takes the lease, and only then looks at the offset. Whoever held the lease before can write
+  no more, so what was looked at stays true.
+* A record is changed only in a turn of the lease, or under the mutex, and from what was loaded in that same turn.
+* An upload finishes in steps: its last byte is stored, made durable, found good by the host, marked complete, handed
+  over, and the host's answer recorded. After a crash between two of them the next request goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from ..errors import OptionError, TusError
+from ..hooks import Hooks
+from ..messages import Request
+from ..options import Options
+from ..upload import Result, Upload
+from .finishing import Delivery
+from .records import new_id
+from .writing import Writing
+
+__all__ = ["Delivery", "Engine", "new_id", "open_engine"]
+
+log = logging.getLogger("tus")
+
+_CRASHED = 3600.0  # seconds after which a half-made file was certainly left by a crash
+
+
+class Engine(Writing):
+    """The deeds. One engine serves all threads of a process."""
+
+    def terminate(self, request: Request) -> None:
+        """Remove the upload; whoever still writes is ended first."""
+        upload = self._admit(request, "terminate")
+        self.hooks.before_terminate(request, upload)
+        self._remove(upload)
+        self.hooks.terminated(upload)
+
+    def sweep(self, now: float | None = None, *, pause: float = 0.0) -> Iterator[Upload]:
+        """Remove what has expired, one upload at a time, and say which; with a `pause` (seconds) now and then."""
+        now = self._clock() if now is None else now
+        self._store.tidy(now - _CRASHED)
+        self._locker.tidy(now - _CRASHED, self._exists)
+        for count, upload in enumerate(self.uploads(), 1):
+            if self.expired(upload, now):
+                with suppress(TusError):
+                    self._remove(upload)
+                    yield upload
+            elif upload.pending and not self._delivers and not upload.target:
+                self._tell(upload)
+            if pause and not count % 100:
+                time.sleep(pause)
+
+    def _tell(self, upload: Upload) -> None:
+        """An upload was complete when its process died, before the hooks heard of it."""
+        with suppress(TusError):
+            delivery = self.claim(upload.id)
+            try:
+                if delivery.upload.pending:
+                    delivery.accept(self.hooks.finished(delivery.upload) or Result())
+            except Exception:
+                log.exception("upload %s is complete and cannot be handed over", upload.id)
+            finally:
+                delivery.release()
+
+
+def open_engine(options: Options, hooks: Hooks | None = None, *, delivers: bool = True) -> Engine:
+    """An engine over files."""
+    from ..lockers.file import FileLocker
+    from ..stores.file import FileStore
+
+    try:
+        directory = options.tmp_file_dir or private_directory()
+        return Engine(FileStore(directory), FileLocker(directory), options, hooks, delivers=delivers)
+    except OSError as error:
+        raise OptionError(f"option tmp_file_dir: {error.filename or ''}: {error.strerror or error}") from error
+
+
+def private_directory() -> str:
+    """A directory of our own in the system's temporary one, refused if somebody else made it."""
+    import tempfile
+
+    path = os.path.join(tempfile.gettempdir(), f"tus-{os.getuid()}")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    found = os.lstat(path)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or not os.path.isdir(path) or os.path.islink(path):
+        raise PermissionError(f"{path} is not ours alone; name another place with the option tmp_file_dir")
+    return path

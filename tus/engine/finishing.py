@@ -1,0 +1,111 @@
+"""The last steps of an upload: looked at, marked complete, claimed, handed over, and the answer recorded."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..checksum import ALGORITHMS
+from ..errors import (
+    DigestMismatch,
+    Locked,
+    NotFound,
+    StoreFull,
+)
+from ..lockers import Claim
+from ..upload import Digests, Result, Upload, checked_id
+from .records import Records
+
+_BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
+
+
+class Finishing(Records):
+    """From the last byte to the host's answer."""
+
+    def _digested(self, upload: Upload) -> Digests:
+        """The digests of the whole, where the client wants them; raises DigestMismatch where it announced others."""
+        hashes = [(name, announced, ALGORITHMS[name][1]()) for name, announced in upload.digests]
+        with self._store.open(upload.id) as file:
+            while block := file.read(_BLOCK):
+                for _, _, hash in hashes:
+                    hash.update(block)
+        for name, announced, hash in hashes:
+            if announced and announced != hash.digest().hex():
+                raise DigestMismatch(f"the {name} of the whole is another one", algorithm=name, digest=announced)
+        return tuple((name, hash.digest().hex()) for name, _, hash in hashes)
+
+    def _check_content(self, upload: Upload) -> None:
+        if self._checks and not upload.partial:
+            with self._store.open(upload.id) as file:
+                self.hooks.before_finish(upload, file)
+
+    def _mark(self, upload: Upload, durable: bool) -> Upload:
+        # A part is never handed over by itself, and without a host nothing is.
+        waits = self._delivers or self._tells or upload.target
+        result = None if waits and not upload.partial else Result()
+        upload = upload.evolve(complete=True, result=result)
+        self._store.save(upload, durable=durable)
+        return upload
+
+    def claim(self, id: str, *, patience: float = 0.0) -> Delivery:
+        """The right to hand a complete upload over; raises Locked while somebody else does, for so many seconds."""
+        claim = self.claimed(checked_id(id), patience)
+        try:
+            return Delivery(self, claim, self._store.load(id))
+        except BaseException:
+            claim.release()
+            raise
+
+    def claimed(self, id: str, patience: float) -> Claim:
+        """The claim, should it come free in time."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self._locker.claim(id)
+            except Locked:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.01)
+
+    def accept(self, upload: Upload, result: Result, *, drop: bool) -> Upload:
+        """The host has it: remember its answer, so that nobody is told twice."""
+        # What the target's request held, passwords perhaps, is needed no more.
+        upload = upload.evolve(result=result, dropped=drop or upload.dropped, target=None)
+        try:
+            # Some file systems lose a durable record with the one that replaces it, if that is not durable, too.
+            # Where the data goes as well, all that a power cut can take is the memory of it.
+            self._store.save(upload, durable=self.options.durable != "none" and not drop)
+        except StoreFull:
+            if not drop:
+                raise
+            self._store.drop(upload.id)  # a complete record without data is one that was handed over
+            self._publish(upload)
+        if drop:
+            self._store.drop(upload.id)
+        return upload
+
+    def drop(self, upload: Upload) -> None:
+        """Remove the data of an upload that the host has taken."""
+        with self._locker.mutex(upload.id), suppress(NotFound):
+            upload = self._store.load(upload.id)
+            self.accept(upload, upload.result or Result(), drop=True)
+
+
+@dataclass
+class Delivery:
+    """A complete upload in the hands of whoever hands it over. Exactly one at a time, in all processes."""
+
+    engine: Finishing
+    claim: Claim
+    upload: Upload
+    told: Result = Result()  # what the hook `finished` had to say
+
+    def accept(self, result: Result, *, drop: bool = False) -> None:
+        """It arrived."""
+        self.upload = self.engine.accept(self.upload, result, drop=drop)
+        self.claim.release()
+
+    def release(self) -> None:
+        """It did not arrive; the next request tries again. Twice is fine."""
+        self.claim.release()

@@ -1,0 +1,138 @@
+"""Uploads made of others: concatenation, also of parts that still grow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+
+from ..errors import (
+    BadRequest,
+    Gone,
+    Locked,
+    NotFound,
+    TusError,
+)
+from ..messages import Request
+from ..upload import Metadata, Upload, checked_id
+from .finishing import Finishing
+from .records import visible
+
+
+class Joining(Finishing):
+    """A final upload, from its parts."""
+
+    def join(self, request: Request, ids: Iterable[str], *, metadata: Metadata, concat: str) -> Upload:
+        """A final upload of these parts; the same one, if it is asked for again."""
+        request.user = self.hooks.user(request)
+        self.hooks.authorise(request, "concatenate", None)
+        ids = tuple(map(checked_id, ids))
+        parts = self._parts(request, ids)
+        length = _total(parts)
+        name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
+        upload = self._drafted(request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
+        with self._locker.mutex(upload.id):
+            upload, new = self._named(upload)
+        if new:
+            self.hooks.created(upload)
+        if upload.complete:
+            return upload
+        self._await_parts(upload)
+        return self._joined(upload)
+
+    def _named(self, upload: Upload) -> tuple[Upload, bool]:
+        """The final upload by this name, and whether it is new. Only under its mutex: so nobody else is making it, and
+        half of one was left by a crash."""
+        try:
+            self._store.reserve(upload.id).close()
+        except FileExistsError:
+            with suppress(NotFound):
+                earlier = self._store.load(upload.id)
+                if not self.expired(earlier):
+                    return earlier, False
+            self._store.delete(upload.id)
+            self._store.reserve(upload.id).close()
+        self._publish(upload)
+        return upload, True
+
+    def _parts(self, request: Request, ids: tuple[str, ...]) -> list[Upload]:
+        parts = []
+        for id in ids:
+            with suppress(NotFound):
+                part = self._store.load(id)
+                usable = part.partial and not part.dropped and not self.expired(part)
+                if usable and visible(part, request):
+                    parts.append(part)
+                    continue
+            raise BadRequest(f"{id} is not a partial upload")
+        return parts
+
+    def _await_parts(self, upload: Upload) -> None:
+        """Let the parts that still grow know what waits for them."""
+        for id in dict.fromkeys(upload.parts):
+            if self._store.load(id).complete:
+                continue
+            with self._locker.mutex(id):
+                part = self._store.load(id)
+                if upload.id not in part.finals:
+                    self._store.save(part.evolve(finals=(*part.finals, upload.id)))
+
+    def _joined(self, upload: Upload) -> Upload:
+        """The final upload with its bytes, if all of its parts are complete."""
+        try:
+            parts = [self._store.load(id) for id in upload.parts]
+        except NotFound:
+            raise Gone("a part of this upload is gone") from None
+        if not all(part.complete for part in parts):
+            return upload.evolve(length=_total(parts))
+        claim = self._locker.claim(upload.id)
+        try:
+            upload = self._store.load(upload.id)
+            if not upload.complete:
+                upload = self._copied(upload, parts)
+        finally:
+            claim.release()
+        if self.options.remove_parts:
+            for part in parts:
+                self._store.delete(part.id)
+        return upload
+
+    def _join_waiting(self, part: Upload) -> None:
+        """A part is complete: so may be what waited for it."""
+        for final in part.finals:
+            with suppress(TusError):
+                self._joined(self._store.load(final))
+
+    def completed(self, part: Upload) -> list[Upload]:
+        """What was made of this part and waits for the host."""
+        found = []
+        for final in part.finals if part.complete else ():
+            with suppress(NotFound):
+                found.append(self._store.load(final))
+        return [upload for upload in found if upload.pending]
+
+    def _copied(self, upload: Upload, parts: list[Upload]) -> Upload:
+        length = sum(part.offset for part in parts)
+        self._check_size(upload, length)
+        durable = self.options.durable != "none"
+        self._store.truncate(upload.id, 0)
+        place = self._store.writer(upload.id, 0)
+        try:
+            for part in parts:
+                with self._store.open(part.id) as source:
+                    place.copy(source, part.offset)
+                place.start_sync()
+            if place.position != length:
+                raise Locked("a part changed while it was copied")
+            if durable:
+                place.sync()
+        finally:
+            place.close()
+        upload = upload.evolve(length=length, offset=length)
+        self._check_content(upload)
+        return self._mark(upload, durable)
+
+
+def _total(parts: list[Upload]) -> int | None:
+    lengths = [part.length for part in parts]
+    return None if None in lengths else sum(filter(None, lengths))

@@ -1,0 +1,246 @@
+"""Finding an upload, and who may know of it; its limits and its end; and its removal."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from typing import BinaryIO
+
+from ..errors import (
+    Gone,
+    NotFound,
+    Refused,
+    StoreFull,
+    TooLarge,
+    TusError,
+)
+from ..hooks import Hooks, Intent, overridden
+from ..lockers import Locker
+from ..messages import Request
+from ..options import Options
+from ..stores import Place, Record, Store
+from ..upload import Metadata, Upload, checked_id
+
+
+def new_id() -> str:
+    """128 random bits: knowing an id is being allowed to use it."""
+    return secrets.token_hex(16)
+
+
+class Records:
+    """What there is."""
+
+    def __init__(
+        self,
+        store: Store,
+        locker: Locker,
+        options: Options,
+        hooks: Hooks | None = None,
+        *,
+        delivers: bool = True,
+        clock: Callable[[], float] = time.time,
+        name: Callable[[], str] = new_id,
+    ) -> None:
+        self.options = options
+        self.hooks = hooks or Hooks()
+        self._store = store
+        self._locker = locker
+        # Whether an application waits for finished uploads. If neither it nor a hook does, there is nothing to
+        # hand over, and one write of the record less.
+        self._delivers = delivers
+        self._tells = overridden(self.hooks, "finished")
+        self._checks = overridden(self.hooks, "before_finish")
+        self._reports = overridden(self.hooks, "progressed")
+        # Nothing between the first turn and the last one takes time: no hook, and no disk that is waited for.
+        self._quick = not (self._checks or self._reports) and options.durable == "none"
+        self._clock = clock
+        self._name = name
+
+    def _admit(self, request: Request, intent: Intent) -> Upload:
+        with closing(self._held(request, intent)) as record:
+            return record.upload
+
+    def _held(self, request: Request, intent: Intent) -> Record:
+        id = checked_id(request.id)
+        request.user = self.hooks.user(request)
+        try:
+            record = self._store.hold(id)
+        except NotFound:
+            self.hooks.authorise(request, intent, None)
+            raise
+        try:
+            self._check_rights(request, intent, record.upload)
+        except BaseException:
+            record.close()
+            raise
+        return record
+
+    def _check_rights(self, request: Request, intent: Intent, upload: Upload) -> None:
+        self.hooks.authorise(request, intent, upload)
+        if not visible(upload, request):
+            raise NotFound("no such upload")
+        if intent != "terminate" and self.expired(upload):
+            raise Gone("the upload has expired")
+
+    def _settled(self, upload: Upload) -> Upload:
+        """The upload without what a crash left unverified. Only in a turn."""
+        if upload.unverified_from is None:
+            return upload
+        upload = upload.evolve(offset=upload.unverified_from, unverified_from=None)
+        self._store.truncate(upload.id, upload.offset)
+        self._store.save(upload)
+        return upload
+
+    def expires(self, upload: Upload) -> float | None:
+        """When it will be removed, if nothing happens; seconds since the epoch."""
+        # A target hears of it only when the client comes back; one that never does must not leave it for ever.
+        kept = upload.complete and not (upload.pending and upload.target)
+        if kept and not (upload.partial or upload.dropped or self.options.sweep_finished):
+            return None
+        if upload.expires is not None:
+            return upload.expires
+        duration = self.options.upload_valid_duration
+        return None if duration is None else upload.touched + duration
+
+    def remaining(self, upload: Upload) -> int | None:
+        """Seconds that are left to it, if nothing happens."""
+        expires = self.expires(upload)
+        return None if expires is None else max(int(expires - self._clock()), 0)
+
+    def expired(self, upload: Upload, now: float | None = None) -> bool:
+        expires = self.expires(upload)
+        return expires is not None and expires < (self._clock() if now is None else now)
+
+    def look(self, request: Request, intent: Intent = "look") -> Upload:
+        """The upload as it is; disturbs nobody."""
+        return certain(self._admit(request, intent))
+
+    def limit(self, upload: Upload | None = None) -> int | None:
+        """Most bytes that this upload, or any, may have."""
+        own = upload.limit if upload else None
+        limits = [limit for limit in (own, self.options.max_size) if limit is not None]
+        return min(limits) if limits else None
+
+    def _check_size(self, upload: Upload, length: int) -> None:
+        limit = self.limit(upload)
+        if limit is not None and length > limit:
+            error = TooLarge(f"{length} bytes are more than the {limit} that an upload may have")
+            error.limit = limit
+            raise error
+
+    def _reserved(self, upload: Upload) -> Place:
+        try:
+            return self._store.reserve(upload.id)
+        except FileExistsError:
+            raise Refused(f"the id {upload.id} is taken", status=409) from None
+
+    def _publish(self, upload: Upload) -> None:
+        self._store.save(upload, durable=self.options.durable == "always")
+
+    def _drafted(
+        self,
+        request: Request,
+        *,
+        length: int | None,
+        metadata: Metadata,
+        partial: bool = False,
+        concat: str = "",
+        id: str = "",
+        parts: tuple[str, ...] = (),
+    ) -> Upload:
+        """The record, as the host wants it."""
+        now = self._clock()
+        upload = Upload(
+            id or self._name(),
+            length=length,
+            metadata=metadata,
+            partial=partial,
+            parts=parts,
+            concat=concat,
+            owner=request.user,
+            created=now,
+            touched=now,
+        )
+        self._check_size(upload, length or 0)
+        upload = self.hooks.before_create(request, upload) or upload
+        checked_id(upload.id)
+        self._check_size(upload, length or 0)
+        return upload
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    def uploads(self) -> Iterator[Upload]:
+        """Every upload there is; for operators."""
+        for id in self._store.ids():
+            with suppress(TusError):
+                yield self._store.load(id)
+
+    def _exists(self, id: str) -> bool:
+        try:
+            return bool(self._store.load(id))
+        except NotFound:
+            return False
+
+    def path(self, upload: Upload) -> str:
+        """The finished file."""
+        return self._store.path(upload.id)
+
+    def open(self, upload: Upload) -> BinaryIO:
+        """The data, to read."""
+        return self._store.open(upload.id)
+
+    def forget_expired(self, id: str) -> None:
+        """Remove an upload of which nothing can come any more, so that its id is free."""
+        if self.expired(self._store.load(id)):
+            self._remove(self._store.load(id))
+
+    def secret_id(self, request: Request, *said: object) -> str:
+        """The id that follows from what a client says. Whoever lacks our secret can't work it out, and the same words
+        in another namespace mean something else."""
+        request.user = self.hooks.user(request)
+        text = repr((self.hooks.namespace(request), *said)).encode("utf-8", "backslashreplace")
+        return hashlib.blake2b(text, digest_size=16, key=self._store.secret()).hexdigest()
+
+    def describe(self, request: Request, metadata: Metadata) -> Upload:
+        """Add to what is known of an upload, while it runs or after; for those whose writer looks again in the end."""
+        id = self._admit(request, "write").id
+        with self._locker.mutex(id):
+            upload = self._store.load(id)
+            upload = upload.evolve(metadata=upload.metadata.joined(metadata))
+            self._store.save(upload)
+        return upload
+
+    def _remove(self, upload: Upload) -> None:
+        try:
+            lease = self._locker.lease(upload.id)
+        except StoreFull:
+            self._remove_without_room(upload.id)
+            return
+        try:
+            with lease.turn():
+                self._store.delete(upload.id)
+        finally:
+            lease.release(forget=True)
+
+    def _remove_without_room(self, id: str) -> None:
+        """The disk is too full to take the lease, and removing is what helps. Whoever writes finds nothing then."""
+        with self._locker.mutex(id):
+            self._store.delete(id)
+        with suppress(TusError):
+            self._locker.lease(id).release(forget=True)
+
+
+def certain(upload: Upload) -> Upload:
+    """The upload without the bytes of which it is not known yet whether their checksum matches."""
+    if upload.unverified_from is None:
+        return upload
+    return upload.evolve(offset=min(upload.offset, upload.unverified_from))
+
+
+def visible(upload: Upload, request: Request) -> bool:
+    return upload.owner is None or upload.owner == request.user
