@@ -16,6 +16,7 @@ _COMMANDS = {
     "check": "find out from outside what is wrong with a server",
     "ls": "list the uploads in a directory",
     "sweep": "remove expired uploads",
+    "thumbs": "make the thumbnails of a gallery",
     "options": "list the options",
 }
 _MODULES = {"ls": "uploads", "sweep": "uploads"}

@@ -21,6 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any other option of the server"
     )
     parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument(
+        "--gallery", metavar="DIR", help="show the photos and videos in this directory, and add to them"
+    )
+    parser.add_argument("--no-page", action="store_true", help="serve uploads alone, without a page to upload from")
+    parser.add_argument(
+        "--operators", action="store_true", help="serve a page that shows and removes all uploads, at /~tus/operators/"
+    )
     ours = parser.add_argument_group("options of the application")
     for option in OPTIONS:
         if option.name == "tmp_file_dir":
@@ -43,20 +50,37 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
-    from ..adapters.wsgi import Filter
     from ..server import serve
 
-    given.setdefault("upload_path", os.environ.get("TUS_UPLOAD_PATH", "/files"))
-    # There is no application behind that could take a file over, so all of them stay.
-    app = Filter(None, tmp_file_dir=args.directory or os.environ.get("TUS_TMP_FILE_DIR", "./uploads"), **given)
+    app = _application(args, given)
     path = app.options.upload_path
 
     def announce(urls: list[str]) -> None:
         for url in urls:
             print(f"tus: listening on {url.rstrip('/')}{path}", flush=True)
+            if not args.no_page:
+                print(f"tus: open {url.rstrip('/')}/ in a browser", flush=True)
 
     serve(app, on_listening=announce, **_server_options(args))
     return 0
+
+
+def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
+    """What answers: uploads alone, or with a page, or with a gallery that takes them over."""
+    directory = args.directory or os.environ.get("TUS_TMP_FILE_DIR")
+    if args.gallery:
+        from ..demo.gallery import with_uploads
+
+        return with_uploads(args.gallery, directory, operators=args.operators, **given)
+    given.setdefault("upload_path", os.environ.get("TUS_UPLOAD_PATH", "/files"))
+    given["tmp_file_dir"] = directory or "./uploads"
+    if args.no_page:
+        from ..adapters.wsgi import Filter
+
+        return Filter(None, **given)
+    from ..demo.site import with_uploads
+
+    return with_uploads(operators=args.operators, **given)
 
 
 def _server_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,6 +88,8 @@ def _server_options(args: argparse.Namespace) -> dict[str, Any]:
     if not {"listen", "unix_socket", "sockets", "host", "port"} & set(chosen):
         host = f"[{args.host}]" if ":" in args.host else args.host
         chosen["listen"] = f"{host}:{args.port}"
+    if args.gallery:
+        chosen.setdefault("threads", "40")  # more than may wait for thumbnails, so that pages never do
     return {"workers": args.workers, **chosen}
 
 

@@ -1,0 +1,477 @@
+// What people do on the upload page, one scenario a fact. Run by tests/site/test_browser.py: node page.js NAME PLAN
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
+import { digest, play, sleep, until } from './world.js'
+
+const MB = 1_000_000
+const PNG = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==', 'base64')
+const sums = files => files.map(file => digest(fs.readFileSync(file))).sort()
+
+export const scenarios = {
+  async 'several files arrive, three at a time' (world) {
+    const visit = await world.begin()
+    world.network.rate = 8 * MB
+    const files = [1, 2, 3, 4, 5].map(n => world.file(`${n}.bin`, 2 * MB + n))
+
+    await visit.choose(...files)
+    await until(async () => await visit.page.locator('li.sending').count() === 3)
+    const most = await visit.page.locator('li.sending').count()
+    await until(async () => await visit.page.locator('li.done').count() === 5, 'all done', 30000)
+
+    assert.equal(most, 3)
+    assert.deepEqual(world.server.files(), sums(files))
+    assert.match(await visit.page.locator('#total').textContent(), /5 of 5 files, 100 %/)
+    return visit
+  },
+
+  async 'a finished file has a link that can be copied, and a picture shows itself' (world) {
+    const visit = await world.begin({ permissions: ['clipboard-read', 'clipboard-write'] })
+    const picture = path.join(world.home, 'dot.png')
+    fs.writeFileSync(picture, PNG)
+
+    await visit.choose(picture)
+    await visit.shows('dot.png', /^Done/)
+    await visit.click('dot.png', 'Copy link')
+    await until(async () => await visit.page.locator('#live').textContent() === 'Link copied')
+
+    const link = await visit.row('dot.png').locator('a').getAttribute('href')
+    assert.equal(await visit.page.evaluate(() => navigator.clipboard.readText()), link)
+    assert.equal(digest(Buffer.from(await (await fetch(link)).arrayBuffer())), digest(PNG))
+    assert.ok(await visit.row('dot.png').locator('img').evaluate(image => image.decode().then(() => image.naturalWidth)))
+    return visit
+  },
+
+  async 'a hundred pauses make one upload' (world) {
+    const visit = await world.begin()
+    world.network.rate = MB
+    const file = world.file('paused.bin', 60 * MB)
+
+    await visit.choose(file)
+    for (let n = 0; n < 100; n++) {
+      await visit.click('paused.bin', 'Pause')
+      if (n % 10 === 0) await sleep(100)
+      await visit.click('paused.bin', 'Resume')
+      if (n % 7 === 0) await sleep(50)
+    }
+    world.network.rate = Infinity
+    await visit.shows('paused.bin', /^Done/, 60000)
+
+    assert.equal(visit.count('POST'), 1)
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
+  async 'a killed server is waited for' (world) {
+    const visit = await world.begin()
+    world.network.rate = 4 * MB
+    const file = world.file('killed.bin', 20 * MB)
+
+    await visit.choose(file)
+    await visit.shows('killed.bin', /^[1-9]\d? %/)
+    await sleep(1500)
+    await world.server.kill()
+    await visit.shows('killed.bin', /Connection lost/)
+    world.network.rate = Infinity
+    await world.server.start()
+    await visit.shows('killed.bin', /^Done/, 30000)
+
+    assert.equal(visit.count('POST'), 1)
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
+  async 'a frozen connection is noticed' (world) {
+    const visit = await world.begin()
+    await visit.page.evaluate(() => { document.querySelector('#upload').dataset.patience = 2 })
+    await visit.page.route('**/upload.js', async route => {
+      const answer = await route.fetch()
+      await route.fulfill({ response: answer, body: (await answer.text()).replace('|| 30', '|| 2') })
+    })
+    await visit.page.reload()
+    world.network.rate = 4 * MB
+    const file = world.file('frozen.bin', 20 * MB)
+
+    await visit.choose(file)
+    await visit.shows('frozen.bin', /^[1-9]\d? %/)
+    await sleep(1000)
+    world.network.freeze()
+    world.network.rate = Infinity
+    await visit.shows('frozen.bin', /^Done/, 30000)
+
+    assert.equal(visit.count('POST'), 1)
+    assert.ok(visit.count('PATCH') >= 2)
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
+  async 'after a reload the same file goes on' (world) {
+    const visit = await world.begin()
+    world.network.rate = 4 * MB
+    const file = world.file('reloaded.bin', 30 * MB)
+
+    await visit.choose(file)
+    await visit.shows('reloaded.bin', /^[1-9]\d? %/)
+    await sleep(1500)
+    await visit.page.reload()
+    await visit.page.locator('#left li', { hasText: 'reloaded.bin' }).waitFor()
+    assert.match(await visit.page.locator('#left .status').textContent(), /\d+ % of 30 MB have arrived/)
+    assert.deepEqual(await visit.flaws(), [])
+    world.network.rate = Infinity
+    await visit.choose(file)
+    await visit.shows('reloaded.bin', /^Done/)
+
+    assert.equal(visit.count('POST'), 1)
+    assert.equal(await visit.page.locator('#left li').count(), 0)
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
+  async 'after the window was closed, and the server with it, the same file goes on' (world) {
+    const visit = await world.begin()
+    world.network.rate = 4 * MB
+    const file = world.file('closed.bin', 20 * MB)
+
+    await visit.choose(file)
+    await visit.shows('closed.bin', /^[1-9]\d? %/)
+    await sleep(1000)
+    await visit.page.close()
+    await world.server.kill()
+    await world.server.start()
+    world.network.rate = Infinity
+    const later = await world.visit()
+    await later.page.locator('#left li', { hasText: 'closed.bin' }).waitFor()
+    await later.choose(file)
+    await later.shows('closed.bin', /^Done/)
+
+    assert.equal(later.count('POST'), 0)
+    assert.deepEqual(world.server.files(), sums([file]))
+    return later
+  },
+
+  async 'what was not finished can be forgotten' (world) {
+    const visit = await world.begin()
+    world.network.rate = 4 * MB
+    await visit.choose(world.file('forgotten.bin', 20 * MB))
+    await visit.shows('forgotten.bin', /^[1-9]\d? %/)
+    await visit.page.reload()
+
+    await visit.page.getByRole('button', { name: 'Forget forgotten.bin' }).click()
+    await until(() => visit.count('DELETE') === 1)
+
+    await until(() => !fs.readdirSync(world.server.uploads).some(name => /^[0-9a-f]{32}$/.test(name)))
+    assert.ok(await visit.page.locator('#unfinished').isHidden())
+    assert.equal(await visit.page.evaluate(() => document.activeElement.id), 'file')
+    return visit
+  },
+
+  async 'offline is said, and online goes on' (world) {
+    const visit = await world.begin()
+    world.network.rate = 4 * MB
+    const file = world.file('offline.bin', 20 * MB)
+
+    await visit.choose(file)
+    await visit.shows('offline.bin', /^[1-9]\d? %/)
+    await world.context.setOffline(true)
+    await visit.page.locator('#offline').waitFor()
+    await visit.shows('offline.bin', /Waiting for the connection/)
+    assert.deepEqual(await visit.flaws(), [])
+    world.network.rate = Infinity
+    await world.context.setOffline(false)
+    await visit.shows('offline.bin', /^Done/)
+
+    assert.equal(visit.count('POST'), 1)
+    assert.ok(await visit.page.locator('#offline').isHidden())
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
+  async 'two windows with the same file do not fight' (world) {
+    const visit = await world.begin()
+    world.network.rate = 4 * MB
+    const file = world.file('twice.bin', 12 * MB)
+
+    await visit.choose(file)
+    await visit.shows('twice.bin', /^[1-9]\d? %/)
+    const other = await world.visit()
+    assert.equal(await other.page.locator('#left li').count(), 0)
+    await other.choose(file)
+    await Promise.all([visit.shows('twice.bin', /^Done/, 30000), other.shows('twice.bin', /^Done/, 30000)])
+
+    assert.deepEqual([visit.count('PATCH'), other.count('PATCH')], [1, 1])
+    assert.deepEqual(world.server.files(), sums([file, file]))
+    return other
+  },
+
+  async 'three hundred megabytes arrive' (world) {
+    const visit = await world.begin()
+    const file = world.file('big.bin', 300 * MB)
+
+    await visit.choose(file)
+    await visit.shows('big.bin', /^Done/, 60000)
+
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
+  async 'a folder is dropped with its sub-folders' (world) {
+    const visit = await world.begin()
+    const files = ['trip/one.txt', 'trip/deep/two.txt', 'trip/deep/er/three.txt'].map((name, n) => world.file(name, 1000 + n))
+    const session = await world.context.newCDPSession(visit.page)
+    const data = { items: [], files: [path.join(world.home, 'files', 'trip')], dragOperationsMask: 1 }
+
+    for (const type of ['dragEnter', 'dragOver', 'drop']) await session.send('Input.dispatchDragEvent', { type, x: 300, y: 200, data })
+    await until(async () => await visit.page.locator('li.done').count() === 3, 'all done')
+
+    const names = await visit.page.locator('#list .name').allTextContents()
+    assert.deepEqual(names.sort(), ['trip/deep/er/three.txt', 'trip/deep/two.txt', 'trip/one.txt'])
+    assert.deepEqual(world.server.files(), sums(files))
+    return visit
+  },
+
+  async 'a folder is chosen' (world) {
+    const visit = await world.begin()
+    world.file('album/a.txt', 10); world.file('album/sub/b.txt', 20)
+
+    const [chooser] = await Promise.all([visit.page.waitForEvent('filechooser'), visit.page.click('#folder')])
+    await chooser.setFiles(path.join(world.home, 'files', 'album'))
+    await until(async () => await visit.page.locator('li.done').count() === 2, 'all done')
+
+    assert.deepEqual((await visit.page.locator('#list .name').allTextContents()).sort(), ['album/a.txt', 'album/sub/b.txt'])
+    return visit
+  },
+
+  async 'a pasted file arrives' (world) {
+    const visit = await world.begin()
+
+    await visit.page.evaluate(() => {
+      const clipboardData = new DataTransfer()
+      clipboardData.items.add(new File(['pasted'], 'pasted.txt'))
+      dispatchEvent(new ClipboardEvent('paste', { clipboardData }))
+    })
+    await visit.shows('pasted.txt', /^Done/)
+
+    assert.deepEqual(world.server.files(), [digest('pasted')])
+    return visit
+  },
+
+  async 'cancelling removes the upload and moves the focus' (world) {
+    const visit = await world.begin()
+    world.network.rate = 2 * MB
+    await visit.choose(world.file('first.bin', 10 * MB), world.file('second.bin', 10 * MB))
+    await visit.shows('first.bin', /^[1-9]\d? %/)
+
+    await visit.click('first.bin', 'Cancel')
+    await until(() => visit.count('DELETE') === 1)
+
+    assert.equal(await visit.page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Pause second.bin')
+    assert.match(await visit.page.locator('#live').textContent(), /first.bin: cancelled/)
+    await until(() => fs.readdirSync(world.server.uploads).filter(name => /^[0-9a-f]{32}$/.test(name)).length === 1)
+    return visit
+  },
+
+  async 'pause all, resume all' (world) {
+    const visit = await world.begin()
+    world.network.rate = 3 * MB
+    const files = [1, 2, 3, 4].map(n => world.file(`all${n}.bin`, 20 * MB + n))
+    await visit.choose(...files)
+    await visit.shows('all1.bin', /^[1-9]\d? %/)
+
+    await visit.page.click('#pause-all')
+    assert.equal(await visit.page.locator('li.paused').count(), 4)
+    assert.equal(await visit.page.title(), 'Upload files')
+    assert.deepEqual(await visit.flaws(), [])
+    world.network.rate = Infinity
+    await visit.page.click('#pause-all')
+    await until(async () => await visit.page.locator('li.done').count() === 4, 'all done', 30000)
+
+    assert.equal(visit.count('POST'), 4)
+    assert.deepEqual(world.server.files(), sums(files))
+    return visit
+  },
+
+  async 'what is too big is refused before a byte is sent' (world) {
+    const visit = await world.begin()
+
+    await visit.choose(world.file('huge.bin', 2 * MB))
+    await visit.shows('huge.bin', /^Too big: 2(\.0)? MB. At most 1(\.0)? MB are allowed/)
+
+    assert.equal(visit.count('POST'), 0)
+    assert.deepEqual(await visit.flaws(), [])
+    return visit
+  },
+
+  async 'a refusal of the server is shown, and can be tried again' (world) {
+    const visit = await world.begin()
+    await visit.page.route('**/files', route => route.fulfill({ status: 403, body: 'the cellar is full' }), { times: 1 })
+
+    await visit.choose(world.file('refused.bin', 1000))
+    await visit.shows('refused.bin', /Failed: the cellar is full \(403\)/)
+    assert.deepEqual(await visit.flaws(), [])
+    await visit.click('refused.bin', 'Try again')
+    await visit.shows('refused.bin', /^Done/)
+    return visit
+  },
+
+  async 'between the last byte and the answer it says so' (world) {
+    const visit = await world.begin()
+    world.network.rate = 4 * MB
+    await visit.choose(world.file('finishing.bin', 8 * MB))
+    await visit.shows('finishing.bin', /^[1-9]\d? %/)
+    world.network.hold()
+    await visit.shows('finishing.bin', /^Finishing…/)
+    assert.deepEqual(await visit.flaws(), [])
+    world.network.release()
+    await visit.shows('finishing.bin', /^Done/)
+    return visit
+  },
+
+  async 'the title and the voice say how far it is' (world) {
+    const visit = await world.begin()
+    world.network.rate = 2 * MB
+    await visit.choose(world.file('spoken.bin', 12 * MB))
+    assert.equal(await visit.page.locator('#live').textContent(), '1 file added')
+    await until(async () => /^[1-9]\d? % – Upload files$/.test(await visit.page.title()), 'the title')
+    await visit.shows('spoken.bin', /^\d+ %, [\d.]+ MB of 12 MB, [\d.]+ [kM]B\/s, \d+ s left$/)
+    assert.equal(await visit.page.locator('[role=status]').count(), 1)
+    world.network.rate = Infinity
+    await visit.shows('spoken.bin', /^Done/)
+    assert.equal(await visit.page.locator('#live').textContent(), 'spoken.bin: Done, 12 MB')
+    assert.equal(await visit.page.title(), 'Upload files')
+    return visit
+  },
+
+  async 'everything can be done by keyboard' (world) {
+    const visit = await world.begin()
+    world.network.rate = 2 * MB
+    const { keyboard } = visit.page
+    const focused = () => visit.page.evaluate(() => document.activeElement.getAttribute('aria-label') || document.activeElement.id || document.activeElement.textContent)
+    const tab = async name => { for (let n = 0; n < 12; n++) { await keyboard.press('Tab'); if (await focused() === name) return } assert.fail(`no way to ${name}`) }
+
+    await tab('file')
+    const [chooser] = await Promise.all([visit.page.waitForEvent('filechooser'), keyboard.press('Enter')])
+    await chooser.setFiles([world.file('keys.bin', 8 * MB), world.file('more.bin', 8 * MB)])
+    await visit.shows('keys.bin', /^[1-9]\d? %/)
+    await tab('Pause keys.bin')
+    await keyboard.press('Space')
+    await visit.shows('keys.bin', /^Paused at/)
+    assert.equal(await focused(), 'Resume keys.bin')
+    await keyboard.press('Space')
+    await tab('Cancel more.bin')
+    await keyboard.press('Enter')
+    assert.equal(await visit.row('more.bin').count(), 0)
+    world.network.rate = Infinity
+    await visit.shows('keys.bin', /^Done/)
+    await tab('Copy link keys.bin')
+    return visit
+  },
+
+  async 'axe finds nothing, in light and dark, wide and narrow' (world) {
+    const visit = await world.begin({ reducedMotion: 'reduce' }) // colours in transition have any contrast
+    const flaws = []
+    world.network.rate = 2 * MB
+    const look = async state => {
+      for (const colorScheme of ['light', 'dark']) {
+        await visit.page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+        for (const width of [375, 1000]) {
+          await visit.page.setViewportSize({ width, height: 800 })
+          flaws.push(...(await visit.flaws()).map(flaw => `${state}, ${colorScheme}, ${width}: ${flaw}`))
+          if (await visit.overflows()) flaws.push(`${state}, ${width}: too wide`)
+        }
+      }
+    }
+    await look('empty')
+    const small = world.file('done.txt', 10)
+    await visit.choose(small)
+    await visit.shows('done.txt', /^Done/)
+    await visit.choose(world.file(`a-${'very-'.repeat(20)}long-name.bin`, 30 * MB), world.file('two.bin', 30 * MB))
+    await visit.shows('two.bin', /^[1-9]\d? %/)
+    await look('sending')
+    await visit.click('two.bin', 'Pause')
+    await look('paused')
+    assert.deepEqual(flaws, [])
+    return visit
+  },
+
+  async 'buttons are large enough for a finger' (world) {
+    const visit = await world.begin({ viewport: { width: 375, height: 700 }, hasTouch: true, isMobile: true })
+    world.network.rate = MB
+    await visit.choose(world.file('finger.bin', 9 * MB))
+    await visit.shows('finger.bin', /%/)
+
+    const sizes = await visit.page.locator('button:visible, label.button').evaluateAll(all => all.map(one => {
+      const { width, height } = one.getBoundingClientRect()
+      return Math.min(width, height)
+    }))
+    assert.ok(Math.min(...sizes) >= 44, String(sizes))
+    assert.ok(await visit.page.locator('#camera').isVisible(), 'a phone has a camera')
+    assert.equal(await visit.overflows(), false)
+    return visit
+  },
+
+  async 'a German reader reads German' (world) {
+    const visit = await world.begin({ locale: 'de-DE' })
+
+    await visit.choose(world.file('deutsch.bin', 1500))
+    await visit.shows('deutsch.bin', /^Fertig, 1,5 kB/)
+
+    assert.equal(await visit.page.title(), 'Dateien hochladen')
+    assert.equal(await visit.page.locator('html').getAttribute('lang'), 'de')
+    assert.deepEqual(await visit.flaws(), [])
+    return visit
+  },
+
+  async 'without script the form sends the file' (world) {
+    const visit = await world.begin({ javaScriptEnabled: false })
+    const file = world.file('plain.txt', 5000)
+
+    await visit.page.setInputFiles('#file', file)
+    await visit.page.click('#send')
+    await until(() => world.server.files().length === 1, 'the file is there')
+
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
+  async 'a hidden frame sends the file, and its progress is asked for' (world) {
+    await world.begin()
+    const visit = await world.visit('/?mode=iframe')
+    world.network.rate = 2 * MB
+    const file = world.file('framed.bin', 8 * MB)
+
+    await visit.page.setInputFiles('#file', file)
+    await visit.page.click('#send')
+    const seen = new Set()
+    await until(async () => {
+      const said = await visit.page.locator('#live').textContent()
+      seen.add(said)
+      return /^Done/.test(said)
+    }, 'done', 30000)
+
+    assert.ok([...seen].filter(text => /^\d+ %$/.test(text)).length >= 3, [...seen].join(' | '))
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
+  async 'screenshots' (world) {
+    const visit = await world.begin({ viewport: { width: 900, height: 830 }, reducedMotion: 'reduce' })
+    const target = process.env.SCREENSHOTS
+    world.network.rate = 4 * MB
+    const picture = path.join(world.home, 'Harbour at dawn.jpg')
+    await visit.choose(picture)
+    await visit.shows('Harbour at dawn.jpg', /^Done/)
+    await visit.choose(world.file('Lecture 12.mp4', 48 * MB), world.file('Thesis, final version.pdf', 26 * MB), world.file('backup.tar.gz', 90 * MB))
+    await visit.shows('Thesis', /^[3-9]\d %/)
+    await visit.click('Thesis', 'Pause')
+    await visit.shows('Lecture 12.mp4', /^[3-9]\d %.*left/)
+    await visit.page.mouse.move(5, 5)
+    await visit.page.screenshot({ path: path.join(target, 'page.png') })
+    await visit.page.emulateMedia({ colorScheme: 'dark' })
+    await visit.page.screenshot({ path: path.join(target, 'page-dark.png') })
+    await visit.page.setViewportSize({ width: 375, height: 800 })
+    await visit.page.screenshot({ path: path.join(target, 'page-phone.png') })
+    return visit
+  }
+}
+
+await play(scenarios)

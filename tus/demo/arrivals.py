@@ -1,0 +1,43 @@
+"""What is uploaded into a gallery: whether it is taken, where it lies, and into which album it goes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from ..errors import Refused
+from ..hooks import Hooks
+from ..messages import Request
+from ..upload import Upload
+from .albums import TYPES, visible
+from .pages import Environ
+
+
+def source(environ: Environ, upload: Upload) -> str:
+    """Where the upload lies. Were the filter to hand over the content itself, that could name any file."""
+    path = environ["wsgi.input"].read(4096).decode("utf-8", "surrogateescape")
+    with suppress(OSError, ValueError):
+        if os.path.basename(path) == upload.id and os.lstat(path).st_size == upload.offset:
+            return path
+    raise Refused("the gallery needs hand_over = path", status=500)
+
+
+class Gate(Hooks):
+    """Refuses what is neither a photo nor a video before a byte of it is sent."""
+
+    def before_create(self, request: Request, upload: Upload) -> Upload | None:
+        if not upload.partial and not takes(upload.metadata.filename):
+            raise Refused("only photos and videos are taken", status=415)
+        return None
+
+
+def takes(name: str) -> bool:
+    """Whether the gallery shows files by such a name."""
+    return visible(name) and os.path.splitext(name)[1].lower() in TYPES
+
+
+def destination(upload: Upload) -> tuple[str, list[str]]:
+    """The album that an upload is for, and the folders that it was in."""
+    folders = upload.metadata.text("relativePath").replace("\\", "/").split("/")[:-1]
+    names = ["".join(c for c in name if c.isprintable()).strip(" .") for name in folders]
+    return upload.metadata.text("album").strip("/"), [name for name in names if visible(name)][:8]

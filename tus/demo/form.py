@@ -1,0 +1,55 @@
+"""The upload form, on whichever page it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .pages import Html, Pages, escaped, root
+
+CHUNK = 8 << 20  # bytes a request, where the server hands a body over only when it has all of it
+SCRIPTS = ("upload.js", "iframe.js")
+
+
+class Form:
+    """A form for one collection of uploads."""
+
+    def __init__(self, pages: Pages, upload_path: str, max_size: int | None = None, accept: str = "") -> None:
+        self.pages, self.upload_path = pages, upload_path
+        self.max_size, self.accept = max_size, accept
+        self._known: dict[str, str] = {}
+
+    def html(self, environ: dict[str, Any], language: str, *, album: str = "") -> Html:
+        """The form; what is sent through it lands in `album`."""
+        fields = f'<input type="hidden" name="album" value="{escaped(album)}">' if album else ""
+        return self.pages.fill(
+            "form",
+            language,
+            endpoint=root(environ) + self.upload_path.lstrip("/"),
+            max_size=self.max_size or "",
+            chunk="" if _streams(environ) else CHUNK,
+            accept=self.accept,
+            album=album,
+            fields=Html(fields),
+            texts=self._texts(language),
+        )
+
+    def _texts(self, language: str) -> str:
+        if language not in self._known:
+            self._known[language] = self.pages.texts(language, SCRIPTS)
+        return self._known[language]
+
+    def scripts(self, environ: dict[str, Any]) -> list[Html]:
+        """What the form needs. Browsers too old for modules, and whoever wants it, get the hidden frame."""
+        if "mode=iframe" in environ.get("QUERY_STRING", "").split("&"):
+            return [self.pages.script(environ, "iframe.js", kind="plain")]
+        return [
+            self.pages.script(environ, "vendor/tus.min.js", kind="plain"),
+            self.pages.script(environ, "upload.js"),
+            self.pages.script(environ, "iframe.js", kind="old"),
+        ]
+
+
+def _streams(environ: Mapping[str, Any]) -> bool:
+    """Whether a body that is cut is kept: waitress alone collects it before it calls anybody."""
+    return "waitress" not in environ.get("SERVER_SOFTWARE", "")

@@ -1,0 +1,115 @@
+"""The demonstration: a page to upload from, and an application behind the filter that takes what arrives.
+
+It must never keep a file under a name that the client chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..adapters.wsgi import Filter
+from ..errors import OptionError
+from ..options import directory, flag, size, text, url_path
+from .form import Form
+from .operators import Operators, operators_of
+from .pages import ROOM, Environ, Pages, StartResponse, redirect, reply, texts
+
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+class Site:
+    """The upload page at "/", and below `ROOM` what belongs to it."""
+
+    def __init__(
+        self,
+        *,
+        upload_path: str = "/files",
+        max_size: int | None = None,
+        title: str = "",
+        accept: str = "",
+        pages: Pages | None = None,
+        operators: Operators | None = None,
+    ) -> None:
+        self.pages = pages or Pages()
+        self.form = Form(self.pages, upload_path, max_size, accept)
+        self.title, self.operators = title, operators
+        self.upload_path = upload_path
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if "tus.upload" in environ:
+            return self._take(environ, start_response)
+        if path.startswith(ROOM):
+            if self.operators and path.startswith(ROOM + "operators"):
+                return self.operators(environ, start_response)
+            served = self.pages.serve(environ, start_response)
+            if served is not None:
+                return served
+        if path == "":
+            return redirect(environ, start_response, environ.get("SCRIPT_NAME", "") + "/")
+        if path != "/" or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return self.pages.message(environ, start_response, 404, "not_found")
+        return self._page(environ, start_response)
+
+    def _page(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        language = self.pages.language(environ)
+        title = self.title or texts(language)["upload_title"]
+        body = self.pages.fill("upload", language, heading=title, form=self.form.html(environ, language))
+        scripts = self.form.scripts(environ)
+        return self.pages.page(environ, start_response, body, title=title, language=language, scripts=scripts)
+
+    def _take(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """A finished upload: this is where an application of your own begins. Here the file stays where it is."""
+        upload = environ["tus.upload"]
+        answer = f"{upload.offset} bytes of {upload.metadata.filename or upload.id} are here.\n"
+        headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+        return reply(environ, start_response, answer.encode("utf-8", "replace"), headers=headers)
+
+
+def with_uploads(*, operators: bool = False, **given: Any) -> Filter:
+    """The page with uploads behind it, for `tus serve`: all of them stay where they are."""
+    site = Site()
+    # Nothing here could take a file over.
+    app = Filter(site, **{"upload_path": "/files", **given, "hand_over": "none"})
+    site.form = Form(site.pages, app.options.upload_path, app.options.max_size)
+    if operators:
+        site.operators = Operators(site.pages, app.engine)
+    return app
+
+
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "upload_path": url_path,
+    "max_size": size,
+    "title": text,
+    "accept": text,
+    "template_dir": directory,
+    "static_dir": directory,
+    "language": text,
+    "operators": flag,
+    "tmp_file_dir": directory,
+}
+
+
+def parsed(given: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Options of a section, as values; a name that nobody knows is an error."""
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            from ..options import unknown
+
+            raise OptionError(unknown(name, known))
+        try:
+            values[name] = known[name](value)
+        except ValueError as error:
+            raise OptionError(f"option {name}: {value!r} {error}") from None
+    return values
+
+
+def demo_factory(global_conf: Mapping[str, str], **local_conf: str) -> Site:
+    """`[app:main] use = egg:tus#demo`, behind `filter-with = tus`."""
+    values = parsed(local_conf, OPTIONS)
+    pages = Pages(values.pop("template_dir", ""), values.pop("static_dir", ""), values.pop("language", ""))
+    folder, wanted = values.pop("tmp_file_dir", ""), values.pop("operators", False)
+    operators = operators_of(pages, folder) if wanted else None
+    return Site(pages=pages, operators=operators, **values)
