@@ -38,6 +38,8 @@ class Cors:
         if not self._on or response.relay and _decided(response):
             return response
         headers = response.headers
+        if response.extra:  # one voice: a browser refuses an answer that says it twice
+            response.extra = tuple(p for p in response.extra if not p[0].lower().startswith("access-control-"))
         headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
         origin = request.headers.get("origin")
         if origin is None or not (self._all or self._allowed.fullmatch(origin.lower())):

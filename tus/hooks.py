@@ -1,7 +1,8 @@
 """Hooks: what a host may do when something happens to an upload.
 
 Override what you need and give the object, or its name, as the option `hooks`. To refuse, raise
-`tus.Refused("why", status=403)`. A hook is never called inside a lock, so it may take its time.
+`tus.Refused("why", status=403)`. A hook may take its time: nobody waits for it but its own request. While
+`before_finish` looks at an upload, other requests for that one are told to come again.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import threading
-import time
+import weakref
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
@@ -65,29 +66,35 @@ class Adapter(Protocol):
 
 
 class Sweeper:
-    """Removes what has expired, in a thread that sleeps nearly always; the first request starts it, so after a fork."""
+    """Removes what has expired, in a thread that sleeps nearly always, and ends with its engine. The first request of
+    a process starts it, so after a fork."""
 
     def __init__(self, engine: Engine, interval: float | None) -> None:
-        self._engine, self._interval = engine, interval
-        self._thread: threading.Thread | None = None
+        self._engine, self._interval = weakref.ref(engine), interval
+        self._process = 0
         self._guard = threading.Lock()
+        self._over = threading.Event()
+        weakref.finalize(engine, self._over.set).atexit = False
 
     def start(self) -> None:
-        if self._thread is not None or not self._interval:
+        if self._process == os.getpid() or not self._interval:
             return
         with self._guard:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="tus-sweeper", daemon=True)
-                self._thread.start()
+            if self._process != os.getpid():
+                self._process = os.getpid()
+                threading.Thread(target=self._run, name="tus-sweeper", daemon=True).start()
 
     def _run(self) -> None:
-        while True:
-            time.sleep(self._interval or 0)
+        while not self._over.wait(self._interval):
+            engine = self._engine()
+            if engine is None:
+                return
             try:
-                for upload in self._engine.sweep(pause=0.01):
+                for upload in engine.sweep(pause=0.01, tell=True):
                     log.info("removed upload %s, which had expired", upload.id)
             except Exception:
                 log.exception("looking for expired uploads failed")
+            del engine
 
 
 class Application:

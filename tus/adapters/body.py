@@ -372,7 +372,7 @@ class Body:
         source = self._source
         if self._over or source.own or isinstance(source, Spooled | Unterminated) or self._expects:
             return
-        if source.end is None and (self._left is None or self._left > DRAIN):
+        if source.end is None:
             return  # the rest may never come, and nothing could end the read
         deadline, left = time.monotonic() + DRAIN_TIME, DRAIN
         if isinstance(source, Gunicorn) and source._socket is not None:

@@ -51,8 +51,10 @@ class HandOver:
         try:
             answer = self._delivered(request.native, path, delivery)
         except Exception as error:
-            if request.method != "HEAD" and not isinstance(error, TusError):
-                raise  # to whoever reports the application's errors
+            # What the application raises goes on to whoever reports it; but a client that does not know yet where its
+            # upload is, or only asks how far it is, needs an answer of ours.
+            if not ("Location" in response.headers or request.method == "HEAD" or isinstance(error, TusError)):
+                raise
             return _located(put_off(request, error, self._engine), response)
         finally:
             delivery.release()
@@ -93,7 +95,7 @@ class HandOver:
             kept = tuple(pair for pair in headers if pair[0].lower() not in _HOPS)
             return Response(status, {}, body, extra=kept)
         result = self._result(status, headers, body, delivery.told)
-        delivery.accept(result, drop=self._options.cleanup)
+        delivery.accept(self._remembered(result), drop=self._options.cleanup)
         return result
 
     def _called(self, environ: Environ, path: str, upload: Upload) -> tuple[int, Pairs, bytes] | None:
@@ -115,8 +117,7 @@ class HandOver:
                 return None
             status, headers, body = answer
             result = Result(status, (*delivery.told.headers, *headers), body)
-            kept = result if len(body) <= _KEPT else result._replace(body=b"")
-            delivery.accept(kept, drop=self._options.cleanup or not 200 <= status < 400)
+            delivery.accept(self._remembered(result), drop=self._options.cleanup or not 200 <= status < 400)
             return result
         finally:
             delivery.release()
@@ -131,6 +132,10 @@ class HandOver:
             return Result(204, kept)
         kept += tuple(pair for pair in headers if pair[0].lower() == "content-type")
         return Result(200, kept, body)
+
+    def _remembered(self, result: Result) -> Result:
+        """What is kept for clients that lost the answer: a record is read with every request."""
+        return result if len(result.body) <= _KEPT else result._replace(body=b"")
 
     def _file(self, upload: Upload) -> BinaryIO:
         if self._options.hand_over == "path" and not upload.target:

@@ -61,13 +61,16 @@ class EnvironHeaders(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
+_MANY = 256  # names of headers that are kept ready
 _keys: dict[str, str] = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
 def _key(name: str) -> str:
     key = _keys.get(name)
     if key is None:
-        key = _keys[name] = "HTTP_" + name.upper().replace("-", "_")
+        key = "HTTP_" + name.upper().replace("-", "_")
+        if len(_keys) < _MANY:  # clients send what names they like
+            _keys[name] = key
     return key
 
 

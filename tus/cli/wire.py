@@ -418,7 +418,7 @@ class Client:
         """The headers that every request to this URL has, and those of this one."""
         own = dict(self.headers)
         if not same_host(self.home, url):
-            own = {k: v for k, v in own.items() if k.lower() not in ("authorization", "cookie")}
+            own = {}  # any of them may be a key
         # tus 1.0, OPTIONS: the client should not send Tus-Resumable.
         version = {} if method == "OPTIONS" else {"Tus-Resumable": VERSION}
         return {"User-Agent": "tus-cli", "Accept": "*/*", **version, **own, **extra}

@@ -44,8 +44,9 @@ class Engine(Writing):
         self._remove(upload)
         self.hooks.terminated(upload)
 
-    def sweep(self, now: float | None = None, *, pause: float = 0.0) -> Iterator[Upload]:
-        """Remove what has expired, one upload at a time, and say which; with a `pause` (seconds) now and then."""
+    def sweep(self, now: float | None = None, *, pause: float = 0.0, tell: bool = False) -> Iterator[Upload]:
+        """Remove what has expired, one upload at a time, and say which; with a `pause` (seconds) now and then. With
+        `tell`, the hooks hear of what was complete when a process died; only the host that has them may ask for it."""
         now = self._clock() if now is None else now
         self._store.tidy(now - _CRASHED)
         self._locker.tidy(now - _CRASHED, self._exists)
@@ -54,7 +55,7 @@ class Engine(Writing):
                 with suppress(TusError):
                     self._remove(upload)
                     yield upload
-            elif upload.pending and not self._delivers and not upload.target:
+            elif tell and upload.pending and not self._delivers and not upload.target:
                 self._tell(upload)
             if pause and not count % 100:
                 time.sleep(pause)

@@ -11,12 +11,16 @@ from ..errors import (
     Gone,
     Locked,
     NotFound,
+    Refused,
     TusError,
 )
 from ..messages import Request
 from ..upload import Metadata, Upload, checked_id
 from .finishing import Finishing
 from .records import visible
+
+MAX_PARTS = 1000  # a request with more addresses would not get through most proxies
+MAX_FINALS = 16  # concatenations that wait for one part: each copies all of it when it is complete
 
 
 class Joining(Finishing):
@@ -27,9 +31,14 @@ class Joining(Finishing):
         request.user = self.hooks.user(request)
         self.hooks.authorise(request, "concatenate", None)
         ids = tuple(map(checked_id, ids))
+        if len(ids) > MAX_PARTS:
+            raise BadRequest(f"{len(ids)} parts are more than the {MAX_PARTS} that an upload may be made of")
+        name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
+        earlier = self._alive(name)
+        if earlier and earlier.complete and earlier.parts == ids and visible(earlier, request):
+            return earlier  # asked for again, after its parts went away perhaps
         parts = self._parts(request, ids)
         length = _total(parts)
-        name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
         upload = self._drafted(request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
         with self._locker.mutex(upload.id):
             upload, new = self._named(upload)
@@ -46,14 +55,22 @@ class Joining(Finishing):
         try:
             self._store.reserve(upload.id).close()
         except FileExistsError:
-            with suppress(NotFound):
-                earlier = self._store.load(upload.id)
-                if not self.expired(earlier):
-                    return earlier, False
+            earlier = self._alive(upload.id)
+            if earlier and (earlier.parts, earlier.owner) != (upload.parts, upload.owner):
+                raise Refused(f"the id {upload.id} is taken", status=409) from None
+            if earlier:
+                return earlier, False
             self._store.delete(upload.id)
             self._store.reserve(upload.id).close()
         self._publish(upload)
         return upload, True
+
+    def _alive(self, id: str) -> Upload | None:
+        """What an earlier request made, if it is still there."""
+        with suppress(NotFound):
+            earlier = self._store.load(id)
+            return None if self.expired(earlier) else earlier
+        return None
 
     def _parts(self, request: Request, ids: tuple[str, ...]) -> list[Upload]:
         parts = []
@@ -61,6 +78,8 @@ class Joining(Finishing):
             with suppress(NotFound):
                 part = self._store.load(id)
                 usable = part.partial and not part.dropped and not self.expired(part)
+                if len(part.finals) >= MAX_FINALS and not part.complete:
+                    raise BadRequest(f"{MAX_FINALS} concatenations wait for {id} already")
                 if usable and visible(part, request):
                     parts.append(part)
                     continue

@@ -229,7 +229,10 @@ class Records:
 
     def _remove_without_room(self, id: str) -> None:
         """The disk is too full to take the lease, and removing is what helps. Whoever writes finds nothing then."""
-        with self._locker.mutex(id):
+        try:
+            with self._locker.mutex(id):
+                self._store.delete(id)
+        except StoreFull:  # not even an empty file can be made
             self._store.delete(id)
         with suppress(TusError):
             self._locker.lease(id).release(forget=True)

@@ -70,7 +70,12 @@ class FileLocker:
     def _locked(self, id: str, patience: float, how: int = fcntl.LOCK_EX) -> int:
         """The lease file, opened and locked, and certainly the one that goes by this name."""
         while True:
-            fd = os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+            try:
+                fd = os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise StoreFull("there is no room left, not even to say who writes") from None
+                raise
             try:
                 if not _lock(fd, patience, how):
                     raise Locked("the upload is busy")
@@ -143,9 +148,17 @@ class FileLease:
     def __enter__(self) -> None:
         if self._locked:
             return
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        if os.pread(self._fd, _NUMBER, 0) != self._mark:
+        while not _lock(self._fd, _MOMENT):
+            # Held for long: by a newer request, while the host looks at the content. There is no waiting for that.
+            self._check()
+        try:
+            self._check()
+        except Interrupted:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+            raise
+
+    def _check(self) -> None:
+        if os.pread(self._fd, _NUMBER, 0) != self._mark:
             raise Interrupted("a newer request took over this upload")
 
     def __exit__(self, *_: object) -> None:

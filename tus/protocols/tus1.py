@@ -264,7 +264,7 @@ def _delete(request: Request, engine: Engine) -> Conversation:
 def _get(request: Request, engine: Engine) -> Conversation:
     """Not part of tus. Only what is finished is shown, and nothing that a browser would run."""
     upload = engine.look(request, "read")
-    if not upload.complete or upload.dropped or upload.partial:
+    if not upload.complete or upload.pending or upload.dropped or upload.partial:
         raise NotFound("there is no finished file here")
     kind = upload.metadata.media_type or "application/octet-stream"
     group, _, subtype = kind.partition(";")[0].strip().lower().partition("/")
