@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from hypothesis import example, given
+import pytest
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
@@ -51,6 +52,8 @@ value = st.one_of(part, st.sampled_from(["5", "0", "-1", " 12 ", "5, 5", "100-co
 @example("GET", "/a?", " HTTP/1.1", [], "\r\n")
 def test_it_gives_what_waitress_gives(method: str, path: str, version: str, fields: list[Any], newline: str) -> None:
     """Every attribute is the same, for what is ordinary and for what is strange."""
+    hosts = [field for field in fields if field[0] == "Host"]
+    assume(len(hosts) < 2 and not any(", " in "".join(field) or ",\r" in "".join(field) for field in hosts))
     lines = [f"{method} /{path}{version}", *("".join(field) for field in fields)]
     raw = newline.join([*lines, "", ""]).encode("latin-1", "replace")
 
@@ -72,3 +75,34 @@ def test_no_head_takes_long() -> None:
             started = time.process_time()
             parsed(Request, raw)
             assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("fields", ["Host: a\r\nHost: b", "Host: a\r\nX:\r\nhost:", "Host: a\r\nHost: a\r\nX:\r\n z"])
+def test_two_hosts_are_refused(fields: str, version: str) -> None:
+    """By the short way, which leaves it to the long one, and by the long one."""
+    known = parsed(Request, f"GET / HTTP/{version}\r\n{fields}\r\n\r\n".encode())
+
+    assert known["completed"] and known["error"] == (400, "More than one Host")
+
+
+@pytest.mark.parametrize(
+    "coding",
+    ["chunked, chunked", "chunked\r\nTransfer-Encoding: chunked", "gzip, chunked", "chunked, gzip", "identity", "", ","]
+    + [",chunked", "chunked,", "chunked\r\n ,", "\r\n chunked", "chunked;a=b", "xchunked", "chunked\x0b"],
+)
+def test_only_chunked_alone_is_a_transfer_encoding(coding: str) -> None:
+    """Every other value ends the request, before its body could be misread and before 100 is said."""
+    raw = f"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: {coding}\r\n\r\n"
+    known = parsed(Request, raw.encode())
+
+    assert known["completed"] and known["error"][0] in (400, 501)
+    assert not known["expect_continue"]
+
+
+@pytest.mark.parametrize("field", ["Transfer-Encoding: chunked", "transfer-encoding:\t CHUNKED \t"])
+def test_chunked_is_read_in_any_spelling(field: str) -> None:
+    """White space around it and its case mean nothing."""
+    known = parsed(Request, f"GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n".encode())
+
+    assert known["chunked"] and known["error"] is None and not known["connection_close"]

@@ -154,6 +154,49 @@ def test_a_length_beside_chunks_is_hidden_and_ends_nothing(served) -> None:
     assert seen == [None]
 
 
+@pytest.mark.parametrize("path", [b"/file", b"/elsewhere"])
+def test_a_length_beside_chunks_ends_the_connection(path, served) -> None:
+    """What follows could be smuggled past a proxy that believed the length: it is never a request."""
+    app = Recorder()
+    client = served(app, stream_paths="/file").connect()
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client.send(head + b"0\r\n\r\n" + GET)
+
+    status, headers, body = client.answer()
+    assert (status, headers["connection"], body) == (200, "close", told("POST", b""))
+    assert client.closed()
+    assert app.calls == 1
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 3\r\n"])
+def test_chunks_in_http_1_0_are_refused(length, served) -> None:
+    """HTTP/1.0 has no chunks: the bytes behind the head are no request, whatever they look like."""
+    app = Recorder()
+    client = served(app).connect()
+    head = b"POST / HTTP/1.0\r\n" + length + b"Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client.send(head + GET)
+
+    status, headers, _ = client.answer()
+    assert (status, headers["connection"]) == (400, "close")
+    assert client.closed()
+    assert not app.calls
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"Transfer-Encoding: chunked, chunked", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding:", b"Host: b"],
+)
+def test_an_ambiguous_head_is_refused(field, served) -> None:
+    """A second Host or another coding: an error, and the end of the connection."""
+    app = Recorder()
+    client = served(app).connect().send(PATCH + field + b"\r\n\r\n0\r\n\r\n" + GET)
+
+    status, headers, _ = client.answer()
+    assert (status in (400, 501), headers["connection"]) == (True, "close")
+    assert client.closed()
+    assert not app.calls
+
+
 def test_malformed_chunks_are_answered_with_400(served) -> None:
     """When the application lets the error pass, the client learns what was wrong, and the connection ends."""
     client = served(lambda environ, start: respond(start, b"".join(environ["wsgi.input"]))).connect()

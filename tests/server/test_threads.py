@@ -50,6 +50,29 @@ def test_more_uploads_than_threads_wait_and_are_served(served) -> None:
     assert server.server.uploads._threads <= 2
 
 
+def test_an_upload_that_gets_no_thread_is_served_all_the_same(served, monkeypatch) -> None:
+    """When the system refuses the only upload thread, a thread for short requests serves it, and a stop finds it."""
+    begin = threads.start
+
+    def refuse(*args: Any, name: str, **options: Any) -> None:
+        if name == "tus-upload":
+            raise RuntimeError("can't start new thread")
+        begin(*args, name=name, **options)
+
+    monkeypatch.setattr(threads, "start", refuse)
+    server = served(reader)
+    client = server.connect()
+    for _ in range(2):
+        client.send(PATCH + b"Content-Length: 100000\r\n\r\nx")
+        until(lambda: len(server.server.uploads.channels) == 1)
+        client.send(b"x" * 99_999)
+        assert client.answer()[2] == b"100000"
+        until(lambda: not server.server.uploads.busy)
+    client.send(PATCH + b"Content-Length: 100000\r\n\r\nx")
+    until(lambda: server.server.crew.running == 1)
+    server.stop()
+
+
 def test_idle_upload_threads_end(served, monkeypatch) -> None:
     """Threads are started when needed, used again, and end when there is nothing to do."""
     monkeypatch.setattr(threads, "IDLE", 0.05)

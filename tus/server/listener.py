@@ -43,7 +43,9 @@ class Listening:
 
     def add_task(self: Any, channel: Any) -> None:
         if channel.requests[0].stream is not None:
-            self.uploads.add_task(channel)
+            lent = self.uploads.add_task(channel)
+            if lent is not None:
+                self.task_dispatcher.add_task(lent)
         elif self.loop is not None and self.loop.leading:
             self.loop.ready.append(channel)
         else:

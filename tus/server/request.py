@@ -30,6 +30,9 @@ SMALL = 65536  # bytes that the loop may collect before it calls the application
 
 # waitress's expression for a field takes quadratic time over white space: minutes for 200 KB of it.
 GAP = re.compile(rb"[ \t]{512}")
+# RFC 9112, 6.1: anything but one `chunked` is framed differently by someone on the way.
+OTHER_CODING = re.compile(rb"\r\ntransfer-encoding:(?![ \t]*chunked[ \t]*\r\n(?![ \t]))", re.IGNORECASE)
+CODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 LENGTH = 18  # digits of a Content-Length: more is left to waitress
 
 
@@ -55,10 +58,28 @@ class Request(HTTPRequestParser):
             super().parse_header(header_plus)
         except ValueError as error:  # int() refuses thousands of digits
             raise ParsingError("Content-Length is invalid") from error
+        wrong = self._ambiguity(header_plus)
+        if wrong:
+            self.close()
+            self.body_rcv, self.expect_continue = None, False
+            self.headers.pop("CONNECTION", None)  # waitress would say Keep-Alive, and close
+            raise ParsingError(wrong)
         if self.chunked:
             self.body_rcv = ChunkedBody(self.body_rcv.getbuf())
-            # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nobody downstream may see.
-            self.headers.pop("CONTENT_LENGTH", None)
+            # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nobody downstream may see;
+            # 6.1: a proxy may have seen it all the same, so that what follows could be a smuggled request.
+            if self.headers.pop("CONTENT_LENGTH", None) is not None:
+                self.connection_close = True
+
+    def _ambiguity(self, header_plus: bytes) -> str:
+        """What two readers of this head could understand differently; waitress lets it pass."""
+        if ", " in self.headers.get("HOST", ""):  # how repeated fields are joined; no host has a space
+            return "More than one Host"
+        if "TRANSFER_ENCODING" in self.headers:  # waitress removes it from HTTP/1.1 only
+            return "Transfer-Encoding needs HTTP/1.1"
+        if OTHER_CODING.search(header_plus) or len(CODING.findall(header_plus)) > 1:
+            return "Transfer-Encoding is not chunked"
+        return ""
 
     def _parse_plain(self, header_plus: bytes) -> bool:
         """What nearly every request looks like, in half the time; false leaves the rest to waitress."""
@@ -73,6 +94,8 @@ class Request(HTTPRequestParser):
             if key:
                 value = value.strip(" \t")
                 headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        if ", " in headers.get("HOST", ""):
+            return False
         length = headers.get("CONTENT_LENGTH", "0")
         if "TRANSFER_ENCODING" in headers or not length.isascii() or not length.isdigit() or len(length) > LENGTH:
             return False

@@ -97,7 +97,7 @@ class Task(WSGITask):
             stream.settle()
             if not stream.finished:
                 self.set_close_on_finish()
-        if getattr(self.channel.server, "closing", False):
+        if self.request.connection_close or getattr(self.channel.server, "closing", False):
             self.set_close_on_finish()
 
     def _normalise(self) -> str | None:

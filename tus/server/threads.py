@@ -71,7 +71,11 @@ class Crew:
             self._changed.notify()
         elif self._threads <= self.limit:
             self._threads += 1
-            start(self._work, name=f"tus-{self._threads}")
+            try:
+                start(self._work, name=f"tus-{self._threads}")
+            except RuntimeError:
+                self._threads -= 1
+                raise
 
     def begin(self) -> bool:
         """The caller may run one request himself."""
@@ -140,25 +144,39 @@ class UploadThreads:
         self._closed = False
         self._lock = threading.Lock()
 
-    def add_task(self, channel: Any) -> None:
+    def add_task(self, channel: Any) -> Any:
+        """Take an upload on; what is returned, if anything, must be served by another thread."""
         if self._ended:
             end_streams(channel)
         with self._lock:
             if self._idle:
                 self._idle.pop().take(channel)
-                return
+                return None
             if self._threads >= self.limit:
                 self._queue.append(channel)
                 queue_logger.warning("Uploads waiting for a thread: %d", len(self._queue))
-                return
+                return None
             self._threads += 1
         try:
             start(self._work, channel, name="tus-upload", stack=STACK)
         except RuntimeError:  # the system allows no more threads: those that run take it on
-            with self._lock:
-                self._threads -= 1
-                self._queue.append(channel)
             logger.exception("No thread for an upload")
+            return self._without_thread(channel)
+        return None
+
+    def _without_thread(self, channel: Any) -> Any:
+        with self._lock:
+            self._threads -= 1
+            if self._threads:
+                self._queue.append(channel)
+                return None
+            self.channels.add(channel)  # end_all() must find it
+        return Lent(self, channel)
+
+    def taken_back(self, channel: Any) -> None:
+        """An upload that another thread served is over."""
+        with self._lock:
+            self.channels.discard(channel)
 
     def _work(self, channel: Any) -> None:
         seat = Seat()
@@ -210,6 +228,24 @@ class UploadThreads:
             channels = [*self.channels, *self._queue]
         for channel in channels:
             end_streams(channel)
+
+
+class Lent:
+    """An upload in a thread for short requests, because it could not have one of its own."""
+
+    def __init__(self, uploads: UploadThreads, channel: Any) -> None:
+        self._uploads = uploads
+        self._channel = channel
+
+    def service(self) -> None:
+        try:
+            self._channel.service()
+        finally:
+            self._uploads.taken_back(self._channel)
+
+    def cancel(self) -> None:
+        self._channel.cancel()
+        self._uploads.taken_back(self._channel)
 
 
 class Seat:
