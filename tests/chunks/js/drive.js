@@ -117,7 +117,8 @@ const carryOut = async (browser, plan) => {
     const late = new Promise((_, reject) => setTimeout(reject, PATIENCE, new Error(`no end: ${JSON.stringify(requests)}`)))
     const said = await Promise.race([start(page, plan, origin), late])
     if (plan.revert) {
-      await page.evaluate('pond.getFiles()[0].origin && new Promise((r) => { pond.on("processfilerevert", r); pond.removeFile(pond.getFiles()[0].id, { revert: true }); setTimeout(r, 500) })')
+      await page.evaluate('pond.removeFile(pond.getFiles()[0].id, { revert: true })')
+      await until(() => requests.some((request) => request.method === 'DELETE'))
     }
     return { said, requests }
   } finally {
