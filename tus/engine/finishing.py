@@ -17,8 +17,6 @@ from ..lockers import Claim
 from ..upload import Digests, Result, Upload, checked_id
 from .records import Records
 
-_BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
-
 
 class Finishing(Records):
     """From the last byte to the host's answer."""
@@ -26,10 +24,9 @@ class Finishing(Records):
     def _digested(self, upload: Upload) -> Digests:
         """The digests of the whole, where the client wants them; raises DigestMismatch where it announced others."""
         hashes = [(name, announced, ALGORITHMS[name][1]()) for name, announced in upload.digests]
-        with self._store.open(upload.id) as file:
-            while block := file.read(_BLOCK):
-                for _, _, hash in hashes:
-                    hash.update(block)
+        for block in self._stored(upload):
+            for _, _, hash in hashes:
+                hash.update(block)
         for name, announced, hash in hashes:
             if announced and announced != hash.digest().hex():
                 raise DigestMismatch(f"the {name} of the whole is another one", algorithm=name, digest=announced)

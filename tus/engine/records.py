@@ -24,6 +24,8 @@ from ..options import Options
 from ..stores import Place, Record, Store
 from ..upload import Metadata, Upload, checked_id
 
+_BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
+
 
 def new_id() -> str:
     """128 random bits: knowing an id is being allowed to use it."""
@@ -93,6 +95,13 @@ class Records:
         self._store.truncate(upload.id, upload.offset)
         self._store.save(upload)
         return upload
+
+    def _stored(self, upload: Upload, start: int = 0) -> Iterator[bytes]:
+        """What is stored from there on, block by block."""
+        with self._store.open(upload.id) as file:
+            file.seek(start)
+            while block := file.read(_BLOCK):
+                yield block
 
     def expires(self, upload: Upload) -> float | None:
         """When it will be removed, if nothing happens; seconds since the epoch."""

@@ -25,8 +25,6 @@ from ..writer import Writer
 from .creating import Creating
 from .records import certain
 
-_BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
-
 
 class Writing(Creating):
     """Bytes, from whoever came last."""
@@ -209,10 +207,8 @@ class Writing(Creating):
     def _holds(self, upload: Upload, start: int, checksum: Checksum) -> bool:
         """Whether what lies behind `start` has this checksum; it came after the bytes, so they are read again."""
         hash = checksum.hash()
-        with self._store.open(upload.id) as file:
-            file.seek(start)
-            while block := file.read(_BLOCK):
-                hash.update(block)
+        for block in self._stored(upload, start):
+            hash.update(block)
         return checksum.matches(hash)
 
     def _complete(

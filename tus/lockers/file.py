@@ -134,7 +134,20 @@ class FileLocker:
             os.unlink(id + ".lease", dir_fd=self._dir)
 
 
-class FileLease:
+class _Held:
+    """What is let go of when nobody has it any more."""
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        try:  # noqa: SIM105
+            self.release()
+        except (AttributeError, OSError, TypeError):
+            pass  # half made, or at the end of the process, when modules are gone already
+
+
+class FileLease(_Held):
     """Ours until the number in the file changes."""
 
     def __init__(self, locker: FileLocker, fd: int, id: str, number: int, locked: bool) -> None:
@@ -197,14 +210,8 @@ class FileLease:
         finally:
             _unlock(fd)
 
-    def __del__(self) -> None:
-        try:  # noqa: SIM105
-            self.release()
-        except (AttributeError, OSError, TypeError):
-            pass  # half made, or at the end of the process, when modules are gone already
 
-
-class FileShare:
+class FileShare(_Held):
     """Ours until the number in the file changes, or the file goes away; its turns exclude those of leases only."""
 
     def __init__(self, fd: int, mark: bytes) -> None:
@@ -241,14 +248,8 @@ class FileShare:
         if fd >= 0:
             os.close(fd)
 
-    def __del__(self) -> None:
-        try:  # noqa: SIM105
-            self.release()
-        except (AttributeError, OSError, TypeError):
-            pass  # half made, or at the end of the process, when modules are gone already
 
-
-class FileClaim:
+class FileClaim(_Held):
     """Holds flock; the kernel lets go of it when the process dies."""
 
     def __init__(self, locker: FileLocker, id: str, fd: int) -> None:
@@ -266,12 +267,6 @@ class FileClaim:
             self._locker.remove(self._id)
         finally:
             _unlock(fd)
-
-    def __del__(self) -> None:
-        try:  # noqa: SIM105
-            self.release()
-        except (AttributeError, OSError, TypeError):
-            pass  # half made, or at the end of the process, when modules are gone already
 
 
 def _lock(fd: int, patience: float, how: int = fcntl.LOCK_EX) -> bool:
