@@ -17,6 +17,7 @@ from .task import Task
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DRAIN_TIMEOUT = 2.0  # seconds, under a plain waitress that has no such option
 BODY_TIMEOUT = 60.0  # seconds, likewise
+TOGETHER = 16384  # bytes of an answer that may wait for others
 
 
 class Channel(HTTPChannel):
@@ -25,6 +26,7 @@ class Channel(HTTPChannel):
     parser_class = Request
     task_class = Task
     interest = 0  # the events for which our loop watches the socket
+    _postponed = b""  # what the loop sends when it has served the others who asked at once
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:
         self.loop = getattr(server, "loop", None)
@@ -95,9 +97,14 @@ class Channel(HTTPChannel):
     # -- in the thread that serves the request
 
     def write_soon(self, data: Any) -> int:
-        """Straight to the socket when nothing waits to be sent before it."""
+        """Straight to the socket when nothing waits to be sent before it, or in a moment with the others' answers."""
+        plain = isinstance(data, bytes) and len(data) >= self.adj.send_bytes
+        if plain and self.connected and len(data) <= TOGETHER and self._postpone(data):
+            return len(data)
+        if self._postponed:
+            self.send_postponed()
         sent = 0
-        if not self.total_outbufs_len and isinstance(data, bytes) and len(data) >= self.adj.send_bytes:
+        if plain and not self.total_outbufs_len:
             with self.outbuf_lock:
                 sent = self._send_now(data)
             if sent == len(data):
@@ -107,6 +114,30 @@ class Channel(HTTPChannel):
         if self.total_outbufs_len or self.will_close:
             self._changed()
         return sent
+
+    def _postpone(self, data: bytes) -> bool:
+        if self.loop is None or self.total_outbufs_len:
+            return False
+        with self.outbuf_lock:
+            if not self._postponed and not self.loop.postpone(self):
+                return False
+            self._postponed += data
+            return len(self._postponed) <= TOGETHER or self.send_postponed()
+
+    def send_postponed(self) -> bool:
+        """Send what was to be sent together with others' answers; from any thread."""
+        with self.outbuf_lock:
+            data, self._postponed = self._postponed, b""
+            sent = self._send_now(data)
+            if sent < len(data) and self.connected:
+                super().write_soon(data[sent:])
+                self._changed()
+        return True
+
+    def handle_write(self) -> None:
+        if self._postponed:
+            self.send_postponed()
+        super().handle_write()
 
     def _send_now(self, data: bytes) -> int:
         if self.total_outbufs_len or not self.connected or not data:

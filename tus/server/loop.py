@@ -26,6 +26,7 @@ SLOW = 0.1  # seconds in which requests of a kind that was slow go to other thre
 SLOWEST = 5.0  # seconds
 KINDS = 256  # kinds of requests that are remembered: clients choose the paths
 HOLD = 0.1  # seconds that the loop waits for the rest of a small body
+BATCH = 16  # answers that are sent together: a client that sleeps is woken once for all of them
 
 supported = hasattr(select, "epoll")
 if supported:
@@ -50,6 +51,8 @@ class Loop:
         self._native = 0  # the same thread, as the system calls it
         self._slow: dict[tuple[str, str], tuple[float, float]] = {}  # kind: until when, and for how long
         self._held: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
+        self._several = False  # requests came at once
+        self._unsent: list[Any] = []  # connections whose answer waits for those of the others
         self._next_look = 0.0
         self._resting = False
         self.hurry = False  # somebody waits for the watch: it does not rest
@@ -120,6 +123,7 @@ class Loop:
             turn = self._turn
             self._leader = threading.get_ident()
             self._native = threading.get_native_id()
+        self._send()  # what a leader left who lost the lead
         while not self._stopped:
             try:
                 if not self._round(turn):
@@ -128,16 +132,21 @@ class Loop:
                 if not self._stopped:
                     logger.exception("Exception in the loop")
                     time.sleep(TICK)
+        self._send()
         self._left.set()
 
     def _round(self, turn: int) -> bool:
         """Wait once and act on what happened; false when the lead was lost meanwhile."""
-        for fd, flags in self._epoll.poll(self._patience()):
+        events = self._epoll.poll(self._patience())
+        self._several = len(events) > 1
+        for fd, flags in events:
             handler = self._map.get(fd)
             if handler is not None:
                 self._handle(handler, flags)
                 if self.ready and not self._serve(turn):
                     return False
+        if self._unsent:
+            self._send()
         now = time.monotonic()
         if self._held:
             self._release_held(now)
@@ -175,6 +184,24 @@ class Loop:
             if getattr(handler, "accepting", False):
                 self.update(handler)
 
+    # -- sending together
+
+    def postpone(self, channel: Any) -> bool:
+        """Whether the connection's answer will be sent in a moment, with those to the others who asked at once."""
+        if not self._several:
+            return False
+        with self._passing:
+            if not self.leading:
+                return False
+            self._unsent.append(channel)
+            return True
+
+    def _send(self) -> None:
+        with self._passing:
+            unsent, self._unsent = self._unsent, []
+        for channel in unsent:
+            channel.send_postponed()
+
     # -- calling the application
 
     def _serve(self, turn: int) -> bool:
@@ -190,6 +217,8 @@ class Loop:
                 return False
             elif self._slow:
                 self._slow.pop(kind, None)
+            if len(self._unsent) >= BATCH:
+                self._send()
         return True
 
     def _serve_here(self, channel: Any, turn: int) -> bool:
@@ -239,8 +268,11 @@ class Loop:
         while not over():
             same = same + 1 if self._served == seen else 0
             seen = self._served
-            if same and self._serving is not None and (same > BUSY or blocked(self._native)):
-                self._overtake(seen)
+            if same and self._serving is not None:
+                if self._unsent:
+                    self._send()
+                if same > BUSY or blocked(self._native):
+                    self._overtake(seen)
             self._pause(same, seen)
 
     def _pause(self, quiet: int, seen: int) -> None:
