@@ -213,6 +213,69 @@ def test_threads_that_compete_never_interleave(locker: Locker) -> None:
     assert (faults, len(writers)) == ([], len(set(writers)))
 
 
+# Leases that begin with a turn
+
+
+def test_first_turn_excludes_everybody(locker: Locker) -> None:
+    """Until it is over: whoever wants to take over waits, and whoever asks hears that somebody writes."""
+    first, order = locker.lease("a", locked=True), []
+
+    def take_over() -> None:
+        locker.lease("a")
+        order.append("second")
+
+    thread = in_thread(take_over)
+    time.sleep(0.03)
+    order.append(locker.writing("a"))
+    first.unlock()
+    thread.join(1)
+
+    assert order == [True, "second"]
+    with pytest.raises(Interrupted):
+        take_turn(first)
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_lease_of_one_turn_fences_whoever_was_before(locker: Locker, forget: bool) -> None:
+    """Though it is released without having been unlocked."""
+    before = locker.lease("a")
+    only = locker.lease("a", locked=True)
+    take_turn(only)
+    only.release(forget=forget)
+
+    with pytest.raises(Interrupted):
+        take_turn(before)
+    assert not locker.writing("a")
+    take_turn(locker.lease("a"))
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_lease_of_one_turn_ends_shares(locker: Locker, forget: bool) -> None:
+    """Also where nobody had a lease before."""
+    share = locker.share("a")
+    locker.lease("a", locked=True).release(forget=forget)
+
+    assert not share.holds()
+    with pytest.raises(Interrupted), share.turn():
+        pass
+
+
+def test_lease_of_one_turn_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Small uploads would leave a file for each."""
+    FileLocker(str(tmp_path)).lease("a", locked=True).release()
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_locked_lease_is_free_once_released(locker: Locker) -> None:
+    """Who locked it in the end need not unlock it."""
+    lease = locker.lease("a")
+    lease.lock()
+    lease.release()
+
+    take_turn(locker.lease("a", patient=False))
+
+
 # Being told
 
 

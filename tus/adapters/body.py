@@ -313,7 +313,7 @@ class Body:
     def fill(self, writer: Writer) -> BaseException | None:
         """Pour what arrives into the writer; why it stopped, if it stopped too early."""
         source = self._source
-        if writer.lease and source.end:
+        if writer.lease and source.end and not source.arrived:
             writer.lease.on_lost(source.end)
         if source.splices and writer.splices and (writer.wanted or 0) >= SPLICE_FROM:
             return self._spliced(writer)

@@ -66,6 +66,8 @@ class Writing(Creating):
             raise
         finally:
             lease.release(forget=forget)
+        if forget:
+            self._join_waiting(upload)
         return upload
 
     def append(
@@ -125,9 +127,9 @@ class Writing(Creating):
             room = self._check_room(upload, offset, length, announced)
             if not upload.complete:
                 changed = self._declared(upload, length, unverified)
+                if not keep:  # the body may take for ever, and nobody must wait for that
+                    lease.unlock()
                 place = self._store.writer(upload.id, offset)
-            if not keep:  # the body may take for ever, and nobody must wait for that
-                lease.unlock()
         except BaseException as error:
             lease.release(forget=isinstance(error, NotFound))
             raise
@@ -175,6 +177,7 @@ class Writing(Creating):
             upload = self._ended(upload) if writer.last else upload
             upload = self._complete(upload, writer.lease, sync=writer.sync, fresh=writer.fresh)
             writer.close(forget=True)
+            self._join_waiting(upload)
             return upload
         if self.options.durable == "always":
             writer.sync()
@@ -214,23 +217,18 @@ class Writing(Creating):
     def _complete(
         self, upload: Upload, lease: Lease, *, sync: Callable[[], None] | None = None, fresh: bool = False
     ) -> Upload:
-        """Every byte is there: make it last, let the host look at it, and mark it complete."""
+        """Every byte is there: make it last, let the host look at it, and mark it complete. The lease stays locked."""
         durable = self.options.durable != "none"
         lease.lock()  # disk and host may take their time, and a HEAD must not begin the same a second time
-        try:
-            if durable:
-                if sync:
-                    sync()
-                else:
-                    self._store.sync(upload.id)
-            if upload.digests:
-                upload = upload.evolve(digests=self._digested(upload))
-            self._check_content(upload)
-            # Only these records change while somebody else holds the lease: see _await_parts and describe.
-            if (upload.partial or upload.expected is not None) and not fresh:
-                upload = self._store.load(upload.id).evolve(length=upload.length)
-            upload = self._mark(upload, durable)
-        finally:
-            lease.unlock()
-        self._join_waiting(upload)
-        return upload
+        if durable:
+            if sync:
+                sync()
+            else:
+                self._store.sync(upload.id)
+        if upload.digests:
+            upload = upload.evolve(digests=self._digested(upload))
+        self._check_content(upload)
+        # Only these records change while somebody else holds the lease: see _await_parts and describe.
+        if (upload.partial or upload.expected is not None) and not fresh:
+            upload = self._store.load(upload.id).evolve(length=upload.length)
+        return self._mark(upload, durable)

@@ -18,10 +18,11 @@ class Lease(Protocol):
         newer took over."""
 
     def lock(self) -> None:
-        """From here on nobody can take over: what is under way must end first. Turns are part of it."""
+        """From here on nobody can take over until the release: what is under way must end first. Turns are part of
+        it."""
 
     def unlock(self) -> None:
-        """The end of that, or of the first turn of a lease that began with one."""
+        """The end of that, and of the first turn of a lease that began with one."""
 
     def on_lost(self, end: Callable[[], None]) -> None:
         """Call `end` when somebody newer takes over, from any thread: it should make a blocked read return."""

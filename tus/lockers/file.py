@@ -46,20 +46,13 @@ class FileLocker:
 
     def lease(self, id: str, *, locked: bool = False, patient: bool = True) -> FileLease:
         fd = self._locked(id, self._patience if patient else _MOMENT)
+        lease = FileLease(self, fd, id)
         try:
-            number, owner = _read(fd)
-            number += 1
-            _write(fd, number, _ear.address())
-        except BaseException as error:
-            os.close(fd)
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise StoreFull("there is no room left, not even to say who writes") from None
+            lease.take(locked)
+        except BaseException:
+            lease.abandon()
             raise
-        if not locked:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        if owner:
-            _ear.tell(owner, id, number)
-        return FileLease(self, fd, id, number, locked)
+        return lease
 
     def share(self, id: str) -> FileShare:
         fd = self._locked(id, self._patience, fcntl.LOCK_SH)
@@ -92,7 +85,8 @@ class FileLocker:
         except OSError:
             return False
         try:
-            return bool(_read(fd)[1])
+            number, owner = _read(fd)
+            return bool(owner) or not number  # whoever has no number yet is writing at this moment
         finally:
             os.close(fd)
 
@@ -150,10 +144,39 @@ class _Held:
 class FileLease(_Held):
     """Ours until the number in the file changes."""
 
-    def __init__(self, locker: FileLocker, fd: int, id: str, number: int, locked: bool) -> None:
-        self._locker, self._fd, self._id, self._number, self._locked = locker, fd, id, number, locked
-        self._mark = b"%0*d" % (_NUMBER, number)
+    _unsaid = False  # nobody else has a number, and while it is locked nobody reads ours
+
+    def __init__(self, locker: FileLocker, fd: int, id: str) -> None:
+        self._locker, self._fd, self._id = locker, fd, id
         self._process = os.getpid()
+        self._locked = True
+
+    def take(self, locked: bool) -> None:
+        """Take it from whoever has it."""
+        number, owner = _read(self._fd)
+        self._number = number + 1
+        self._mark = b"%0*d" % (_NUMBER, self._number)
+        self._unsaid = not number
+        if number or not locked:
+            self._say()
+        if not locked:
+            self.unlock()
+        if owner:
+            _ear.tell(owner, self._id, self._number)
+
+    def _say(self) -> None:
+        try:
+            _write(self._fd, self._number, _ear.address())
+            self._unsaid = False
+        except OSError as error:
+            if error.errno in FULL:
+                raise StoreFull("there is no room left, not even to say who writes") from None
+            raise
+
+    def abandon(self) -> None:
+        """It was not taken."""
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
     def turn(self) -> FileLease:
         return self
@@ -184,12 +207,14 @@ class FileLease(_Held):
 
     def unlock(self) -> None:
         if self._locked:
+            if self._unsaid:
+                self._say()
             self._locked = False
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def on_lost(self, end: Callable[[], None]) -> None:
         _ear.listen(self._id, self._number, end)
-        if os.pread(self._fd, _NUMBER, 0) != self._mark:
+        if not self._locked and os.pread(self._fd, _NUMBER, 0) != self._mark:
             end()
 
     def release(self, *, forget: bool = False) -> None:
@@ -202,8 +227,8 @@ class FileLease(_Held):
         _ear.forget(self._id, self._number)
         try:
             # Not worth waiting for: whoever holds it for longer is newer than we are, or hands the upload over.
-            if _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
-                if forget:
+            if self._locked or _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
+                if forget or self._unsaid:
                     self._locker.remove(self._id)
                 else:
                     _write(fd, self._number, "")
