@@ -171,14 +171,18 @@ def converse(
     return response, delivery
 
 
+_PARTING = 0.1  # seconds that a server needs to forget a request which it has answered
+
+
 def _claimed(engine: Engine, id: str, patience: float) -> Delivery:
     """The right to hand the upload over. A view that raised may still have it: frameworks keep the exception, and with
-    it the view's frame, in cycles that only the garbage collector finds."""
+    it the view's frame, in cycles that only the garbage collector finds, or until their own answer has been sent."""
     try:
         return engine.claim(id)
     except Locked:
         if id in Handing.held:
             gc.collect()
+            patience = max(patience, _PARTING)
         elif not patience:
             raise
         return engine.claim(id, patience=patience)
