@@ -58,6 +58,7 @@ class Writer:
         self.unverified = unverified  # a checksum is going to decide whether anything is kept
         self.last = last  # whether the client says that this ends the upload; None: its length alone tells
         self.received = 0
+        self._end = upload.offset
         self._room = room
         self._place = place
         self._checksum = checksum
@@ -82,7 +83,7 @@ class Writer:
     @property
     def offset(self) -> int:
         """Where the upload ends now."""
-        return self._place.position if self._place else self.upload.offset
+        return self._place.position if self._place else self._end
 
     def write(self, block: bytes | bytearray | memoryview) -> None:
         """Store a block; raises Interrupted, TooLarge or StoreFull, and keeps what came before."""
@@ -162,7 +163,7 @@ class Writer:
         lease, self.lease = self.lease, None
         self._failed = None
         if place:
-            self.upload = self.upload.evolve(offset=place.position)
+            self._end = place.position
             place.close()
         if lease:
             lease.release(forget=forget)

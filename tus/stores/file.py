@@ -17,6 +17,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from ..errors import FULL, NotFound, StoreFull
@@ -134,7 +135,7 @@ class FileStore:
     def _write_new(self, upload: Upload, *, durable: bool) -> None:
         fd = os.open(upload.id + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OLD, 0o600, dir_fd=self._dir)
         try:
-            text = memoryview(_write(_encoded(upload)).encode())
+            text = memoryview(_encoded(upload).encode())
             while text:
                 text = text[os.write(fd, text) :]
             if durable:
@@ -406,36 +407,45 @@ def _explained(error: OSError) -> Exception:
     return error
 
 
-def _encoded(upload: Upload) -> dict[str, Any]:
-    """The record as tusd writes it, with what only we know under a key of its own."""
-    ours: dict[str, Any] = {"created": upload.created}
-    values: dict[str, str] = {}
-    if upload.metadata.raw:
-        ours["metadata"] = upload.metadata.raw
-        values = {key: value.decode("utf-8", "replace") for key, value in upload.metadata.items()}
-    for name in ("concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped", "expected"):
+def _encoded(upload: Upload) -> str:
+    """The record as tusd writes it, with what only we know under a key of its own. Put together by hand: most of it is
+    the same for every upload, and it is written twice or more for each."""
+    raw = upload.metadata.raw
+    ours = f'"created":{upload.created!r}'
+    if raw:
+        ours += f',"metadata":{_write(raw)}'
+    for name in _OURS:
         value = getattr(upload, name)
-        if value is not None and value is not False and value != "":  # `in` would find 0 to be False
-            ours[name] = value
-    for name in ("finals", "digests", "target", "chunks"):
-        value = getattr(upload, name)
-        if value:
-            ours[name] = value
+        if value is not None and value is not False and value != "" and value != ():  # `in` would find 0 to be False
+            ours += f',"{name}":{"true" if value is True else _write(value)}'
     if upload.result:
-        result = upload.result
-        ours["result"] = [result.status, result.headers, result.body.decode("latin-1")]
-    return {
-        "ID": upload.id,
-        "Size": upload.length or 0,
-        "SizeIsDeferred": upload.length is None,
-        "Offset": 0,
-        "MetaData": values,
-        "IsPartial": upload.partial,
-        "IsFinal": upload.final,
-        "PartialUploads": list(upload.parts) or None,
-        "Storage": None,
-        "tus": ours,
-    }
+        ours += f',"result":{_answer(*upload.result) if upload.result != Result() else _NO_ANSWER}'
+    return (
+        f'{{"ID":"{upload.id}","Size":{upload.length or 0},"SizeIsDeferred":{_flag(upload.length is None)},"Offset":0,'
+        f'"MetaData":{_values(raw)},"IsPartial":{_flag(upload.partial)},"IsFinal":{_flag(upload.final)},'
+        f'"PartialUploads":{_write(upload.parts) if upload.parts else "null"},"Storage":null,"tus":{{{ours}}}}}'
+    )
+
+
+_OURS = ("concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped", "expected",
+         "finals", "digests", "target", "chunks")  # fmt: skip
+
+
+def _answer(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> str:
+    return _write([status, headers, body.decode("latin-1")])
+
+
+_NO_ANSWER = _answer(*Result())
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+@lru_cache(256)  # a record is written more than once
+def _values(raw: str) -> str:
+    """The metadata as tusd writes them."""
+    return _write({key: value.decode("utf-8", "replace") for key, value in Metadata.stored(raw).items()})
 
 
 def _decoded(record: dict[str, Any], id: str) -> Upload:
