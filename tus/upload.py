@@ -6,8 +6,9 @@ Records are values: to change one, `evolve` it and save the result.
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from binascii import Error as Base64Error
+from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -89,7 +90,9 @@ class Metadata(Mapping[str, bytes]):
     def filename(self) -> str:
         """The last part of the name that the client gave the file, without anything that could hurt."""
         name = self.text("filename", "name").replace("\\", "/").rpartition("/")[2]
-        name = "".join(c for c in name if c.isprintable())[:255].strip()
+        if not name.isprintable():
+            name = "".join(c for c in name if c.isprintable())
+        name = name[:255].strip()
         return "" if name in (".", "..") else name
 
     @property
@@ -112,7 +115,7 @@ def _parsed(raw: str) -> dict[str, bytes]:
         if not _BASE64.fullmatch(value):
             raise BadRequest(f"the value of {key!a} in Upload-Metadata is not Base64")
         try:
-            values[key] = b64decode(value)
+            values[key] = a2b_base64(value)
         except Base64Error as error:
             raise BadRequest(f"the value of {key!a} in Upload-Metadata is not Base64") from error
     return values

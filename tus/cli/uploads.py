@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..engine import Engine, open_engine
 from ..options import Options
@@ -72,9 +73,14 @@ def _state(upload: Upload, engine: Engine) -> str:
 
 def _line(upload: Upload, engine: Engine) -> str:
     length = "?" if upload.length is None else str(upload.length)
-    touched = time.strftime("%Y-%m-%d %H:%M", time.localtime(upload.touched))
+    touched = _minute(int(upload.touched) // 60)
     state = _state(upload, engine)
     return f"{upload.id}  {upload.offset:>13}/{length:<13} {touched}  {state:<11} {upload.metadata.filename}".rstrip()
+
+
+@lru_cache(256)
+def _minute(minute: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(minute * 60))
 
 
 def _json(upload: Upload, engine: Engine) -> str:

@@ -80,6 +80,8 @@ class FileLocker:
             os.close(fd)  # removed while we waited
 
     def writing(self, id: str) -> bool:
+        if not os.access(id + ".lease", os.F_OK, dir_fd=self._dir):  # as it nearly always is; errors take longer
+            return False
         try:
             fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
         except OSError:
