@@ -188,6 +188,7 @@ class Channel(HTTPChannel):
 
     def _drain(self, sock: socket.socket, deadline: float) -> None:
         """A refused body: let the answer reach the client before the kernel meets its next segment with a reset."""
+        self.send_postponed()
         self._changed()
         try:
             while self.total_outbufs_len and self.connected and time.monotonic() < deadline:

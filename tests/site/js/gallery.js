@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
-import { play, until } from './world.js'
+import { play, sleep, until } from './world.js'
 
 const MB = 1_000_000
 const photos = world => path.join(world.home, 'photos')
@@ -89,6 +89,25 @@ export const scenarios = {
     await until(async () => await image.evaluate(image => image.complete && image.naturalWidth > 0), 'the thumbnail')
 
     assert.ok(refused > 3)
+    return visit
+  },
+
+  async 'a thumbnail that failed before the script came is asked for again' (world) {
+    const visit = await world.begin()
+    let refused = 0
+    await visit.page.route(/IMG%202\.jpg\?/, async route => {
+      if (refused++ < 1) await route.fulfill({ status: 503, headers: { 'Retry-After': '2' }, body: 'busy' })
+      else await route.continue()
+    })
+    await visit.page.route('**/gallery.js*', async route => {
+      await until(() => refused)
+      await sleep(500)
+      await route.continue()
+    })
+
+    await visit.page.goto(`${world.network.origin}/Garden/`)
+    const image = visit.page.locator('#tiles img[alt="IMG 2.jpg"]')
+    await until(async () => await image.evaluate(image => image.complete && image.naturalWidth > 0), 'the thumbnail')
     return visit
   },
 

@@ -3,7 +3,7 @@ const $ = selector => document.querySelector(selector)
 const RETRIES = 20
 
 // A crowd is told 503 while thumbnails are being made; so is asked again, later and later.
-addEventListener('error', ({ target }) => {
+function retry ({ target }) {
   if (target.tagName !== 'IMG' || !target.closest('.tile, .stage')) return
   const tries = target.tries = (target.tries || 0) + 1
   if (tries > RETRIES) return
@@ -12,7 +12,12 @@ addEventListener('error', ({ target }) => {
     if (answer.ok) { target.srcset += ''; target.src += '' } else if (answer.status === 503) target.dispatchEvent(new Event('error'))
     else target.closest('.frame, .stage').classList.add('broken')
   }, (1 + Math.random()) * 1000 * Math.min(tries, 5))
-}, true)
+}
+
+addEventListener('error', retry, true)
+for (const image of document.images) { // those that failed before this script came
+  if (image.complete && image.currentSrc && !image.naturalWidth) retry({ target: image })
+}
 
 addEventListener('keydown', event => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest('input, video, button')) return
