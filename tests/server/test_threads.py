@@ -105,7 +105,7 @@ def test_an_upload_thread_has_a_small_stack_that_is_deep_enough(served) -> None:
     client.send(PATCH + b"Content-Length: 100000\r\n\r\n", b"x" * 100_000)
 
     assert client.answer()[2] == b"survived"
-    assert threading.stack_size() == before
+    until(lambda: threading.stack_size() == before)  # set back by the thread that started this one
     assert sys.getrecursionlimit() >= 1000
 
 
