@@ -27,6 +27,7 @@ from tus.errors import (
     StoreFull,
     TooLarge,
 )
+from tus.lockers.file import FileLease
 
 Build = Callable[..., Engine]
 
@@ -369,6 +370,26 @@ def test_only_one_at_a_time_hands_over(build: Build) -> None:
     first.release()
 
     engine.claim(upload.id).release()
+
+
+def test_whoever_took_over_as_it_was_handed_over_hears_of_a_newer_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that there is no such upload, though its data goes away in the moment after the first turn."""
+    slow, quick = engines.build(tmp_path), engines.build(tmp_path)
+    upload = create(slow, 3)
+    unlock = FileLease.unlock
+
+    def unlocked(lease: FileLease) -> None:
+        unlock(lease)
+        monkeypatch.undo()
+        append(quick, upload.id, b"new")
+        quick.claim(upload.id).accept(Result(), drop=True)
+
+    monkeypatch.setattr(FileLease, "unlock", unlocked)
+
+    with pytest.raises(Interrupted):
+        append(slow, upload.id, b"old")
 
 
 def test_dropped_upload_answers_with_what_the_host_said(build: Build) -> None:

@@ -121,16 +121,19 @@ class Writing(Creating):
         keep: bool,
     ) -> Writer:
         lease = self._locker.lease(record.upload.id, locked=True)
+        place = None
         try:
             upload = self._settled(record.again())
             self._check_offset(upload, offset)
             room = self._check_room(upload, offset, length, announced)
             if not upload.complete:
                 changed = self._declared(upload, length, unverified)
-                if not keep:  # the body may take for ever, and nobody must wait for that
-                    lease.unlock()
-                place = self._store.writer(upload.id, offset)
+                place = self._store.writer(upload.id, offset)  # still in the turn: a moment later it may be handed over
+            if not keep:  # the body may take for ever, and nobody must wait for that
+                lease.unlock()
         except BaseException as error:
+            if place:
+                place.close()
             lease.release(forget=isinstance(error, NotFound))
             raise
         if upload.complete:  # by another request, since this one was admitted
