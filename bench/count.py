@@ -103,7 +103,7 @@ def show(counts: Counts, known: Counts) -> None:
     for kind, count in counts["instructions"].items():
         before = known.get("instructions", {}).get(kind)
         change = f"{count / before - 1:+.1%}" if before else ""
-        calls = counts.get("system calls", {}).get(kind, 0)
+        calls = {**known.get("system calls", {}), **counts.get("system calls", {})}.get(kind, 0)
         print(f"{kind:18} {count:13,.0f} {before or 0:10,.0f} {change:>8} {calls:13.1f}")
 
 
