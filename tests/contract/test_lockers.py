@@ -276,6 +276,14 @@ def test_locked_lease_is_free_once_released(locker: Locker) -> None:
     take_turn(locker.lease("a", patient=False))
 
 
+def test_whoever_has_gone_writes_no_more(locker: Locker) -> None:
+    """Though he left the file behind, as a mutex does and a crash."""
+    with locker.mutex("a"):
+        pass
+
+    assert not locker.writing("a")
+
+
 # Being told
 
 

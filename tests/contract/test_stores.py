@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import time
@@ -127,6 +128,23 @@ def test_nought_is_not_nothing(store: Store, field: str) -> None:
     """A number of 0 bytes is another thing than no number."""
     assert getattr(new(store, "a", **{field: 0}), field) == 0
     assert getattr(new(store, "b"), field) is None
+
+
+@pytest.mark.parametrize("created", [0, 1.5, True, math.inf, -math.inf, 1e300])
+def test_any_number_that_a_host_gives_comes_back(store: Store, created: float) -> None:
+    """A record that cannot be read is an upload that is lost."""
+    store.reserve("a").close()
+    store.save(Upload("a", length=5, created=created))
+
+    assert store.load("a").created == created
+
+
+def test_owner_without_a_name_is_not_nobody(store: Store) -> None:
+    """An upload without an owner is everybody's."""
+    store.reserve("a").close()
+    store.save(Upload("a", length=5, owner=""))
+
+    assert store.load("a").owner == ""
 
 
 def test_record_is_replaced_whole(store: Store) -> None:

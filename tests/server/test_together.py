@@ -114,3 +114,94 @@ def test_an_interim_answer_comes_before_the_answer(served, postponed) -> None:
             client.send(get("/"))
         for client in clients:
             assert (client.headers()[0], client.answer()[2]) == (104, b"last")
+
+
+def gathered(server, *requests: bytes) -> list[Any]:
+    """These requests, each on a connection of its own, come while the loop is busy: so in one round."""
+    first, *clients = [server.connect() for _ in range(len(requests) + 1)]
+    for client in (first, *clients):
+        client.send(get("/warm")).answer()
+    first.send(get("/nap"))
+    time.sleep(0.0005)
+    for client, request in zip(clients, requests, strict=True):
+        client.send(request)
+    return clients
+
+
+def nap(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Long enough for others to come, and too short to lose the loop."""
+    if environ["PATH_INFO"] == "/nap":
+        time.sleep(0.003)
+    environ["wsgi.input"].read()
+    return respond(start_response, environ["PATH_INFO"].encode())
+
+
+def test_continue_is_said_after_the_answer_before_it(served, postponed) -> None:
+    """A request that asks whether to go on waits behind one whose answer waits."""
+    server = served(nap, stream_paths="/elsewhere")
+    asks = b"DELETE /b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+
+    for _ in range(10):
+        client, other = gathered(server, get("/a") + asks, get("/c"))
+        assert client.answer()[2] == b"/a"
+        assert client.headers()[0] == 100
+        assert client.send(b"hello").answer()[2] == b"/b"
+        assert other.answer()[2] == b"/c"
+
+
+def test_whoever_was_served_is_answered_when_all_stops_at_once(served, postponed) -> None:
+    """What was done is said, also if the one who asks in the same moment ends it all."""
+    stopping: list[Any] = []
+
+    def last(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/stop":
+            stopping[0].stop(at_once=True)
+            time.sleep(0.1)
+        return nap(environ, start_response)
+
+    server = served(last)
+    stopping.append(server.server)
+    a, b, _ = gathered(server, get("/a"), get("/b"), get("/stop"))
+
+    assert (a.answer()[2], b.answer()[2]) == (b"/a", b"/b")
+
+
+def test_early_answers_wait_for_moments_only(served, postponed) -> None:
+    """Not for all the others, if those take their time."""
+
+    def slowish(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        time.sleep(0.004)
+        return echo(environ, start_response)
+
+    server = served(slowish)
+    clients = [server.connect() for _ in range(15)]
+    waits = []
+    for _ in range(3):
+        started = time.monotonic()
+        for client in clients:
+            client.send(get("/a"))
+        clients[0].answer()
+        first = time.monotonic() - started
+        for client in clients[1:]:
+            client.answer()
+        waits.append(first / (time.monotonic() - started))
+
+    assert min(waits) < 0.6
+
+
+def test_one_that_cannot_be_answered_takes_nobody_along(served, postponed, monkeypatch) -> None:
+    """The others have their answers, and the loop goes on."""
+    send = channel.Channel.send_postponed
+
+    def sometimes(self: channel.Channel) -> bool:
+        if b"/bad" in self._postponed:
+            self._postponed = b""
+            raise MemoryError
+        return send(self)
+
+    monkeypatch.setattr(channel.Channel, "send_postponed", sometimes)
+    server = served(nap)
+    good, _, other = gathered(server, get("/a"), get("/bad"), get("/c"))
+
+    assert (good.answer()[2], other.answer()[2]) == (b"/a", b"/c")
+    assert server.connect().send(get("/d")).answer()[2] == b"/d"

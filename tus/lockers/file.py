@@ -80,15 +80,14 @@ class FileLocker:
             os.close(fd)  # removed while we waited
 
     def writing(self, id: str) -> bool:
-        if not os.access(id + ".lease", os.F_OK, dir_fd=self._dir):  # as it nearly always is; errors take longer
-            return False
         try:
             fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
         except OSError:
             return False
         try:
             number, owner = _read(fd)
-            return bool(owner) or not number  # whoever has no number yet is writing at this moment
+            # Whoever has no number has it locked as long as he writes.
+            return bool(owner) or not number and not _lock(fd, 0, fcntl.LOCK_SH)
         finally:
             os.close(fd)
 

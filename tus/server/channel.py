@@ -135,9 +135,17 @@ class Channel(HTTPChannel):
         return True
 
     def handle_write(self) -> None:
-        if self._postponed:
+        if not self.outbuf_lock.acquire(blocking=False):
+            return  # another thread is sending; if it leaves anything, we are called again
+        try:
             self.send_postponed()
-        super().handle_write()
+            super().handle_write()
+        finally:
+            self.outbuf_lock.release()
+
+    def send_continue(self) -> None:
+        self.send_postponed()
+        super().send_continue()
 
     def _send_now(self, data: bytes) -> int:
         if self.total_outbufs_len or not self.connected or not data:

@@ -26,7 +26,7 @@ SLOW = 0.1  # seconds in which requests of a kind that was slow go to other thre
 SLOWEST = 5.0  # seconds
 KINDS = 256  # kinds of requests that are remembered: clients choose the paths
 HOLD = 0.1  # seconds that the loop waits for the rest of a small body
-BATCH = 16  # answers that are sent together: a client that sleeps is woken once for all of them
+LATER = 0.002  # seconds that an answer may wait for others: a client that sleeps is woken once for all of them
 
 supported = hasattr(select, "epoll")
 if supported:
@@ -52,7 +52,8 @@ class Loop:
         self._slow: dict[tuple[str, str], tuple[float, float]] = {}  # kind: until when, and for how long
         self._held: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
         self._several = False  # requests came at once
-        self._unsent: list[Any] = []  # connections whose answer waits for those of the others
+        self._unsent: deque[Any] = deque()  # connections whose answer waits for those of the others
+        self._send_by = 0.0  # when the first of them has waited long enough
         self._next_look = 0.0
         self._resting = False
         self.hurry = False  # somebody waits for the watch: it does not rest
@@ -145,8 +146,9 @@ class Loop:
                 self._handle(handler, flags)
                 if self.ready and not self._serve(turn):
                     return False
-        if self._unsent:
-            self._send()
+                if self._unsent and time.monotonic() >= self._send_by:
+                    self._send()
+        self._send()
         now = time.monotonic()
         if self._held:
             self._release_held(now)
@@ -155,6 +157,8 @@ class Loop:
         return not self.ready or self._serve(turn)
 
     def _patience(self) -> float:
+        if self._unsent:  # an error came between
+            return 0
         if not self._held:
             return self._timeout
         with self.changing:
@@ -193,14 +197,20 @@ class Loop:
         with self._passing:
             if not self.leading:
                 return False
+            if not self._unsent:
+                self._send_by = time.monotonic() + LATER
             self._unsent.append(channel)
             return True
 
     def _send(self) -> None:
-        with self._passing:
-            unsent, self._unsent = self._unsent, []
-        for channel in unsent:
-            channel.send_postponed()
+        """From any thread."""
+        while self._unsent:
+            try:
+                self._unsent.popleft().send_postponed()
+            except IndexError:
+                return  # another thread took the last one
+            except Exception:
+                logger.exception("An answer could not be sent")
 
     # -- calling the application
 
@@ -217,8 +227,6 @@ class Loop:
                 return False
             elif self._slow:
                 self._slow.pop(kind, None)
-            if len(self._unsent) >= BATCH:
-                self._send()
         return True
 
     def _serve_here(self, channel: Any, turn: int) -> bool:
@@ -269,8 +277,7 @@ class Loop:
             same = same + 1 if self._served == seen else 0
             seen = self._served
             if same and self._serving is not None:
-                if self._unsent:
-                    self._send()
+                self._send()
                 if same > BUSY or blocked(self._native):
                     self._overtake(seen)
             self._pause(same, seen)
@@ -304,6 +311,7 @@ class Loop:
     def leave(self, wake: Callable[[], None]) -> None:
         """Stop leading; a leader who is stuck in the application is not waited for."""
         self._stopped = True
+        self._send()
         wake()
         if self._leader and self._serving is None and not self.leading:
             self._left.wait(1)

@@ -411,18 +411,20 @@ def _encoded(upload: Upload) -> str:
     """The record as tusd writes it, with what only we know under a key of its own. Put together by hand: most of it is
     the same for every upload, and it is written twice or more for each."""
     raw = upload.metadata.raw
-    ours = f'"created":{upload.created!r}'
+    ours = f'"created":{_number(upload.created)}'
     if raw:
         ours += f',"metadata":{_write(raw)}'
     for name in _OURS:
         value = getattr(upload, name)
-        if value is not None and value is not False and value != "" and value != ():  # `in` would find 0 to be False
+        # `in` would find 0 to be False. And an owner without a name is an owner.
+        if value is not None and value is not False and value != () and (value != "" or name == "owner"):
             ours += f',"{name}":{"true" if value is True else _write(value)}'
     if upload.result:
         ours += f',"result":{_answer(*upload.result) if upload.result != Result() else _NO_ANSWER}'
     return (
-        f'{{"ID":"{upload.id}","Size":{upload.length or 0},"SizeIsDeferred":{_flag(upload.length is None)},"Offset":0,'
-        f'"MetaData":{_values(raw)},"IsPartial":{_flag(upload.partial)},"IsFinal":{_flag(upload.final)},'
+        f'{{"ID":{_write(upload.id)},"Size":{_number(upload.length or 0)},'
+        f'"SizeIsDeferred":{_flag(upload.length is None)},"Offset":0,"MetaData":{_values(raw)},'
+        f'"IsPartial":{_flag(upload.partial)},"IsFinal":{_flag(upload.final)},'
         f'"PartialUploads":{_write(upload.parts) if upload.parts else "null"},"Storage":null,"tus":{{{ours}}}}}'
     )
 
@@ -438,14 +440,29 @@ def _answer(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> s
 _NO_ANSWER = _answer(*Result())
 
 
+def _number(value: float) -> str:
+    """As JSON has it, whatever kind of number the host made of it."""
+    return repr(value) if type(value) in (int, float) and abs(value) < _ENDLESS else _write(value)
+
+
+_ENDLESS = float("inf")
+
+
 def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-@lru_cache(256)  # a record is written more than once
 def _values(raw: str) -> str:
     """The metadata as tusd writes them."""
+    return _kept(raw) if len(raw) <= _SHORT else _worked_out(raw)
+
+
+def _worked_out(raw: str) -> str:
     return _write({key: value.decode("utf-8", "replace") for key, value in Metadata.stored(raw).items()})
+
+
+_kept = lru_cache(256)(_worked_out)  # a record is written more than once
+_SHORT = 512  # characters: clients must not fill our memory
 
 
 def _decoded(record: dict[str, Any], id: str) -> Upload:
