@@ -477,6 +477,7 @@ def test_wrong_password_does_not_lose_an_upload(run: Any, proxy: Proxy, upstream
     """A 403 may mean that an upload is gone, but until there is a new one the old one is not forgotten."""
     proxy.faults.cuts = [MB]
     assert run(file, through(proxy), "--retries", "0")[0] == 1
+    live.until(lambda: upstream.content(proxy.seen[-1].target))  # nobody waited for what was cut
     proxy.faults.canned["HEAD"] = [answer("403 Forbidden")]
     proxy.faults.canned["POST"] = [answer("403 Forbidden")]
     assert run(file, through(proxy))[0] == 1
