@@ -224,7 +224,7 @@ def update_document(path: Path, marker: str, text: str) -> None:
 
 # ---- the plot: one panel a workload, one bar a server ----
 
-_PANEL, _ROW, _LABEL, _BAR = 470, 17, 110, 250  # pixels
+_PANEL, _ROW, _LABEL, _BAR = 540, 17, 110, 250  # pixels
 
 
 def _bars(record: Record, workload: workloads.Workload, top: int) -> tuple[list[str], int]:
