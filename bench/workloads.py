@@ -278,13 +278,12 @@ def full_directory(stage: Stage) -> None:
         empty_head = stage.numbers["per_second"]
         stage.load(server, "small", mode="one", count=fill - there, connections=16, cold=True)
         stage.load(server, "small", mode="one", count=fill, connections=16, size=2048, body=1024, cold=True)
-        listed = _time_ls(stage.scratch / "data") if stage.peer.ours else 0.0
+        if stage.peer.ours:
+            stage.numbers["ls_seconds"] = _time_ls(stage.scratch / "data")
         _small(stage, server, "one", 16)
         stage.numbers["small_ratio"] = stage.numbers["per_second"] / empty_small
         _heads(stage, server)
         stage.numbers["head_ratio"] = stage.numbers["per_second"] / empty_head
-        if stage.peer.ours:
-            stage.numbers["ls_seconds"] = listed
 
 
 def _time_ls(directory: Path) -> float:

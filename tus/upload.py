@@ -205,8 +205,11 @@ class Upload(NamedTuple):
     def evolve(self, **changes: Any) -> Upload:
         """A copy with these changes. In half the time that `_replace` takes."""
         values = list(self)
-        for name, value in changes.items():
-            values[_AT[name]] = value
+        try:
+            for name, value in changes.items():
+                values[_AT[name]] = value
+        except KeyError:
+            return self._replace(**changes)  # which says what is wrong
         return tuple.__new__(Upload, values)
 
 

@@ -141,3 +141,9 @@ def test_record_is_changed_by_making_another() -> None:
     assert (old.filled, new.filled) == (False, True)
     with pytest.raises(AttributeError):
         old.offset = 1  # type: ignore[misc]
+
+
+def test_change_of_what_there_is_not_says_so() -> None:
+    """A host that mistypes a field is told its name."""
+    with pytest.raises(ValueError, match="ownr"):
+        Upload("a").evolve(ownr="me")

@@ -66,7 +66,7 @@ class Writing(Creating):
             raise
         finally:
             lease.release(forget=forget)
-        if forget:
+        if upload.complete:
             self._join_waiting(upload)
         return upload
 

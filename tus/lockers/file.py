@@ -89,7 +89,7 @@ class FileLocker:
             # Whoever has no number has it locked as long as he writes.
             return bool(owner) or not number and not _lock(fd, 0, fcntl.LOCK_SH)
         finally:
-            os.close(fd)
+            _unlock(fd)
 
     @contextmanager
     def mutex(self, id: str) -> Iterator[None]:
@@ -158,7 +158,7 @@ class FileLease(_Held):
         self._number = number + 1
         self._mark = b"%0*d" % (_NUMBER, self._number)
         self._unsaid = not number
-        if number or not locked:
+        if number:
             self._say()
         if not locked:
             self.unlock()
@@ -177,7 +177,7 @@ class FileLease(_Held):
     def abandon(self) -> None:
         """It was not taken."""
         fd, self._fd = self._fd, -1
-        os.close(fd)
+        _unlock(fd)
 
     def turn(self) -> FileLease:
         return self

@@ -122,9 +122,11 @@ class Channel(HTTPChannel):
             if not self._postponed and not self.loop.postpone(self):
                 return False
             self._postponed += data
-            return len(self._postponed) <= TOGETHER or self.send_postponed()
+            if len(self._postponed) > TOGETHER:
+                self.send_postponed()
+            return True
 
-    def send_postponed(self) -> bool:
+    def send_postponed(self) -> None:
         """Send what was to be sent together with others' answers; from any thread."""
         with self.outbuf_lock:
             data, self._postponed = self._postponed, b""
@@ -132,7 +134,6 @@ class Channel(HTTPChannel):
             if sent < len(data) and self.connected:
                 super().write_soon(data[sent:])
                 self._changed()
-        return True
 
     def handle_write(self) -> None:
         if not self.outbuf_lock.acquire(blocking=False):

@@ -17,7 +17,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from functools import lru_cache
+from math import inf
 from typing import Any, BinaryIO
 
 from ..errors import FULL, NotFound, StoreFull
@@ -29,7 +29,7 @@ _SECRET = ".secret"  # no id begins with a dot
 _SECRET_SIZE = 32  # bytes
 _READ = 1 << 16  # a record is smaller than this
 _OPENING = b'{"ID":'  # of every record that we write
-_NEVER = float("-inf")  # when a file was touched that does not exist
+_NEVER = -inf  # when a file was touched that does not exist
 _parse = json.JSONDecoder().decode
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
@@ -410,10 +410,11 @@ def _explained(error: OSError) -> Exception:
 def _encoded(upload: Upload) -> str:
     """The record as tusd writes it, with what only we know under a key of its own. Put together by hand: most of it is
     the same for every upload, and it is written twice or more for each."""
-    raw = upload.metadata.raw
+    raw, values = upload.metadata.raw, "{}"
     ours = f'"created":{_number(upload.created)}'
     if raw:
         ours += f',"metadata":{_write(raw)}'
+        values = _write({key: value.decode("utf-8", "replace") for key, value in upload.metadata.items()})
     for name in _OURS:
         value = getattr(upload, name)
         # `in` would find 0 to be False. And an owner without a name is an owner.
@@ -423,7 +424,7 @@ def _encoded(upload: Upload) -> str:
         ours += f',"result":{_answer(*upload.result) if upload.result != Result() else _NO_ANSWER}'
     return (
         f'{{"ID":{_write(upload.id)},"Size":{_number(upload.length or 0)},'
-        f'"SizeIsDeferred":{_flag(upload.length is None)},"Offset":0,"MetaData":{_values(raw)},'
+        f'"SizeIsDeferred":{_flag(upload.length is None)},"Offset":0,"MetaData":{values},'
         f'"IsPartial":{_flag(upload.partial)},"IsFinal":{_flag(upload.final)},'
         f'"PartialUploads":{_write(upload.parts) if upload.parts else "null"},"Storage":null,"tus":{{{ours}}}}}'
     )
@@ -442,27 +443,11 @@ _NO_ANSWER = _answer(*Result())
 
 def _number(value: float) -> str:
     """As JSON has it, whatever kind of number the host made of it."""
-    return repr(value) if type(value) in (int, float) and abs(value) < _ENDLESS else _write(value)
-
-
-_ENDLESS = float("inf")
+    return repr(value) if type(value) in (int, float) and abs(value) < inf else _write(value)
 
 
 def _flag(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _values(raw: str) -> str:
-    """The metadata as tusd writes them."""
-    return _kept(raw) if len(raw) <= _SHORT else _worked_out(raw)
-
-
-def _worked_out(raw: str) -> str:
-    return _write({key: value.decode("utf-8", "replace") for key, value in Metadata.stored(raw).items()})
-
-
-_kept = lru_cache(256)(_worked_out)  # a record is written more than once
-_SHORT = 512  # characters: clients must not fill our memory
 
 
 def _decoded(record: dict[str, Any], id: str) -> Upload:

@@ -15,6 +15,23 @@ function copy (world, name) {
   return target
 }
 
+/** The server has no time for one thumbnail, so many times; how often it was asked for. */
+async function busy (visit, times) {
+  let asked = 0
+  await visit.page.route(/IMG%202\.jpg\?/, async route => {
+    if (asked++ < times) await route.fulfill({ status: 503, headers: { 'Retry-After': '2' }, body: 'busy' })
+    else await route.continue()
+  })
+  return () => asked
+}
+
+/** That thumbnail is shown in its album in the end. */
+async function loads (world, visit) {
+  await visit.page.goto(`${world.network.origin}/Garden/`)
+  const image = visit.page.locator('#tiles img[alt="IMG 2.jpg"]')
+  await until(async () => await image.evaluate(image => image.complete && image.naturalWidth > 0), 'the thumbnail')
+}
+
 export const scenarios = {
   async 'albums lead to photos, and arrow keys from one to the next' (world) {
     const visit = await world.begin()
@@ -78,36 +95,24 @@ export const scenarios = {
 
   async 'a thumbnail that is not made yet is asked for again' (world) {
     const visit = await world.begin()
-    let refused = 0
-    await visit.page.route(/IMG%202\.jpg\?/, async route => {
-      if (refused++ < 3) await route.fulfill({ status: 503, headers: { 'Retry-After': '2' }, body: 'busy' })
-      else await route.continue()
-    })
+    const asked = await busy(visit, 3)
 
-    await visit.page.goto(`${world.network.origin}/Garden/`)
-    const image = visit.page.locator('#tiles img[alt="IMG 2.jpg"]')
-    await until(async () => await image.evaluate(image => image.complete && image.naturalWidth > 0), 'the thumbnail')
+    await loads(world, visit)
 
-    assert.ok(refused > 3)
+    assert.ok(asked() > 3)
     return visit
   },
 
   async 'a thumbnail that failed before the script came is asked for again' (world) {
     const visit = await world.begin()
-    let refused = 0
-    await visit.page.route(/IMG%202\.jpg\?/, async route => {
-      if (refused++ < 1) await route.fulfill({ status: 503, headers: { 'Retry-After': '2' }, body: 'busy' })
-      else await route.continue()
-    })
+    const asked = await busy(visit, 1)
     await visit.page.route('**/gallery.js*', async route => {
-      await until(() => refused)
+      await until(asked)
       await sleep(500)
       await route.continue()
     })
 
-    await visit.page.goto(`${world.network.origin}/Garden/`)
-    const image = visit.page.locator('#tiles img[alt="IMG 2.jpg"]')
-    await until(async () => await image.evaluate(image => image.complete && image.naturalWidth > 0), 'the thumbnail')
+    await loads(world, visit)
     return visit
   },
 
