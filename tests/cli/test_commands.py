@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 import tus
 from tests import live, wire
 from tus.messages import Request
@@ -82,6 +84,20 @@ def test_serve_says_where_it_listens_once_it_does(tmp_path: Path) -> None:
     assert answer.status == 201
     assert answer["Location"].startswith(url + "/")
     assert len(list((tmp_path / "new" / "uploads").glob("*.info"))) == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_says_which_address_is_taken(tmp_path: Path, workers: str) -> None:
+    """In one line: the first thing that goes wrong for many."""
+    with serving(str(tmp_path), "--port", "0") as (url, _):
+        port = str(urlsplit(url).port)
+        done = subprocess.run(
+            [sys.executable, "-m", "tus", "serve", str(tmp_path), "--port", port, "--workers", workers],
+            capture_output=True, text=True, timeout=20,
+        )  # fmt: skip
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "already in use" in done.stderr and f"127.0.0.1:{port}" in done.stderr
 
 
 def test_serve_takes_the_options_of_the_application(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ._waitress import TcpWSGIServer, UnixWSGIServer, wasyncore
@@ -39,6 +40,7 @@ class Listening:
     def __init__(self, *args: Any, loop: Loop | None, uploads: UploadThreads, **kw: Any) -> None:
         self.loop = loop
         self.uploads = uploads
+        self.active_channels: dict[int, Any] = {}  # waitress makes them last, and close() needs them if it cannot bind
         super().__init__(*args, **kw)
 
     def add_task(self: Any, channel: Any) -> None:
@@ -107,8 +109,21 @@ class Listening:
             wasyncore.dispatcher.close(self)
 
 
+@contextmanager
+def binding(where: Any) -> Iterator[None]:
+    """Whoever cannot have an address is told which one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{where[0]}:{where[1]}") from None
+
+
 class TcpListener(Listening, TcpWSGIServer):
     """Accepts connections over TCP."""
+
+    def bind_server_socket(self) -> None:
+        with binding(self.sockinfo[3]):
+            super().bind_server_socket()
 
 
 if UnixWSGIServer is not None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._waitress import cleanup_unix_socket
-from .listener import Server, url
+from .listener import Server, binding, url
 from .settings import Settings
 
 logger = logging.getLogger("tus.server")
@@ -317,7 +317,8 @@ def bind(family: int, kind: int, protocol: int, where: Any, backlog: int, *, reu
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(where)
+        with binding(where):
+            sock.bind(where)
         if reuse:
             sock.listen(backlog)
     except BaseException:
