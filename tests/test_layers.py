@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tus"
 LAYERS = (
-    ("errors", "upload", "messages", "hooks", "options"),
+    ("errors", "upload", "messages", "hooks", "options", "keywords"),
     ("checksum", "fields", "digests", "problems", "headers", "stores", "lockers", "writer", "serving"),
     ("engine",),
     ("cors", "progress", "forms", "protocols"),
@@ -80,7 +80,7 @@ def test_neighbours_are_strangers(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in MODULES if parts(path)[0] not in OUTSIDE], ids=name)
 def test_core_knows_no_framework(path: Path) -> None:
     """Below the outermost layer there is the standard library, and what a module can do without."""
-    optional = {"google_crc32c", "multipart"}
+    optional = {"google_crc32c", "multipart", "typing_extensions"}
 
     used = {imported[0] for imported in imports(path)} - {"tus"}
 

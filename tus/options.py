@@ -11,22 +11,27 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError
+
+if TYPE_CHECKING:
+    from .hooks import Hooks
 
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
 _TIME = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([a-z]*)", re.IGNORECASE)
 _LONGEST = 100 * 365 * 86400.0  # seconds; an HTTP date has a year of four digits
 _SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TARGET = re.compile(r"(?:[A-Z]+:)?/\S*|[A-Z]+")
+_ORIGIN = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^\s/?#@,]+/?|null)", re.IGNORECASE)
 _TRUE = frozenset(("true", "yes", "on", "y", "t", "1"))
 _FALSE = frozenset(("false", "no", "off", "n", "f", "0"))
 _UPLOADERS = ("chunks", "filepond", "form", "progress")
 _NOTHING = frozenset(("", "none", "unlimited"))
+_SLIP = 0.9  # how alike a variable is to one of ours if it was meant to be it; TUS_UPLOAD_PORT is Kubernetes' own
 
 
-def size(value: Any) -> int | None:
+def size(value: int | str | None) -> int | None:
     """Bytes: 5242880, "5MB" (powers of 1000), "5MiB" (powers of 1024), "none"."""
     if value is None or isinstance(value, str) and value.strip().lower() in _NOTHING:
         return None
@@ -40,7 +45,7 @@ def size(value: Any) -> int | None:
     return int(float(number) * factor) if "." in number else int(number) * factor
 
 
-def duration(value: Any) -> float | None:
+def duration(value: float | str | None) -> float | None:
     """Seconds: 3600, "90s", "30min", "2h", "7d", "none"."""
     if value is None or isinstance(value, str) and value.strip().lower() in _NOTHING:
         return None
@@ -58,7 +63,7 @@ def _limited(seconds: float) -> float:
     return seconds
 
 
-def flag(value: Any) -> bool:
+def flag(value: bool | str) -> bool:
     """True or false, and the words that an ini uses for them."""
     word = str(value).strip().lower()
     if word in _TRUE or word in _FALSE:
@@ -66,21 +71,21 @@ def flag(value: Any) -> bool:
     raise ValueError("is neither true nor false")
 
 
-def text(value: Any) -> str:
+def text(value: str | None) -> str:
     """Any text."""
     if value is None or isinstance(value, str):
         return (value or "").strip()
     raise ValueError("is not a text")
 
 
-def directory(value: Any) -> str:
+def directory(value: str | os.PathLike[str] | None) -> str:
     """A path."""
     if value is None or isinstance(value, str | os.PathLike):
         return os.path.expanduser(os.fspath(value).strip()) if value else ""
     raise ValueError("is not a path")
 
 
-def url_path(value: Any) -> str:
+def url_path(value: str | None) -> str:
     """An absolute URL path, without the slash at its end."""
     path = text(value)
     if path and not path.startswith("/"):
@@ -90,7 +95,7 @@ def url_path(value: Any) -> str:
     return path.rstrip("/") or "/"
 
 
-def url(value: Any) -> str:
+def url(value: str | None) -> str:
     """An absolute URL, without the slash at its end."""
     address = text(value).rstrip("/")
     if address and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", address):
@@ -98,7 +103,7 @@ def url(value: Any) -> str:
     return address
 
 
-def words(value: Any) -> tuple[str, ...]:
+def words(value: str | Iterable[str] | None) -> tuple[str, ...]:
     """Words between blanks or commas, or a list."""
     if isinstance(value, str):
         value = re.split(r"[\s,]+", value.strip())
@@ -109,7 +114,16 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(str(word) for word in value if word)
 
 
-def targets(value: Any) -> tuple[str, ...]:
+def origins(value: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Origins as browsers send them, with stars inside of host names; `*` for all."""
+    found = words(value)
+    for word in found:
+        if word != "*" and not _ORIGIN.fullmatch(word):
+            raise ValueError(f"is not made of origins such as https://a.example, because of {word!r}")
+    return found
+
+
+def targets(value: str | Iterable[str] | None) -> tuple[str, ...]:
     """Paths, in which a star stands for anything; methods; or a method, a colon and a path."""
     found = words(value)
     for word in found:
@@ -118,7 +132,7 @@ def targets(value: Any) -> tuple[str, ...]:
     return found
 
 
-def uploaders(value: Any) -> tuple[str, ...]:
+def uploaders(value: str | Iterable[str] | None) -> tuple[str, ...]:
     """Names of what can be spoken beside tus; none for nothing."""
     found = tuple(word.lower() for word in words(value) if word.lower() not in _NOTHING)
     for word in found:
@@ -127,7 +141,7 @@ def uploaders(value: Any) -> tuple[str, ...]:
     return found
 
 
-def networks(value: Any) -> tuple[str, ...]:
+def networks(value: str | Iterable[str] | None) -> tuple[str, ...]:
     """Addresses and networks; `*` for any, `unix` for a peer on a unix socket."""
     found = words(value)
     for word in found:
@@ -136,7 +150,7 @@ def networks(value: Any) -> tuple[str, ...]:
     return found
 
 
-def whatever(value: Any) -> Any:
+def whatever(value: Hooks | type[Hooks] | str | None) -> Any:
     """An object, or its name."""
     return value.strip() if isinstance(value, str) else value
 
@@ -163,6 +177,14 @@ class Option:
     default: str
     text: str
 
+    @property
+    def meaning(self) -> str:
+        """For people: the text, and what may be chosen."""
+        if not isinstance(self.parse, Choice):
+            return self.text
+        *others, last = (f"`{choice}`" for choice in self.parse.choices)
+        return f"{self.text} One of {', '.join(others)} and {last}."
+
 
 OPTIONS = (
     Option("tmp_file_dir", directory, "", "Where uploads are kept. Default: a private directory in the system's temporary one, which a reboot may empty."),
@@ -188,7 +210,7 @@ OPTIONS = (
     Option("remove_parts", flag, "false", "Remove partial uploads once they are concatenated; they cannot be used again then."),
     Option("hooks", whatever, "", "An object with the methods of `tus.Hooks`, or its name: `package.module:name`."),
     Option("cors", flag, "true", "Answer browsers of other origins; switch it off where something in front does."),
-    Option("cors_origins", words, "*", "Origins that may call: `https://a.example`, `*` inside a host name, or `*` for all."),
+    Option("cors_origins", origins, "*", "Origins that may call: `https://a.example`, `*` inside a host name, or `*` for all."),
     Option("cors_credentials", flag, "false", "Let other origins send cookies; needs `cors_origins` to name them."),
     Option("cors_headers", words, "", "Further request headers that other origins may send."),
     Option("cors_expose", words, "", "Further response headers that other origins may read."),
@@ -235,21 +257,29 @@ class Options:
         for name in given:
             if name not in BY_NAME:
                 raise OptionError(unknown(name))
-        for option in OPTIONS:
-            variable = "TUS_" + option.name.upper()
-            where, value = option.name, given.get(option.name)
-            if value is None and not (option.name in given and option.parse in (size, duration)):
-                # There, None says that there is no limit; elsewhere, that nothing is said.
-                where, value = (variable, environ[variable]) if variable in environ else (where, option.default)
-            setattr(self, option.name, _parsed(option, where, value))
-        self._settle(given)
+        _check_variables(environ)
+        near = {option.name: self._find(option, given, environ) for option in OPTIONS}
+        self._settle(near)
 
-    def _settle(self, given: Mapping[str, Any]) -> None:
-        """What two options say together."""
-        if self.send_file:
-            if given.get("hand_over") is not None and self.hand_over != "file":
-                raise OptionError(f"send_file = true and hand_over = {self.hand_over} contradict each other")
-            self.hand_over = "file"
+    def _find(self, option: Option, given: Mapping[str, Any], environ: Mapping[str, str]) -> int:
+        """Read one option, and say how near it was said: 2 explicitly, 1 in the environment, 0 nowhere."""
+        value, variable = given.get(option.name), _variable(option.name)
+        # Here None says that there is no limit; elsewhere, that nothing is said.
+        if value is not None or option.name in given and option.parse in (size, duration):
+            near, where = 2, option.name
+        elif variable in environ:
+            near, where, value = 1, variable, environ[variable]
+        else:
+            near, where, value = 0, option.name, option.default
+        setattr(self, option.name, _parsed(option, where, value))
+        return near
+
+    def _settle(self, near: Mapping[str, int]) -> None:
+        """What two options say together. Of two that contradict each other, the one that was said nearer holds."""
+        if self.send_file and near["send_file"] == near["hand_over"] and self.hand_over != "file":
+            raise OptionError(f"send_file = true and hand_over = {self.hand_over} contradict each other")
+        if near["send_file"] > near["hand_over"] and self.send_file != (self.hand_over == "file"):
+            self.hand_over = "file" if self.send_file else BY_NAME["hand_over"].default
         self.send_file = self.hand_over == "file"
         if self.cors_credentials and "*" in self.cors_origins:
             raise OptionError("cors_credentials = true needs cors_origins to name the origins, not *")
@@ -268,6 +298,18 @@ def _parsed(option: Option, where: str, value: Any) -> Any:
         raise OptionError(f"option {where}: {value!r} {reason}") from None
 
 
+def _variable(name: str) -> str:
+    return f"TUS_{name.upper()}"
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    """A variable that is nearly one of ours is a slip. Other programs may have variables that begin like ours."""
+    ours = [_variable(name) for name in BY_NAME]
+    for name in environ:
+        if name.startswith("TUS_") and name not in ours and (near := difflib.get_close_matches(name, ours, 1, _SLIP)):
+            raise OptionError(f"unknown variable {name}; did you mean {near[0]}?")
+
+
 def unknown(name: str, names: Iterable[str] = BY_NAME) -> str:
     """The complaint about an option that does not exist, with the one that was probably meant."""
     near = difflib.get_close_matches(name.lower().replace("-", "_"), list(names), 1, 0.5)
@@ -279,6 +321,6 @@ def table() -> str:
     rows = ["   * - Option", "     - Default", "     - Meaning"]
     for option in OPTIONS:
         default = f"``{option.default}``" if option.default else ""
-        meaning = option.text.replace("`", "``")
+        meaning = option.meaning.replace("`", "``")
         rows += [f"   * - ``{option.name}``", f"     - {default}".rstrip(), f"     - {meaning}"]
     return "\n".join([".. list-table::", "   :header-rows: 1", "   :widths: 22 12 66", "", *rows, ""])

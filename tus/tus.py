@@ -19,7 +19,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from .cors import Cors
@@ -31,6 +31,11 @@ from .options import Options
 from .protocols import Conversation, exchange, failure, respond, speaks, tus1
 from .upload import Result, Upload
 from .writer import Sink
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .keywords import TusOptions
 
 
 class BodySource(Protocol):
@@ -137,11 +142,13 @@ def hooks_of(named: Any) -> Hooks:
             named = getattr(import_module(module), name or "hooks")
         except (ImportError, AttributeError) as error:
             raise OptionError(f"option hooks: {named!r} cannot be found: {error}") from error
-    if isinstance(named, type):
+    if named is None or named == "":
+        return Hooks()
+    if isinstance(named, type) and issubclass(named, Hooks):
         named = named()
-    if named and not isinstance(named, Hooks):
+    if not isinstance(named, Hooks):
         raise OptionError(f"option hooks: {named!r} is not a tus.Hooks")
-    return named or Hooks()
+    return named
 
 
 def _now(name: str, act: Callable[[], Any]) -> Any:
@@ -261,10 +268,13 @@ class Handing:
 class Tus:
     """One request, and what came of it."""
 
-    def __init__(self, adapter: Adapter, tmp_file_dir: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, adapter: Adapter, tmp_file_dir: str | os.PathLike[str] | None = None, **options: Unpack[TusOptions]
+    ) -> None:
+        given: dict[str, Any] = {**options}
         if tmp_file_dir is not None:
-            options["tmp_file_dir"] = tmp_file_dir
-        app = application(options)
+            given["tmp_file_dir"] = tmp_file_dir
+        app = application(given)
         self.adapter = adapter
         self.engine = app.engine
         self.options = app.options

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tus import OptionError, Options
 from tus.options import BY_NAME, OPTIONS, table
+from tus.tus import hooks_of
 
 
 def options(environ: dict[str, str] | None = None, **given: Any) -> Options:
@@ -106,6 +107,12 @@ def test_flag_is_false(text: Any) -> None:
         ("trusted_proxies", "10.0.0.0/8, ::1 unix", ("10.0.0.0/8", "::1", "unix")),
         ("trusted_proxies", ["127.0.0.1"], ("127.0.0.1",)),
         ("cors_origins", "https://a.example https://*.b.example", ("https://a.example", "https://*.b.example")),
+        ("cors_origins", "*", ("*",)),
+        (
+            "cors_origins",
+            "http://localhost:3000, capacitor://localhost",
+            ("http://localhost:3000", "capacitor://localhost"),
+        ),
         ("cors_headers", None, ()),
         ("tmp_file_dir", "~/x", os.path.expanduser("~/x")),
         ("tmp_file_dir", Path("/x"), "/x"),
@@ -148,6 +155,9 @@ def test_value_is_understood(name: str, value: Any, found: Any) -> None:
         ("trusted_proxies", "10.0.0.0/99"),
         ("trusted_proxies", 5),
         ("cors_origins", True),
+        ("cors_origins", "example.com"),
+        ("cors_origins", "https://a.example *.b.example"),
+        ("cors_origins", "https://a.example/page"),
         ("hand_over", "both"),
         ("durable", "yes"),
         ("tmp_file_dir", 5),
@@ -217,6 +227,45 @@ def test_contradictions_are_refused() -> None:
         options(send_file=True, hand_over="path")
     with pytest.raises(OptionError, match="cors_credentials"):
         options(cors_credentials=True)
+
+
+def test_explicit_hand_over_wins_over_the_environment() -> None:
+    """A container's TUS_SEND_FILE does not stop an application whose ini says `hand_over = form`."""
+    assert options({"TUS_SEND_FILE": "true"}, hand_over="form").hand_over == "form"
+    assert options({"TUS_HAND_OVER": "form"}, send_file=True).hand_over == "file"
+    assert options({"TUS_HAND_OVER": "file"}, send_file=False).hand_over == "path"
+
+
+def test_contradiction_within_the_environment_is_refused() -> None:
+    """Neither of the two is nearer than the other."""
+    with pytest.raises(OptionError, match="contradict"):
+        options({"TUS_SEND_FILE": "true", "TUS_HAND_OVER": "form"})
+
+
+@pytest.mark.parametrize("slip", ["TUS_MAXSIZE", "TUS_MAX_SISE", "TUS_MAX_SIZES"])
+def test_variable_that_is_nearly_an_option_is_refused(slip: str) -> None:
+    """A limit that was meant is not silently missing."""
+    with pytest.raises(OptionError, match=f"unknown variable {slip}; did you mean TUS_MAX_SIZE"):
+        options({slip: "1"})
+
+
+@pytest.mark.parametrize("foreign", ["TUS_SERVICE_HOST", "TUS_UPLOAD_PORT", "TUS_UPLOAD_URL", "TUS_ENABLED", "TUSK"])
+def test_variable_of_others_is_left_alone(foreign: str) -> None:
+    """Kubernetes and other programs have variables that begin like ours."""
+    assert options({foreign: "1"}).max_size is None
+
+
+@pytest.mark.parametrize("named", [int, 0, False, object(), object, "os:getcwd"])
+def test_hooks_that_are_none_are_refused(named: Any) -> None:
+    """What has no method of `tus.Hooks` would silently check nothing."""
+    with pytest.raises(OptionError, match="option hooks: .* is not a tus.Hooks"):
+        hooks_of(named)
+
+
+def test_choices_are_listed() -> None:
+    """In the README's table, and by `tus options`, which show the same text."""
+    assert "One of ``auto``, ``url`` and ``path``." in table()
+    assert "One of ``path``, ``file``, ``form`` and ``none``." in table()
 
 
 def test_table_has_every_option() -> None:

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from ..errors import BadRequest, NotFound
@@ -23,6 +23,11 @@ from .body import Body
 from .handover import HandOver, call
 from .targets import Targets, discovered, interim, remembered
 from .virtual import unmasked
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..keywords import OptionsDict
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -263,7 +268,7 @@ def outgoing(response: Response, environ: Environ, start_response: StartResponse
 class Filter:
     """Takes uploads at `upload_path`, and hands each finished one to the application as one ordinary request."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]] | None = None, **options: Any) -> None:
+    def __init__(self, app: Callable[..., Iterable[bytes]] | None = None, **options: Unpack[OptionsDict]) -> None:
         self.app = app or nothing_here
         parsed = Options(options)
         if app is None:

@@ -18,5 +18,5 @@ def main(args: argparse.Namespace) -> int:
         return 0
     for option in OPTIONS:
         print(f"{option.name} = {option.default}".rstrip())
-        print(textwrap.indent(textwrap.fill(option.text.replace("`", ""), 76), "    "))
+        print(textwrap.indent(textwrap.fill(option.meaning.replace("`", ""), 76), "    "))
     return 0

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             continue
         words: dict[str, Any] = {"nargs": "?", "const": "true"} if option.parse is flag else {}
         metavar = "BOOL" if words else option.name.upper()
-        text = option.text.replace("`", "").replace("%", "%%")
+        text = option.meaning.replace("`", "").replace("%", "%%")
         ours.add_argument(f"--{option.name.replace('_', '-')}", metavar=metavar, help=text, **words)
 
 

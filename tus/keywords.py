@@ -1,0 +1,83 @@
+"""The options as keywords, so that editors complete them and type checkers find a slip.
+
+Written by `make readme` from the table in `options`; never change it by hand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Literal, TypedDict
+
+from .hooks import Hooks
+
+
+class TusOptions(TypedDict, total=False):
+    """What `Tus` takes by keyword, besides what it takes by position."""
+
+    upload_path: str | None
+    """URL path that takes uploads, below the place where the application is mounted."""
+    public_url: str | None
+    """The URL of `upload_path` as clients see it, if nothing in the request can tell."""
+    location: Literal["auto", "url", "path"]
+    """What `Location` holds: an absolute URL, an absolute path, or whichever is certain to be right. One of
+    `auto`, `url` and `path`."""
+    trusted_proxies: str | Iterable[str] | None
+    """Addresses or networks whose `Forwarded` and `X-Forwarded-*` headers are believed; `unix`, or `*` for
+    any."""
+    max_size: int | str | None
+    """Most bytes that an upload may have."""
+    upload_valid_duration: float | str | None
+    """How long an unfinished upload is kept after its last byte; seconds, or 90s, 30min, 2h, 7d, none."""
+    sweep_interval: float | str | None
+    """How often a process looks for expired uploads; none leaves that to `tus sweep`."""
+    sweep_finished: bool | str
+    """Let finished uploads expire too, and those that the application refuses."""
+    durable: Literal["none", "finish", "always"]
+    """What is forced to the disk, and when: see Durability. One of `none`, `finish` and `always`."""
+    hand_over: Literal["path", "file", "form", "none"]
+    """How the application behind the filter gets a finished file: its path as the body, the file as the body, a
+    form as a browser sends it, or not at all. One of `path`, `file`, `form` and `none`."""
+    draft_targets: str | Iterable[str] | None
+    """What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos
+    POST:/albums/* PUT`. It sees the very request once its body is whole."""
+    uploaders: str | Iterable[str] | None
+    """What is spoken beside tus, each at its own address below `upload_path`: `chunks` (flow.js, resumable.js,
+    Dropzone, plupload), `filepond`, `form` for any browser, and `progress`."""
+    legacy: bool | str
+    """Speak tus 0.2 as well, with clients that send `Final-Length` or `Entity-Length`."""
+    interim_responses: bool | str
+    """Send `104 (Upload Resumption Supported)`. Only where nothing but HAProxy or Caddy stands in front: nginx
+    takes a 104 for the answer."""
+    send_file: bool | str
+    """Short for `hand_over = file`."""
+    cleanup: bool | str
+    """Remove the file once the application has answered with success; the record stays until it expires."""
+    pass_body: bool | str
+    """Pass the application's body to the client, as 200, instead of 204."""
+    download: bool | str
+    """Let GET fetch a finished upload."""
+    termination: bool | str
+    """Let DELETE remove an upload."""
+    remove_parts: bool | str
+    """Remove partial uploads once they are concatenated; they cannot be used again then."""
+    hooks: Hooks | type[Hooks] | str | None
+    """An object with the methods of `tus.Hooks`, or its name: `package.module:name`."""
+    cors: bool | str
+    """Answer browsers of other origins; switch it off where something in front does."""
+    cors_origins: str | Iterable[str] | None
+    """Origins that may call: `https://a.example`, `*` inside a host name, or `*` for all."""
+    cors_credentials: bool | str
+    """Let other origins send cookies; needs `cors_origins` to name them."""
+    cors_headers: str | Iterable[str] | None
+    """Further request headers that other origins may send."""
+    cors_expose: str | Iterable[str] | None
+    """Further response headers that other origins may read."""
+
+
+class OptionsDict(TusOptions, total=False):
+    """Every option, for `TusFilter`."""
+
+    tmp_file_dir: str | os.PathLike[str] | None
+    """Where uploads are kept. Default: a private directory in the system's temporary one, which a reboot may
+    empty."""
