@@ -19,7 +19,7 @@ LAYERS = (
     ("errors", "upload", "messages", "hooks", "options", "keywords"),
     ("checksum", "fields", "digests", "problems", "headers", "stores", "lockers", "writer", "serving"),
     ("engine",),
-    ("cors", "progress", "forms", "protocols"),
+    ("cors", "progress", "forms", "downloads", "protocols"),
     ("tus",),
     ("adapters", "server", "demo", "cli"),
 )

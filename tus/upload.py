@@ -202,6 +202,11 @@ class Upload(NamedTuple):
         """Whether it is complete and the host does not have it yet."""
         return self.complete and self.result is None and not self.partial and not self.dropped
 
+    @property
+    def readable(self) -> bool:
+        """Whether it is a whole file that the host has taken, and that is still here."""
+        return self.complete and not (self.partial or self.dropped) and bool(self.result and self.result.status < 400)
+
     def evolve(self, **changes: Any) -> Upload:
         """A copy with these changes. In half the time that `_replace` takes."""
         values = list(self)

@@ -117,6 +117,37 @@ def test_finished_file_is_shown_again(page: Page, word: str) -> None:
     assert "sandbox" in answer.headers["Content-Security-Policy"]
 
 
+@pytest.mark.parametrize("path", ["/filepond?restore={}", "/filepond?load={}", "/{}"], ids=["restore", "load", "tus"])
+def test_file_that_the_application_has_not_taken_is_not_shown(make_page: MakePage, path: str) -> None:
+    """While it decides, and after it refused, there is no file here for anybody, whatever the protocol."""
+
+    class Deciding(Hooks):
+        def created(self, upload: Any) -> None:
+            ids.append(upload.id)
+
+        def finished(self, upload: Any) -> None:
+            seen.append(page("GET", path.format(upload.id)).status_int)
+
+    ids: list[str] = []
+    seen: list[int] = []
+    page = make_page(hooks=Deciding(), cleanup=False)
+    page.status = "422 No"
+
+    refused = page("POST", "/filepond", *form({"filepond": "{}"}, DATA, name="filepond", filename="a.txt"))
+    later = page("GET", path.format(ids[0])).status_int
+
+    assert refused.status_int == 422
+    assert (seen, later) == ([404], 404)
+
+
+def test_downloads_that_are_switched_off_are_so_for_filepond(make_page: MakePage) -> None:
+    """The option `download` holds for every protocol."""
+    page = make_page(cleanup=False, download=False)
+    id = page("POST", "/filepond", *form({"filepond": "{}"}, DATA, name="filepond", filename="a.txt")).text
+
+    assert page("GET", f"/filepond?load={id}").status_int == 404
+
+
 def test_unfinished_file_is_not_shown(page: Page) -> None:
     """Half a file is no file."""
     id = begin(page, len(DATA))

@@ -199,6 +199,15 @@ class Records:
         """The finished file."""
         return self._store.path(upload.id)
 
+    def readable(self, request: Request) -> Upload:
+        """The upload, if its file may be given to whoever asks: the one rule for every protocol."""
+        if not self.options.download:
+            raise NotFound("this server hands no files out")
+        upload = self.look(request, "read")
+        if not upload.readable:
+            raise NotFound("there is no finished file here")
+        return upload
+
     def open(self, upload: Upload) -> BinaryIO:
         """The data, to read."""
         return self._store.open(upload.id)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..downloads import given
 from ..engine import Engine
-from ..errors import BadRequest, LengthMismatch, NotFound, OffsetMismatch, Refused
+from ..errors import BadRequest, LengthMismatch, OffsetMismatch, Refused
 from ..forms import Conversation, Discarded, Exchange, Fields, Form, Part, Text, check_length, is_form, metadata
-from ..headers import disposition, natural
+from ..headers import natural
 from ..messages import Request, Response
-from ..serving import serve
 from ..upload import Metadata, Upload
 from ..writer import Sink, Writer
 
@@ -111,21 +111,9 @@ class FilePondExchange(Exchange):
         if "fetch" in self.query:
             raise Refused("this server fetches nothing from other servers", status=403)
         self.request.id = self.query.get("restore") or self.query.get("load") or ""
-        if not self.engine.options.download:
-            raise NotFound("this server hands no files out")
-        upload = self.engine.look(self.request, "read")
-        if not upload.complete or upload.dropped or upload.partial:
-            raise NotFound("there is no finished file here")
-        extra = {
-            "Content-Type": upload.metadata.media_type or "application/octet-stream",
-            "Content-Disposition": disposition("attachment", upload.metadata.filename),
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-            "Cache-Control": "private, no-cache",
-            "X-Content-Type-Options": "nosniff",
-            "X-Content-Transfer-Id": upload.id,
-        }
-        file, size, modified = self.engine.open(upload), upload.offset, upload.touched
-        return serve(self.request.headers, file, size=size, modified=modified, tag=f'"{upload.id}"', extra=extra)
+        response = given(self.request, self.engine)
+        response.headers["X-Content-Transfer-Id"] = self.request.id
+        return response
         yield
 
     def stored(self, upload: Upload) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from .. import headers
+from .. import downloads, headers
 from ..checksum import ALGORITHMS, Checksum
 from ..engine import Engine
 from ..errors import (
@@ -12,14 +12,12 @@ from ..errors import (
     ChecksumMismatch,
     LengthRequired,
     MethodNotAllowed,
-    NotFound,
     Refused,
     TusError,
     UnsupportedType,
     UnsupportedVersion,
 )
 from ..messages import Request, Response
-from ..serving import serve
 from ..upload import Metadata, Upload, is_id
 from ..writer import Writer
 
@@ -31,13 +29,6 @@ Filling = Generator[Writer, BaseException | None, Upload]
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,concatenation,concatenation-unfinished"
-# Types that no browser runs scripts from, so that they may be shown where they are served.
-_INERT = {
-    "text": ("plain",),
-    "image": ("png", "jpeg", "gif", "bmp", "webp", "avif"),
-    "audio": ("wav", "wave", "webm", "ogg", "mpeg", "mp4"),
-    "video": ("mp4", "webm", "ogg"),
-}
 
 
 def speaks(request: Request, engine: Engine) -> bool:
@@ -262,28 +253,8 @@ def _delete(request: Request, engine: Engine) -> Conversation:
 
 
 def _get(request: Request, engine: Engine) -> Conversation:
-    """Not part of tus. Only what is finished is shown, and nothing that a browser would run."""
-    upload = engine.look(request, "read")
-    if not upload.complete or upload.pending or upload.dropped or upload.partial:
-        raise NotFound("there is no finished file here")
-    kind = upload.metadata.media_type or "application/octet-stream"
-    group, _, subtype = kind.partition(";")[0].strip().lower().partition("/")
-    inert = subtype in _INERT.get(group, ())
-    extra = {
-        "Content-Type": kind,
-        "Content-Disposition": headers.disposition("inline" if inert else "attachment", upload.metadata.filename),
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Cache-Control": "private, no-cache",
-    }
-    tag = f'"{upload.id}"'  # what is finished never changes
-    return serve(
-        request.headers,
-        engine.open(upload),
-        size=upload.offset,
-        modified=upload.touched,
-        tag=tag,
-        extra=extra,
-    )
+    """Not part of tus."""
+    return downloads.given(request, engine)
     yield
 
 

@@ -1,0 +1,40 @@
+"""A finished upload as a file to download, for every protocol that has a word for that."""
+
+from __future__ import annotations
+
+from .engine import Engine
+from .headers import disposition
+from .messages import Request, Response
+from .serving import serve
+
+# Types that no browser runs scripts from, so that they may be shown where they are served.
+_INERT = {
+    "text": ("plain",),
+    "image": ("png", "jpeg", "gif", "bmp", "webp", "avif"),
+    "audio": ("wav", "wave", "webm", "ogg", "mpeg", "mp4"),
+    "video": ("mp4", "webm", "ogg"),
+}
+
+
+def given(request: Request, engine: Engine) -> Response:
+    """The file, or what the client asks for of it. Only what is finished, and nothing that a browser would run."""
+    upload = engine.readable(request)
+    kind = upload.metadata.media_type or "application/octet-stream"
+    group, _, subtype = kind.partition(";")[0].strip().lower().partition("/")
+    inert = subtype in _INERT.get(group, ())
+    extra = {
+        "Content-Type": kind,
+        "Content-Disposition": disposition("inline" if inert else "attachment", upload.metadata.filename),
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cache-Control": "private, no-cache",
+        "X-Content-Type-Options": "nosniff",
+    }
+    tag = f'"{upload.id}"'  # what is finished never changes
+    return serve(
+        request.headers,
+        engine.open(upload),
+        size=upload.offset,
+        modified=upload.touched,
+        tag=tag,
+        extra=extra,
+    )
