@@ -65,6 +65,8 @@ class Recorder:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         self._record(environ, body)
         plan = self._plan()
+        if plan.get("takes") and body:
+            Path(os.fsdecode(body)).rename(self.home / "taken")
         if plan.get("waits"):
             self._wait()
         if plan.get("raises"):

@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 
 from .cors import Cors
 from .engine import Delivery, Engine, open_engine
-from .errors import BadRequest, Locked, NoContent, OptionError, Refused, TusError
+from .errors import BadRequest, Locked, NoContent, OptionError, Refused, StoreBroken, TusError
 from .hooks import Hooks
 from .messages import Request, Response
 from .options import Options
@@ -216,7 +216,7 @@ def _talk(conversation: Conversation, body: BodySource) -> Response:
 def put_off(request: Request, error: Exception, engine: Engine) -> Response:
     """The host does not have the upload yet. A HEAD asks how far the upload is, not what the host thinks of it, and
     a client that gets anything but 423 for that starts from zero."""
-    if request.method == "HEAD" and isinstance(error, TusError):
+    if request.method == "HEAD" and isinstance(error, TusError) and not isinstance(error, StoreBroken):
         error = Locked(str(error))
     return failure(request, error, exchange(request, engine))
 
@@ -245,6 +245,12 @@ class Handing:
         self._upload = delivery.upload if delivery else None
         if delivery:
             self.held[delivery.upload.id] = self
+
+    def path(self) -> str:
+        """Where the file lies. Until the host has accepted it, it cannot lose it."""
+        if not self._upload:
+            raise FileNotFoundError("no upload was finished by this request")
+        return self._delivery.path() if self._delivery else self._engine.path(self._upload)
 
     def sent(self, kept: bool, result: Result | None = None) -> None:
         """The host returned the answer, so it has the file; unless its work was undone."""
@@ -319,10 +325,8 @@ class Tus:
             raise BadRequest(text) if status == 400 else Refused(text, status=status)
 
     def get_filepath(self) -> str:
-        """Where the finished file lies."""
-        if not self.upload:
-            raise FileNotFoundError("no upload was finished by this request")
-        return self.engine.path(self.upload)
+        """Where the finished file lies. The view may move it; if it then fails, the upload is still there."""
+        return self._handing.path()
 
     def cleanup_file(self) -> None:
         """Remove the file, as soon as nothing can undo what the view did with it. The record stays for a while, so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tus import Metadata, Result, Upload
-from tus.errors import NotFound, StoreFull
+from tus.errors import NotFound, StoreBroken, StoreFull
 from tus.stores import Store
 from tus.stores.file import FileStore
 from tus.stores.memory import MemoryStore
@@ -392,14 +393,106 @@ def test_long_creation_is_not_tidied_away(files: FileStore, tmp_path: Path) -> N
     place.close()
 
 
-def test_removed_file_of_a_finished_upload_counts_as_dropped(files: FileStore, tmp_path: Path) -> None:
+def test_removed_file_of_an_accepted_upload_counts_as_dropped(files: FileStore, tmp_path: Path) -> None:
     """The host may move the file away."""
-    new(files, "a", b"abc", length=3, complete=True)
+    new(files, "a", b"abc", length=3, complete=True, result=Result())
 
     (tmp_path / "a").unlink()
 
     found = files.load("a")
     assert (found.offset, found.dropped) == (3, True)
+
+
+def test_removed_file_of_a_pending_upload_is_an_error(files: FileStore, tmp_path: Path) -> None:
+    """Nobody said that he has it, so nobody may be told that all is well."""
+    new(files, "a", b"abc", length=3, complete=True)
+
+    (tmp_path / "a").unlink()
+
+    for deed in (files.load, files.lend):
+        with pytest.raises(StoreBroken, match="gone"):
+            deed("a")
+
+
+@pytest.fixture
+def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system with hard links, or one without, such as FAT."""
+
+    def none(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    if not request.param:
+        monkeypatch.setattr(os, "link", none)
+
+
+both_ways = pytest.mark.parametrize("links", [True, False], ids=["links", "copies"], indirect=True)
+
+
+@both_ways
+@pytest.mark.usefixtures("links")
+@pytest.mark.parametrize("taken", [os.unlink, lambda path: os.rename(path, path + ".elsewhere"), lambda path: None])
+def test_lent_file_comes_back(files: FileStore, tmp_path: Path, taken: Any) -> None:
+    """Whatever the host did with it; and as often as it is lent."""
+    new(files, "a", b"abc", length=3, complete=True)
+
+    for _ in range(2):
+        taken(files.lend("a"))
+        assert (files.load("a").offset, files.load("a").pending) == (3, True)
+        files.regain("a")
+
+    assert content(files) == b"abc"
+    assert not (tmp_path / "a.kept").exists()
+
+
+@both_ways
+@pytest.mark.usefixtures("links")
+def test_file_that_was_lent_when_a_process_died_is_lent_again(files: FileStore, tmp_path: Path) -> None:
+    """Taken or not, and also when the process died while it copied."""
+    new(files, "a", b"abc", length=3, complete=True)
+    os.unlink(files.lend("a"))
+
+    again = Path(files.lend("a")).read_bytes()
+    (tmp_path / "a.kept").unlink()
+    (tmp_path / "a.kept").write_bytes(b"a")
+
+    assert again == Path(files.lend("a")).read_bytes() == (tmp_path / "a.kept").read_bytes() == b"abc"
+
+
+def test_given_file_has_one_name(files: FileStore, tmp_path: Path) -> None:
+    """So that it is gone when the host takes it away or removes it."""
+    new(files, "a", b"abc", length=3, complete=True)
+    files.lend("a")
+
+    files.give("a")
+
+    assert os.stat(tmp_path / "a").st_nlink == 1
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_tidying_removes_second_names_that_a_crash_left(files: FileStore, tmp_path: Path, accepted: bool) -> None:
+    """Those of accepted uploads: of the others they may be the only name. And never a stranger's."""
+    new(files, "a", b"abc", length=3, complete=True)
+    files.lend("a")
+    if accepted:
+        files.save(files.load("a").evolve(result=Result()))
+    (tmp_path / "letter.kept").write_text("for ever")
+
+    files.tidy(time.time() + 1)
+
+    assert (tmp_path / "a.kept").exists() is not accepted
+    assert (tmp_path / "letter.kept").exists()
+
+
+def test_dropped_and_deleted_files_have_no_second_name(files: FileStore, tmp_path: Path) -> None:
+    """Their bytes would stay on the disk."""
+    for id in "ab":
+        new(files, id, b"abc", length=3, complete=True)
+        files.lend(id)
+
+    files.drop("a")
+    files.delete("b")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a.info"]
 
 
 def test_removed_file_of_an_unfinished_upload_is_an_unknown_upload(files: FileStore, tmp_path: Path) -> None:

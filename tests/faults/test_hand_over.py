@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,3 +172,74 @@ def test_every_form_of_hand_over(collection: Callable[..., Client], way: str, si
         assert handed.body.count(b"--" + boundary) == 3 and content + b"\r\n--" in handed.body
         assert b'name="title"\r\n\r\nGreeting\r\n' in handed.body
     assert handed.headers["filename"] == "hello.txt"
+
+
+@everywhere
+def test_file_that_the_host_took_and_then_refused_is_handed_over_again(tus: Client) -> None:
+    """ZODB moves a file into its storage and throws it away when the transaction fails: the upload loses nothing."""
+    tus.plan(takes=True, status="503 Conflict")
+    url = tus.create(5)
+
+    answers = [tus.patch(url, 0, b"hello"), tus.head(url), tus.patch(url, 5)]
+    tus.plan(takes=True)
+    answers.append(tus.patch(url, 5))
+
+    assert [answer.status for answer in answers] == [503, 423, 503, 204]
+    assert [handed.file for handed in tus.handed()] == [b"hello"] * 4
+    assert tus.files() == [f"{tus.id(url)}.info"]
+
+
+def test_file_that_the_host_took_survives_the_death_of_the_process(tmp_path: Path) -> None:
+    """What was taken and never accepted is handed over when the client asks again."""
+    with live.start("ours", home=tmp_path / "home", durable="none") as server:
+        tus = Client(server, "")
+        tus.plan(takes=True, waits=True)
+        url = tus.create(5)
+        with tus.begin(url, 0, 5, b"hello"):
+            live.until((tus.home / "taken").exists)
+            server.kill()
+        tus.plan()
+        server.start()
+
+        answer = tus.head(url)
+
+        assert (answer.status, answer["Upload-Offset"]) == (200, "5")
+        assert [handed.file for handed in tus.handed()] == [b"hello"] * 2
+
+
+def test_vanished_file_of_an_unaccepted_upload_is_an_error_each_time(tus: Client, server: live.Live) -> None:
+    """Nobody has it: neither may the client believe that it arrived, nor may nobody hear of it."""
+    tus.plan(status="503 Later")
+    url = tus.create(5)
+    tus.patch(url, 0, b"hello")
+    (tus.home / "uploads" / tus.id(url)).unlink()
+    tus.plan()
+
+    answers = [ask() for ask in (lambda: tus.head(url), lambda: tus.patch(url, 5), lambda: tus.get(url)) for _ in "12"]
+
+    assert [answer.status for answer in answers] == [500] * 6
+    assert b"gone" in answers[2].body
+    assert server.output.count(f"{tus.id(url)} failed") == 6
+    assert len(tus.handed()) == 1
+
+
+def test_file_that_is_kept_stays_where_the_host_was_told(collection: Callable[..., Client]) -> None:
+    """With `cleanup = false` the path holds for ever, and is the only name that the file has."""
+    tus = collection(cleanup=False)
+    url = tus.uploaded(b"hello")
+
+    (handed,) = tus.handed()
+
+    path = Path(os.fsdecode(handed.body))
+    assert path.read_bytes() == tus.get(url).body == b"hello"
+    assert (path.name, path.stat().st_nlink) == (tus.id(url), 1)
+
+
+def test_kept_file_that_the_host_took_is_no_longer_ours(collection: Callable[..., Client]) -> None:
+    """Otherwise its bytes would lie on the disk for ever."""
+    tus = collection(cleanup=False)
+    tus.plan(takes=True)
+    url = tus.uploaded(b"hello")
+
+    assert (tus.home / "taken").stat().st_nlink == 1
+    assert (tus.offset(url), tus.get(url).status) == (5, 404)

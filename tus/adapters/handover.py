@@ -86,7 +86,7 @@ class HandOver:
         if self._options.hand_over == "none" and not delivery.upload.target:
             delivery.accept(delivery.told)
             return delivery.told
-        answer = self._called(environ, path, delivery.upload)
+        answer = self._called(environ, path, delivery)
         if answer is None:
             return Response(503, {"Retry-After": "1", "Content-Type": "text/plain"}, b"rolled back; try again\n")
         status, headers, body = answer
@@ -98,10 +98,10 @@ class HandOver:
         delivery.accept(self._remembered(result), drop=self._options.cleanup)
         return result
 
-    def _called(self, environ: Environ, path: str, upload: Upload) -> tuple[int, Pairs, bytes] | None:
+    def _called(self, environ: Environ, path: str, delivery: Delivery) -> tuple[int, Pairs, bytes] | None:
         """The application's answer; None if its work was undone."""
-        with closing(self._file(upload)) as file:
-            prepared = self._prepared(environ, path, upload, file)
+        with closing(self._file(delivery)) as file:
+            prepared = self._prepared(environ, path, delivery.upload, file)
             answer = call(self._app, prepared)
         # Set by a host whose transaction was rolled back, which need not show in its answer.
         return None if answer[0] < 400 and prepared.get("tus.undone") else answer
@@ -112,7 +112,7 @@ class HandOver:
             if self._options.hand_over == "none" and not delivery.upload.target:
                 delivery.accept(delivery.told)
                 return delivery.told
-            answer = self._called(environ, path, delivery.upload)
+            answer = self._called(environ, path, delivery)
             if answer is None:
                 return None
             status, headers, body = answer
@@ -137,10 +137,11 @@ class HandOver:
         """What is kept for clients that lost the answer: a record is read with every request."""
         return result if len(result.body) <= _KEPT else result._replace(body=b"")
 
-    def _file(self, upload: Upload) -> BinaryIO:
+    def _file(self, delivery: Delivery) -> BinaryIO:
+        upload = delivery.upload
         if self._options.hand_over == "path" and not upload.target:
-            return io.BytesIO(self._engine.path(upload).encode())
-        file = self._engine.open(upload)
+            return io.BytesIO(delivery.path().encode())
+        file = delivery.open()
         return file if self._options.hand_over == "file" or upload.target else Form(upload, file)  # type: ignore[return-value]
 
     def _prepared(self, environ: Environ, path: str, upload: Upload, file: BinaryIO) -> Environ:

@@ -88,7 +88,7 @@ class Zope2RequestAdapter:
         assert tus.upload is not None
         self._given = True
         if tus.send_file:
-            self.req._file = tus.engine.open(tus.upload)
+            self.req._file = open(tus.get_filepath(), "rb")  # noqa: SIM115 - the view reads it, or moves it by its name
         else:
             self.req._file = io.BytesIO(tus.get_filepath().encode())
         self.req.other.pop("BODYFILE", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from ..checksum import ALGORITHMS
 from ..errors import (
@@ -82,6 +83,25 @@ class Finishing(Records):
             self._store.drop(upload.id)
         return upload
 
+    def lend(self, upload: Upload) -> str:
+        """Where the host finds the file, until `returned`."""
+        return self._store.lend(upload.id)
+
+    def lent(self, upload: Upload) -> BinaryIO:
+        """The data, even if a host that was never heard of again took the file."""
+        try:
+            return self._store.open(upload.id)
+        except NotFound:
+            self._store.regain(upload.id)
+            return self._store.open(upload.id)
+
+    def returned(self, upload: Upload) -> None:
+        """The host has no use for the file any more; if it did not accept the upload, the file is ours again."""
+        if upload.pending:
+            self._store.regain(upload.id)
+        elif not upload.dropped:
+            self._store.give(upload.id)
+
     def drop(self, upload: Upload) -> None:
         """Remove the data of an upload that the host has taken."""
         with self._locker.mutex(upload.id), suppress(NotFound):
@@ -97,12 +117,27 @@ class Delivery:
     claim: Claim
     upload: Upload
     told: Result = Result()  # what the hook `finished` had to say
+    _lent: bool = False
+
+    def path(self) -> str:
+        """Where the host finds the file. It may take that away, and still say no."""
+        self._lent = True
+        return self.engine.lend(self.upload)
+
+    def open(self) -> BinaryIO:
+        """The data, to read."""
+        return self.engine.lent(self.upload)
 
     def accept(self, result: Result, *, drop: bool = False) -> None:
         """It arrived."""
         self.upload = self.engine.accept(self.upload, result, drop=drop)
-        self.claim.release()
+        self.release()
 
     def release(self) -> None:
-        """It did not arrive; the next request tries again. Twice is fine."""
-        self.claim.release()
+        """It is over. If it did not arrive, the next request tries again. Twice is fine."""
+        lent, self._lent = self._lent, False
+        try:
+            if lent:
+                self.engine.returned(self.upload)
+        finally:
+            self.claim.release()

@@ -14,6 +14,7 @@ from ..errors import (
     Locked,
     NotFound,
     Refused,
+    StoreBroken,
     StoreFull,
     TusError,
 )
@@ -42,7 +43,7 @@ class Writing(Creating):
                 upload = self._joined(upload)
             elif writing or finish and upload.filled or upload.unverified_from is not None:
                 upload = self._seized(upload.id, finish=finish)
-        except (NotFound, Gone):
+        except (NotFound, Gone, StoreBroken):
             raise
         except TusError as error:
             # Not this request is at fault, but the content or the disk. A client that gets anything but 423 here

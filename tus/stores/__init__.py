@@ -75,6 +75,15 @@ class Store(Protocol):
     def path(self, id: str) -> str:
         """The data as a file for others; raises NotImplementedError where there is none."""
 
+    def lend(self, id: str) -> str:
+        """The same, for the host to read or to take away. What it took, `regain` brings back, until `give`."""
+
+    def regain(self, id: str) -> None:
+        """Have the data that was lent, whatever the host did with its file; twice is fine."""
+
+    def give(self, id: str) -> None:
+        """The host may keep what was lent."""
+
     def sync(self, id: str) -> None:
         """Come back when the data is on stable storage."""
 

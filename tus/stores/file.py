@@ -4,8 +4,10 @@ The offset is the size of the data file and nothing else, so a crash cannot part
 a directory descriptor and never through a symbolic link. An upload that comes in numbered chunks is a sparse file; one
 byte a chunk in `<id>.chunks`, written after the chunk, says which are there.
 
-`<id>.new` is a record on its way to become `<id>.info`; one
-that lies about names what a crash left half made.
+`<id>.new` is a record on its way to become `<id>.info`; one that lies about names what a crash left half made.
+
+The host may take a file that it is given the path of, before it says whether it wants it: ZODB does. Meanwhile the data
+has a second name, `<id>.kept`, which nobody is told.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from contextlib import closing, suppress
 from math import inf
 from typing import Any, BinaryIO
 
-from ..errors import FULL, NotFound, StoreFull
+from ..errors import FULL, NotFound, StoreBroken, StoreFull, TusError
 from ..upload import Chunks, Metadata, Result, Target, Upload, checked_id
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,9 +31,12 @@ _SECRET = ".secret"  # no id begins with a dot
 _SECRET_SIZE = 32  # bytes
 _READ = 1 << 16  # a record is smaller than this
 _OPENING = b'{"ID":'  # of every record that we write
+_KEPT = ".kept"
+_DATA = ("", ".chunks", _KEPT)
 _NEVER = -inf  # when a file was touched that does not exist
 _parse = json.JSONDecoder().decode
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_NO_LINKS = frozenset((errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV))
 _COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
 
 
@@ -96,19 +101,28 @@ class FileStore:
         try:
             upload = self.placed(upload)
         except FileNotFoundError:
-            if not upload.complete:
-                if not os.fstat(fd).st_nlink and self._exists(id + ".info"):
-                    raise _Replaced from None  # between two looks it was finished, handed over and dropped
-                raise NotFound("no such upload") from None
-            # Handed over, and moved or removed since.
-            return upload.evolve(offset=upload.length or 0, touched=os.fstat(fd).st_mtime, dropped=True)
+            return self._without_data(upload, fd)
         if "tus" not in record and upload.filled:  # tusd finished it, and told whoever had to know
             return upload.evolve(complete=True, result=Result())
         return upload
 
-    def placed(self, upload: Upload) -> Upload:
+    def _without_data(self, upload: Upload, fd: int) -> Upload:
+        """What the record means while there is no data file by its name."""
+        if upload.complete and not upload.pending:  # handed over, and moved or removed since
+            return upload.evolve(offset=upload.length or 0, touched=os.fstat(fd).st_mtime, dropped=True)
+        if upload.pending:
+            for name in (upload.id + _KEPT, upload.id):  # a host has it, or has just given it back
+                with suppress(FileNotFoundError):
+                    return self.placed(upload, name)
+        if not os.fstat(fd).st_nlink and self._exists(upload.id + ".info"):
+            raise _Replaced  # between two looks it was finished, handed over and dropped
+        if upload.pending:
+            raise _lost()
+        raise NotFound("no such upload")
+
+    def placed(self, upload: Upload, name: str = "") -> Upload:
         """The record with what the data file says."""
-        found = os.stat(upload.id, dir_fd=self._dir, follow_symlinks=False)
+        found = os.stat(name or upload.id, dir_fd=self._dir, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
             raise NotFound("no such upload")
         size = found.st_size
@@ -168,6 +182,29 @@ class FileStore:
     def path(self, id: str) -> str:
         return os.path.join(self.directory, id)
 
+    def lend(self, id: str) -> str:
+        try:
+            try:
+                _link(self._dir, id, id + _KEPT)
+            except (FileExistsError, FileNotFoundError):  # somebody died who had it before
+                self.regain(id)
+                _link(self._dir, id, id + _KEPT)
+        except FileNotFoundError:
+            raise _lost() from None
+        except OSError as error:
+            raise _explained(error) from None
+        return self.path(id)
+
+    def regain(self, id: str) -> None:
+        if self._exists(id):
+            self._unlink(id + _KEPT)
+            return
+        with suppress(FileNotFoundError):
+            os.rename(id + _KEPT, id, src_dir_fd=self._dir, dst_dir_fd=self._dir)
+
+    def give(self, id: str) -> None:
+        self._unlink(id + _KEPT)
+
     def sync(self, id: str) -> None:
         fd = self._open(id, os.O_WRONLY)
         try:
@@ -220,14 +257,14 @@ class FileStore:
             self._unlink(name)
 
     def drop(self, id: str) -> None:
-        self._unlink(id)
-        self._unlink(id + ".chunks")
+        for suffix in _DATA:
+            self._unlink(id + suffix)
 
     def delete(self, id: str) -> None:
         # From here on it is something unfinished: should we die before the end, `tidy` does the rest.
         with suppress(FileNotFoundError):
             os.rename(id + ".info", id + ".new", src_dir_fd=self._dir, dst_dir_fd=self._dir)
-        for suffix in ("", ".chunks", ".new"):
+        for suffix in (*_DATA, ".new"):
             self._unlink(id + suffix)
 
     def _unlink(self, name: str) -> None:
@@ -253,9 +290,12 @@ class FileStore:
             if max(self._touched(id), self._touched(id + ".new")) > before:
                 continue
             if not self._exists(id + ".info"):
-                self._unlink(id)
-                self._unlink(id + ".chunks")
+                self.drop(id)
             self._unlink(id + ".new")
+        for id in self._named(_KEPT):
+            with suppress(TusError):
+                if self.load(id).result:  # nobody holds it in his hands any more
+                    self.give(id)
 
     def _is_record(self, name: str) -> bool:
         """Whether this is a record of ours, or the beginning of one: others may use such names, too."""
@@ -392,6 +432,33 @@ def _write_back(fd: int, start: int, size: int) -> None:
     if _sync_file_range is None:
         _sync_file_range = _loaded_write_back()  # late: ctypes costs some milliseconds and a megabyte
     _sync_file_range(fd, start, size, 2)  # SYNC_FILE_RANGE_WRITE
+
+
+def _link(directory: int, old: str, new: str) -> None:
+    """A second name for a file, or a copy where there are no links."""
+    try:
+        os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _copy(directory, old, new)
+
+
+def _copy(directory: int, old: str, new: str) -> None:
+    with (
+        open(os.open(old, os.O_RDONLY | _OLD, dir_fd=directory), "rb", buffering=0) as source,
+        closing(FilePlace(os.open(new, os.O_WRONLY | _NEW, 0o600, dir_fd=directory), 0)) as place,
+    ):
+        try:
+            place.copy(source, os.fstat(source.fileno()).st_size)
+            place.sync()  # soon it may be all that is left
+        except BaseException:
+            os.unlink(new, dir_fd=directory)
+            raise
+
+
+def _lost() -> StoreBroken:
+    return StoreBroken("the upload was complete, but its file is gone, and the application has not accepted it")
 
 
 def _missing(error: OSError) -> Exception:

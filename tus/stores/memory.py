@@ -69,6 +69,15 @@ class MemoryStore:
     def path(self, id: str) -> str:
         raise NotImplementedError("an upload in memory has no path")
 
+    def lend(self, id: str) -> str:
+        return self.path(id)
+
+    def regain(self, id: str) -> None:
+        """Nothing can be lent."""
+
+    def give(self, id: str) -> None:
+        """Nothing can be lent."""
+
     def sync(self, id: str) -> None:
         """Memory is as durable as it gets."""
 
