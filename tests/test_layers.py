@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tus"
 LAYERS = (
-    ("errors", "upload", "messages", "hooks", "options", "keywords"),
+    ("errors", "old_names", "upload", "messages", "hooks", "options", "keywords"),
     ("checksum", "fields", "digests", "problems", "headers", "stores", "lockers", "writer", "serving"),
     ("engine",),
     ("cors", "progress", "forms", "downloads", "protocols"),

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.test_types import complaints
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.rst").read_text("utf-8")
 CREATION = {"Tus-Resumable": "1.0.0", "Upload-Length": "5"}
@@ -26,9 +28,8 @@ def examples(language: str) -> list[str]:
 
 
 def example(word: str, *, language: str = "python") -> str:
-    """The one example in which the word occurs."""
-    (found,) = (block for block in examples(language) if word in block)
-    return found
+    """The first example in which the word occurs."""
+    return next(block for block in examples(language) if word in block)
 
 
 def host(environ: Any, start_response: Any) -> list[bytes]:
@@ -37,9 +38,9 @@ def host(environ: Any, start_response: Any) -> list[bytes]:
     return [b"host"]
 
 
-def run(code: str, directory: Path, **names: Any) -> dict[str, Any]:
+def run(code: str, directory: Path) -> dict[str, Any]:
     """The names that the example leaves behind."""
-    namespace: dict[str, Any] = {"app": host, **names}
+    namespace: dict[str, Any] = {}
     exec(code.replace("/var/uploads", str(directory)), namespace)
     return namespace
 
@@ -52,7 +53,7 @@ def create(app: Any, **headers: str) -> Any:
 
 def test_filter_example_takes_uploads(tmp_path: Path) -> None:
     """The three lines for the filter are all that is needed."""
-    app = run(example("from tus import TusFilter"), tmp_path)["app"]
+    app = run(example("import TusFilter"), tmp_path)["app"]
 
     assert create(app).status_int == 201
 
@@ -60,9 +61,9 @@ def test_filter_example_takes_uploads(tmp_path: Path) -> None:
 def test_filter_example_leaves_the_rest_alone(tmp_path: Path) -> None:
     """Whatever is not below upload_path reaches the application."""
     webob = pytest.importorskip("webob")
-    app = run(example("from tus import TusFilter"), tmp_path)["app"]
+    app = run(example("import TusFilter"), tmp_path)["app"]
 
-    assert webob.Request.blank("/").get_response(app).body == b"host"
+    assert webob.Request.blank("/").get_response(app).text.startswith("Hello world!")
 
 
 def test_paste_example_is_a_filter(tmp_path: Path) -> None:
@@ -88,12 +89,21 @@ def test_view_example_takes_uploads(tmp_path: Path) -> None:
 
 def test_hooks_example_refuses(tmp_path: Path) -> None:
     """Nobody is logged in, so nothing is created."""
-    code = "from tus import TusFilter\n" + example("class Films")
-
-    app = run(code, tmp_path)["app"]
+    app = run(example("class Films"), tmp_path)["app"]
 
     assert create(app).status_int == 401
     assert not list(tmp_path.glob("*.info"))
+
+
+@pytest.mark.slow
+def test_examples_have_right_types(tmp_path: Path) -> None:
+    """mypy --strict has nothing to say of any program, as it stands."""
+    pytest.importorskip("mypy", reason="mypy is not installed")
+
+    said = [complaints(program, tmp_path) for program in examples("python")]
+
+    assert len(said) >= 5
+    assert [line for lines in said for line in lines.splitlines() if "error" in line] == []
 
 
 def test_table_of_options_is_current() -> None:

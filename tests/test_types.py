@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def complaints(code: str, directory: Path) -> str:
-    """What mypy says of a program."""
-    program = directory / "program.py"
-    program.write_text(code)
-    cache = str(directory / "cache")
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, str(program)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    """What mypy says of a program of somebody who has this package installed, and none of its settings."""
+    (directory / "program.py").write_text(code)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", "program.py"]
+    environ = {**os.environ, "MYPYPATH": str(ROOT), "MYPY_CACHE_DIR": "cache"}
+    done = subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, timeout=300)
     return done.stdout + done.stderr
 
 
@@ -50,3 +48,17 @@ def test_slip_in_an_option_is_an_error_of_the_type_checker(tmp_path: Path) -> No
 
     assert [line.split(":")[1] for line in said.splitlines() if ": error:" in line] == ["7", "8", "9"], said
     assert 'did you mean "max_size"?' in said
+
+
+@pytest.mark.slow
+def test_tus_takes_every_adapter(tmp_path: Path) -> None:
+    """Those of the package are what it asks for, also to a type checker."""
+    said = complaints(
+        "from tus import Tus, WebobAdapter, Zope2RequestAdapter\n"
+        "def view(webob: WebobAdapter, zope: Zope2RequestAdapter) -> None:\n"
+        "    Tus(webob)\n"
+        "    Tus(zope)\n",
+        tmp_path,
+    )
+
+    assert "error" not in said, said

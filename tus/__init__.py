@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from .engine import Engine
 from .errors import OptionError, Refused, TusError
-from .hooks import Hooks
+from .hooks import Hooks, Intent
+from .messages import Request
 from .options import Options
 from .tus import Tus
 from .upload import Metadata, Result, Upload
@@ -24,10 +25,12 @@ __all__ = [
     "Engine",
     "Filter",
     "Hooks",
+    "Intent",
     "Metadata",
     "OptionError",
     "Options",
     "Refused",
+    "Request",
     "Result",
     "Tus",
     "TusError",
@@ -38,13 +41,19 @@ __all__ = [
 ]
 
 _LAZY = {"Filter": "wsgi", "TusFilter": "wsgi", "WebobAdapter": "webob", "Zope2RequestAdapter": "zope2"}
+_OLD = ("TusException", "safe_join")
 
 
 def __getattr__(name: str) -> Any:
     """Adapters are loaded when they are asked for, so that no framework is needed that is not used."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _OLD:
+        import warnings
+
+        warnings.warn(f"tus.{name} is a name of the library of 2013", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(".old_names", __name__), name)
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f".adapters.{_LAZY[name]}", __name__)
     return getattr(module, "Filter" if name == "TusFilter" else name)

@@ -271,13 +271,21 @@ class Handing:
             self._engine.drop(self._upload)
 
 
+_BY_PLACE = ("send_file", "upload_valid_duration")
+
+
 class Tus:
     """One request, and what came of it."""
 
     def __init__(
-        self, adapter: Adapter, tmp_file_dir: str | os.PathLike[str] | None = None, **options: Unpack[TusOptions]
+        self,
+        adapter: Adapter,
+        tmp_file_dir: str | os.PathLike[str] | None = None,
+        *more: Any,
+        **options: Unpack[TusOptions],
     ) -> None:
-        given: dict[str, Any] = {**options}
+        """`more`: `send_file` and `upload_valid_duration`, for callers of 2013 that name neither."""
+        given: dict[str, Any] = {**dict(zip(_BY_PLACE, more, strict=False)), **options}
         if tmp_file_dir is not None:
             given["tmp_file_dir"] = tmp_file_dir
         app = application(given)

@@ -94,6 +94,16 @@ def test_protocol_reaches_the_client(tus: View) -> None:
     assert tus.head(f"{tus.path}/{'0' * 32}").status == 404
 
 
+def test_location_stays_a_path_where_nobody_knows_the_host(tus: View) -> None:
+    """Behind a proxy that tells no address, none is put in front of it: clients could not reach it."""
+    given = {"Host": "127.0.0.1", "Via": "1.1 proxy", "Tus-Resumable": "1.0.0", "Upload-Length": "5"}
+
+    answer = wire.ask(tus.server.address, "POST", tus.path, {**given, "Content-Length": "0", "Connection": "close"})
+
+    assert answer.status == 201
+    assert answer["Location"].startswith(f"{tus.path}/")
+
+
 def test_broken_connection_loses_nothing(tus: View) -> None:
     """The body streams through the framework: what arrived before the cut is there."""
     url = tus.create(len(CONTENT))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..writer import Writer
+from ..writer import Sink
 
 BLOCK = 1 << 20  # bytes; gunicorn has a quarter of its speed with 64 KiB
 GATHERED = 1 << 18  # bytes of chunks that gunicorn gathers, and copies several times, before it hands them out
@@ -107,7 +107,7 @@ class Gunicorn(Source):
     def __init__(self, environ: Environ) -> None:
         self.input = environ["wsgi.input"]
         self._error: OSError | None = None
-        self._socket = environ.get("gunicorn.socket")
+        self._socket: Any = environ.get("gunicorn.socket")
         if self._socket is not None:
             self.end = lambda: _shut(self._socket)
 
@@ -310,7 +310,7 @@ class Body:
         self._expects = "HTTP_EXPECT" in environ
         self._over = length == 0
 
-    def fill(self, writer: Writer) -> BaseException | None:
+    def fill(self, writer: Sink) -> BaseException | None:
         """Pour what arrives into the writer; why it stopped, if it stopped too early."""
         source = self._source
         if writer.lease and source.end and not source.arrived:
@@ -340,7 +340,7 @@ class Body:
         self._over = True
         return error
 
-    def _rest(self, writer: Writer) -> BaseException | None:
+    def _rest(self, writer: Sink) -> BaseException | None:
         """The writer wants no more. A chunked body has to end here, too."""
         if self._left is not None or self._over:
             return None
@@ -352,7 +352,7 @@ class Body:
         writer.write(block)
         return None
 
-    def _spliced(self, writer: Writer) -> BaseException | None:
+    def _spliced(self, writer: Sink) -> BaseException | None:
         out, into, holds = _pipe()
         try:
             while wanted := writer.wanted:

@@ -59,7 +59,7 @@ class HandOver:
         finally:
             delivery.release()
         if response.render:
-            said = answer if isinstance(answer, Result) else Result(answer.status, answer.extra, bytes(answer.body))
+            said = answer if isinstance(answer, Result) else Result(answer.status, answer.extra, bytes(answer.body))  # type: ignore[arg-type]
             return response.render(said)
         if isinstance(answer, Response):
             if request.method == "HEAD":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import webob
+from webob.response import EmptyResponse
 
 from ..messages import Request, Response, status_line
 from ..options import Options
@@ -15,7 +16,8 @@ from .wsgi import below, guessed, incoming
 
 
 class WebobAdapter:
-    """The request of one view. Return `adapter.resp` from it.
+    """The request of one view. Return `adapter.resp` from it; where the framework answers with `request.response`
+    by itself, that is the same.
 
     The id is what follows `upload_path`. A view that is mounted elsewhere says which `upload_id` its route found.
     """
@@ -24,7 +26,7 @@ class WebobAdapter:
 
     def __init__(self, request: Any, *, upload_id: str | None = None) -> None:
         self.req = request if isinstance(request, webob.BaseRequest) else webob.Request(request)
-        self.resp = webob.Response()
+        self.resp = Answer()
         self._id = upload_id
         self.request: Request
         self.body: Body
@@ -50,13 +52,27 @@ class WebobAdapter:
 
     def answer(self, response: Response, sent: Callable[..., None]) -> None:
         body = [response.body] if isinstance(response.body, bytes) else response.body
-        self.resp = webob.Response(
+        self.resp = self.req.response = Answer(
             status=status_line(response.status),
             headerlist=[*response.headers.items(), *response.extra],
             app_iter=Sent(body, sent),
         )
         if isinstance(response.body, bytes) and response.status not in (204, 304):
             self.resp.content_length = len(response.body)
+
+
+class Answer(webob.Response):  # type: ignore[misc]  # WebOb has no types
+    """A response whose Location stays as it is: WebOb would put the name that the server has for itself in front of a
+    path, and a path is what we say when it is not certain that clients know the server by that name."""
+
+    status: str
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self.status == status_line(204) and self.content_length:
+            self.status = status_line(200)  # the view has written something, and 204 has no room for it
+        start_response(self.status, self.headerlist)
+        body: Iterable[bytes] = self.app_iter
+        return EmptyResponse(body) if environ["REQUEST_METHOD"] == "HEAD" else body
 
 
 class Sent:

@@ -268,7 +268,13 @@ def outgoing(response: Response, environ: Environ, start_response: StartResponse
 class Filter:
     """Takes uploads at `upload_path`, and hands each finished one to the application as one ordinary request."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]] | None = None, **options: Unpack[OptionsDict]) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Iterable[bytes]] | None = None,
+        global_conf: Mapping[str, str] | None = None,
+        **options: Unpack[OptionsDict],
+    ) -> None:
+        """`global_conf` is what Paste gives a `filter_app_factory`; it says nothing to us."""
         self.app = app or nothing_here
         parsed = Options(options)
         if app is None:
@@ -326,12 +332,12 @@ def nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[by
     return [b"Not found\n"]
 
 
-def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callable[[Any], Filter]:
+def filter_factory(global_conf: Mapping[str, str], **local_conf: Any) -> Callable[[Any], Filter]:
     """`[filter:tus] use = egg:tus#main`"""
     Options(local_conf)  # complain at once, and not when the pipeline is put together
     return lambda app: Filter(app, **local_conf)
 
 
-def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> Filter:
+def app_factory(global_conf: Mapping[str, str], **local_conf: Any) -> Filter:
     """`[app:uploads] use = egg:tus#main`: uploads alone, with nothing behind them."""
     return Filter(None, **local_conf)
