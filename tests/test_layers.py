@@ -19,7 +19,7 @@ LAYERS = (
     ("errors", "old_names", "upload", "messages", "hooks", "options", "keywords"),
     ("checksum", "fields", "digests", "problems", "headers", "stores", "lockers", "writer", "serving"),
     ("engine",),
-    ("cors", "progress", "forms", "downloads", "protocols"),
+    ("cors", "visitors", "progress", "forms", "downloads", "protocols"),
     ("tus",),
     ("adapters", "server", "demo", "cli"),
 )

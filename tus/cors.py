@@ -60,9 +60,9 @@ def _decided(response: Response) -> bool:
     return any(name.lower() == "access-control-allow-origin" for name, _ in response.extra)
 
 
-def listed(options: Options, origin: str) -> bool:
+def listed(origins: tuple[str, ...], origin: str) -> bool:
     """Whether pages of this origin may call."""
-    return "*" in options.cors_origins or any(re.fullmatch(_pattern(o), origin.lower()) for o in options.cors_origins)
+    return "*" in origins or any(re.fullmatch(_pattern(one), origin.lower()) for one in origins)
 
 
 def _pattern(origin: str) -> str:

@@ -11,15 +11,15 @@ from binascii import Error as Base64Error
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from .cors import listed
 from .engine import Engine
-from .errors import BadRequest, BodyCut, LengthRequired, MethodNotAllowed, Refused, StoreBroken, TooLarge, TusError
+from .engine.pieces import Again
+from .errors import BadRequest, BodyCut, LengthRequired, MethodNotAllowed, StoreBroken, TooLarge, TusError
 from .messages import Request, Response
-from .options import Options
 from .progress import told
 from .upload import Metadata, Result, Upload
+from .visitors import check_origin
 from .writer import Sink, Writer
 
 Fields = dict[str, str]
@@ -175,7 +175,7 @@ class Form:
         return None
 
     def _close(self, *why: Any) -> None:
-        if isinstance(self.sink, Writer):
+        if isinstance(self.sink, Writer | Again):
             self.sink.__exit__(*why)
 
 
@@ -299,19 +299,6 @@ def metadata(fields: Mapping[str, str], part: Part | None = None) -> Metadata:
     if part and part.kind:
         values.setdefault("filetype", part.kind.encode("utf-8", "replace"))
     return Metadata.of(values)
-
-
-def check_origin(request: Request, options: Options) -> None:
-    """Refuse what the page of somebody else sends in the name of our user. Browsers ask before they send what tus
-    sends, but not before they send a form."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site in ("same-origin", "none") or site is None and origin is None:
-        return
-    if site is None and origin and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower():
-        return
-    known = request.user is not None or "cookie" in request.headers or "authorization" in request.headers
-    if not listed(options, origin or "") or known and not options.cors_credentials:
-        raise Refused(f"pages of {origin or 'other sites'} may not send this", status=403)
 
 
 # Answers

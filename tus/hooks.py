@@ -30,7 +30,8 @@ class Hooks:
 
     def namespace(self, request: Request) -> str | None:
         """Who shares names with whom. Browser libraries call an upload by the file's name and size: those of two
-        namespaces never meet. Without users, return what tells sessions apart."""
+        namespaces never meet. Unless you override this, those of two visitors never meet either; if you do, what you
+        return is believed: what tells sessions apart, or None for the visitor again."""
         return request.user
 
     def chunk(self, upload: Upload, number: int, data: bytes) -> bytes | None:

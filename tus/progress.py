@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from .engine import Engine
-from .errors import BadRequest, Gone, NotFound
+from .errors import Gone, NotFound
 from .messages import Request
 from .upload import Upload
 
 SILENCE = 120.0  # seconds without a byte, after which whoever sent a form is surely gone
-_KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
 
 UNKNOWN: dict[str, Any] = {"state": "unknown", "received": 0, "total": None}
 
 
 def key_id(engine: Engine, request: Request, key: str) -> str:
     """The id of the upload that goes by a key of the client's choice, among those of the same user."""
-    if not _KEY.fullmatch(key):
-        raise BadRequest("uploadKey is not made of 8 to 128 letters, digits, hyphens and underscores")
     return engine.secret_id(request, "form", key)
 
 
@@ -49,4 +45,4 @@ def _state(engine: Engine, upload: Upload) -> str:
         return "finished"
     # A form cannot be resumed, so one whose sender went away, or whose process died, is over.
     silent = upload.expected is not None and upload.touched + SILENCE < engine.now()
-    return "failed" if silent or engine.expired(upload) else "uploading"
+    return "failed" if silent or upload.result or engine.expired(upload) else "uploading"

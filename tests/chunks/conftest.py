@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def form(fields: Mapping[str, Any], content: bytes | None = None, *, name: str =
 
 @dataclass
 class Page:
-    """A filter over an application that keeps what it is handed."""
+    """A filter over an application that keeps what it is handed, and the browser of one visitor before it."""
 
     directory: Path
     options: dict[str, Any]
@@ -42,6 +42,7 @@ class Page:
     uploads: list[Any] = field(default_factory=list)
     status: str = "200 OK"
     body: bytes = b""
+    cookies: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.filter = TusFilter(self._app, tmp_file_dir=str(self.directory), **self.options)
@@ -59,8 +60,16 @@ class Page:
         request = webob.Request.blank(f"/upload{path}", method=method, body=body)
         if kind:
             request.content_type = kind
-        request.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
-        return request.get_response(self.filter)
+        sent = {"Cookie": "; ".join(self.cookies)} if self.cookies else {}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        request.headers.update(sent)
+        answer = request.get_response(self.filter)
+        self.cookies += [cookie.partition(";")[0] for cookie in answer.headers.getall("Set-Cookie")]
+        return answer
+
+    def visitor(self) -> Page:
+        """Somebody else, with a browser of their own, at the same address."""
+        return replace(self, cookies=[])
 
     def files(self) -> set[str]:
         """What lies in the directory, without what is the store's own."""

@@ -153,6 +153,21 @@ def test_three_files_at_once(run: Run, collection: Collection, make_file: MakeFi
     assert sorted(collection.handed()) == contents(*files)
 
 
+@pytest.mark.parametrize("library", [*NUMBERED, "asks nothing"])
+def test_two_visitors_with_one_name_and_size(
+    run: Run, collection: Collection, make_file: MakeFile, tmp_path: Path, library: str
+) -> None:
+    """In two browsers, in one moment: each gets a file of its own."""
+    one, two = make_file(550_000), tmp_path / "theirs" / "größe 1.bin"
+    two.parent.mkdir()
+    two.write_bytes(one.read_bytes()[::-1])
+    options = {"testChunks": False} if library == "asks nothing" else {}
+
+    run("flow" if options else library, visitors=[[str(one)], [str(two)]], options=options)
+
+    assert sorted(collection.handed()) == contents(one, two)
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_connection_is_cut(run: Run, collection: Collection, make_file: MakeFile, library: str) -> None:
     """In the middle of a chunk; the library sends it again by itself, and the file is whole."""
@@ -200,7 +215,7 @@ def test_finished_file_is_not_sent_again(run: Run, collection: Collection, make_
     file = make_file(550_000)
     first = run(library, file)
 
-    again = run(library, file)
+    again = run(library, file, cookies=first["cookies"])
 
     assert {request["method"] for request in again["requests"]} == {"GET"}
     assert json.loads(again["said"][0])["id"] == json.loads(first["said"][-1])["id"]

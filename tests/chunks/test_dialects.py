@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 import pytest
 
@@ -27,6 +29,11 @@ class Library:
     octets: bool = False  # the body is the chunk, and the parameters are in the URL
     floor: bool = True  # the last chunk may be longer than the others
 
+    @property
+    def tests(self) -> bool:
+        """Whether it asks for each chunk before it sends it."""
+        return self.name in ("flow", "resumable", "simple-uploader")
+
     def many(self, data: bytes) -> int:
         return max(len(data) // SIZE, 1) if self.floor else max(-(-len(data) // SIZE), 1)
 
@@ -37,7 +44,7 @@ class Library:
         many, size = self.many(data), len(self.piece(data, number))
         if self.name == "dropzone":
             return {
-                "dzuuid": f"uuid-{name}",
+                "dzuuid": str(UUID(bytes=md5(name.encode()).digest(), version=4)),
                 "dzchunkindex": number,
                 "dztotalfilesize": len(data) + 7,  # the page made the image smaller
                 "dzchunksize": SIZE,
@@ -61,6 +68,8 @@ class Library:
         return {self.name + word[0].upper() + word[1:]: value for word, value in words.items()}
 
     def send(self, page: Page, data: bytes, number: int, *, piece: bytes | None = None, **more: Any) -> Any:
+        if self.tests and not page.cookies:
+            self.test(page, data, number)  # nothing is sent before this was answered
         words = {**self.words(data, number), **more}
         content = self.piece(data, number) if piece is None else piece
         if self.octets:
@@ -272,6 +281,7 @@ def test_users_never_meet(make_page: MakePage) -> None:
             return request.headers.get("x-user")
 
     page, library = make_page(hooks=Users()), FLOWS[0]
+    library.test(page, DATA, 0)
     ours, theirs = DATA, DATA[::-1]
     for number in library.numbers(DATA):
         for user, data in (("ann", ours), ("bob", theirs)):
@@ -368,6 +378,7 @@ def test_form_without_chunk_parameters_is_a_whole_file(page: Page) -> None:
 def test_resumable_sends_base64(page: Page) -> None:
     """With chunkFormat base64 the file is a field that holds a data URL."""
     library, data = Library("resumable"), DATA[:2000]
+    library.test(page, data, 0)
     for number in library.numbers(data):
         text = base64.b64encode(library.piece(data, number)).decode()
         words = {**library.words(data, number), "file": f"data:image/png;base64,{text}"}

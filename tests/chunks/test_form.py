@@ -216,12 +216,83 @@ def test_other_sites_cannot_send_in_the_users_name(page: Page, path: str, header
         {"Sec-Fetch-Site": "same-origin", "Cookie": "session=1"},
         {"Origin": "http://good.example", "Host": "good.example", "Cookie": "session=1"},
         {"Cookie": "session=1"},
-        {"Origin": "https://other.example"},
+        {"Origin": "https://other.example", "Host": "good.example"},
     ],
 )
 def test_own_pages_and_strangers_without_names_can(page: Page, headers: dict[str, str]) -> None:
     """Our own pages, programs that are no browsers, and whoever carries nobody's name."""
     assert page("POST", "/form", *form({}, DATA), **headers).status_int == 200
+
+
+LOCAL = ("localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "tus.localhost")
+
+
+@pytest.mark.parametrize("path", ["/form", "/chunks", "/filepond"])
+@pytest.mark.parametrize("host", LOCAL)
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}],
+    ids=["origin", "null", "site"],
+)
+def test_no_page_in_the_world_sends_forms_to_this_machine(
+    page: Page, path: str, host: str, headers: dict[str, str]
+) -> None:
+    """A browser sends them without asking, also to the servers of its own machine."""
+    for body, kind in (form({}, DATA), (b"description=x", WORDS), (b'{"a": "', "text/plain")):
+        answer = page("POST", f"{path}?uploadKey={KEY}", body, kind, Host=host, **headers)
+        assert answer.status_int in (403, 415)
+
+    assert page.handed == []
+    assert page.files() == set()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost:8080", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "http://localhost:8080"},
+        {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://127.0.0.1:3000", "Sec-Fetch-Site": "cross-site"},
+    ],
+    ids=["program", "own page", "old browser", "other port", "other name"],
+)
+def test_pages_and_programs_of_this_machine_send_forms_to_it(page: Page, headers: dict[str, str]) -> None:
+    """The page that is developed at another port, too."""
+    assert page("POST", "/form", *form({}, DATA), Host="localhost:8080", **headers).status_int == 200
+
+
+def test_origin_that_is_named_sends_forms_to_this_machine(make_page: MakePage) -> None:
+    """Only a star lets no stranger in."""
+    page = make_page(cors_origins="https://app.example")
+
+    answers = [page("POST", "/form", *form({}, DATA), Origin=f"https://{name}.example") for name in ("app", "evil")]
+
+    assert [answer.status_int for answer in answers] == [200, 403]
+
+
+def test_origin_that_is_not_named_sends_no_form(make_page: MakePage) -> None:
+    """`cors_origins` says whose pages may, with cookies or without."""
+    page = make_page(cors_origins="https://app.example")
+    sent = {"Host": "files.example"}
+
+    answers = [
+        page("POST", path, *form({}, DATA), Origin=origin, **sent).status_int
+        for path in ("/form", "/filepond")
+        for origin in ("https://app.example", "https://evil.example", "http://files.example")
+    ]
+
+    assert answers == [200, 403, 200] * 2
+
+
+def test_page_behind_a_proxy_that_tells_its_name_is_our_own(make_page: MakePage) -> None:
+    """The proxy asks by another Host, and says which one the browser asked for."""
+    page = make_page(trusted_proxies="*")
+    told = {"X-Forwarded-Host": "files.example", "X-Forwarded-Proto": "https", "Cookie": "session=1"}
+
+    answer = page("POST", "/form", *form({}, DATA), Host="127.0.0.1:8080", Origin="https://files.example", **told)
+
+    assert answer.status_int == 200
 
 
 @pytest.mark.parametrize("path", ["/form", "/chunks", "/filepond", "/progress"])

@@ -55,6 +55,7 @@ class Flow:
             "flowTotalChunks": MANY,
             "flowIdentifier": self.identifier,
             "flowFilename": "photo.jpg",
+            "uploadKey": "key-of-this-page",
         }
 
     def piece(self, number: int) -> bytes:
@@ -145,13 +146,14 @@ def test_last_two_chunks_race(flow: Flow, round: int) -> None:
 
 
 def test_same_chunk_five_times_at_once(flow: Flow) -> None:
-    """Duplicates are harmless, the last one of all too."""
+    """Duplicates are harmless, the last one of all too: the newest is stored, and the others may come again."""
     for number in range(MANY - 1):
         flow.send(number)
 
     answers = together(flow, [MANY - 1] * 5)
 
-    assert [answer.status for answer in answers] == [200] * 5
+    assert {answer.status for answer in answers} <= {200, 503}
+    assert flow.send(MANY - 1).status == 200
     assert flow.handed() == [DATA]
 
 
@@ -169,7 +171,7 @@ def test_half_a_chunk_is_not_counted(flow: Flow) -> None:
 
 
 def test_stalled_chunk_writes_nothing_after_the_end(flow: Flow) -> None:
-    """A zombie that carries other bytes wakes up while the file is handed over: its bytes go nowhere."""
+    """A zombie that carries other bytes wakes up while the file is handed over: they go nowhere, and it hears so."""
     flow.name = flow.server.collection(cleanup=False, **CALM)
     evil = Flow(flow.server, flow.name, b"\0" * len(DATA), flow.identifier)
     request = evil.request(2)
@@ -188,7 +190,8 @@ def test_stalled_chunk_writes_nothing_after_the_end(flow: Flow) -> None:
 
     (data,) = [path for path in (flow.home / "uploads").iterdir() if "." not in path.name]
     assert data.read_bytes() == DATA
-    assert json.loads(answer.body)["state"] == "finished"
+    assert answer.status == 503
+    assert evil.send(2).status == 415
     assert flow.handed() == [DATA]
 
 

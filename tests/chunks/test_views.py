@@ -14,7 +14,13 @@ from tus.errors import BadRequest, NoContent, Refused
 
 webob = pytest.importorskip("webob")
 DATA = b"0123456789" * 250
-FLOW = {"flowChunkSize": 1000, "flowTotalSize": 2500, "flowTotalChunks": 2, "flowIdentifier": "x"}
+FLOW = {
+    "flowChunkSize": 1000,
+    "flowTotalSize": 2500,
+    "flowTotalChunks": 2,
+    "flowIdentifier": "x",
+    "uploadKey": "k" * 20,
+}
 
 
 def view(directory: Path, method: str, number: Any, body: bytes = b"", **options: Any) -> tuple[Tus, Any]:

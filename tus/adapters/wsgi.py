@@ -19,6 +19,7 @@ from ..protocols import draft, override, speaks
 from ..serving import FileSlice
 from ..tus import Application, converse
 from ..upload import Target, checked_id
+from ..visitors import LOCAL
 from .body import Body
 from .handover import HandOver, call
 from .targets import Targets, discovered, interim, remembered
@@ -36,7 +37,6 @@ _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _GENERATED = re.compile(r"[0-9a-f]{32}")
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO",
               "HTTP_X_FORWARDED_PREFIX", "HTTP_X_REAL_IP", "HTTP_VIA")  # fmt: skip
-_LOCAL = re.compile(r"(?:localhost|[a-z0-9.-]+\.localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?$", re.IGNORECASE)
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
@@ -163,7 +163,7 @@ def _proxied(environ: Environ) -> bool:
         return True
     # nginx that was told nothing speaks HTTP/1.0; and nobody calls a public name from this very machine.
     here = environ.get("REMOTE_ADDR", "") in ("127.0.0.1", "::1", "")
-    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or here and not _LOCAL.match(environ.get("HTTP_HOST", ""))
+    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or here and not LOCAL.match(environ.get("HTTP_HOST", ""))
 
 
 def trusts(trusted: tuple[str, ...], address: str) -> bool:

@@ -1,64 +1,42 @@
 """Uploads that come in numbered chunks: the engine's part for them, in a file of its own.
 
 Each chunk is written at its own place in the one file, beside others, and marked when it is whole; what was not marked
-never counts. Whoever marks the last one finishes the upload under a claim, so once. It must never believe a number
-that the client sent.
+never counts. Whoever marks the last one finishes the upload under a claim, so once. Two requests never write the same
+chunk, and one that comes again is compared: two files by one name are refused, never mixed. It must never believe a
+number that the client sent.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import BinaryIO, NamedTuple
+from typing import NoReturn
 
 from ..errors import (
     BadRequest,
     BodyCut,
     Interrupted,
     LengthMismatch,
+    Locked,
     NotFound,
     OffsetMismatch,
     Refused,
-    StoreBroken,
     TooLarge,
 )
 from ..hooks import overridden
-from ..lockers import Share
 from ..messages import Request
 from ..stores import Place
-from ..upload import Chunks, Metadata, Upload
+from ..upload import Metadata, Result, Upload
 from ..writer import Writer
 from . import Engine
+from .pieces import LARGEST, Again, Alone, Piece, Seen
 from .records import visible
 
-MOST = 1 << 20  # chunks; so many marks are read at each request, in less than a millisecond
-LARGEST = 1 << 26  # bytes of a chunk that a hook wants to see, so that it lies in memory
 REMEMBERED = 3600.0  # seconds for which a file that was handed over and removed is not taken again
+REPEATED = 120.0  # seconds for which a chunk of such a file is taken for one whose answer was lost
+SPOILED = 60.0  # seconds for which a name that two files had at once is refused
+ACTIVE = 10.0  # seconds without a byte, after which whoever sends a chunk is taken for dead
 PATIENCE = 10.0  # seconds to wait for whoever finishes the upload in the same moment
-
-
-class Piece(NamedTuple):
-    """What a client says of one chunk."""
-
-    name: tuple[str, ...]  # what it calls the upload; two that differ in anything here never meet
-    number: int  # from 0
-    chunks: Chunks  # of size 0, if the client doesn't say
-    length: int | None  # of the whole; None where the last chunk tells
-    nameless: bool = False  # the client has no name for an upload but the file's, so chunk 0 begins a new one
-
-    def checked(self) -> Piece:
-        """Itself, if it makes sense."""
-        size, count = self.chunks
-        if not 1 <= count <= MOST:
-            raise BadRequest(f"{count} chunks; this server takes from 1 to {MOST}")
-        if not 0 <= self.number < count:
-            raise BadRequest(f"there is no chunk {self.number} among {count}, counted from 0")
-        # flow.js and its cousins let the last chunk be up to twice as long, or cut it off, as their option says.
-        if self.length is not None and count not in (max(self.length // size, 1), max(-(-self.length // size), 1)):
-            raise BadRequest(f"{self.length} bytes in chunks of {size} are not {count} chunks")
-        return self
 
 
 class Numbered:
@@ -66,7 +44,7 @@ class Numbered:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._seen: _Seen | None = None
+        self._seen: Seen | None = None
         self._store, self._locker = engine._store, engine._locker
 
     def find(self, request: Request, piece: Piece) -> tuple[Upload | None, bytes]:
@@ -79,31 +57,45 @@ class Numbered:
             engine.hooks.authorise(request, "look", None)
             return None, b""
         engine.hooks.authorise(request, "look", upload)
-        if not visible(upload, request) or self._stale(upload, piece):
+        if not visible(upload, request) or self._stale(upload, piece, REMEMBERED):
             return None, b""
-        if upload.filled and not upload.complete:  # a crash came between, and this client may never send again
-            upload = self._finished(upload)
+        _check_good(upload)
+        upload = self._settled(upload)
         return upload, b"\1" * piece.chunks.many if upload.complete else self._store.marks(upload.id)
 
-    def write(self, request: Request, piece: Piece, *, metadata: Metadata, announced: int | None) -> Writer:
-        """A Writer for one chunk; one without a lease, if it is there already."""
+    def write(self, request: Request, piece: Piece, *, metadata: Metadata, announced: int | None) -> Writer | Again:
+        """What takes one chunk: a Writer, or what compares it, if it is there already."""
         self._name(request, piece)
         upload = self._known(request, piece) or self._created(request, piece, metadata)
-        if upload.complete or self._has(upload, piece.number):
-            return Writer(upload)
         size, count = upload.chunks or (0, 0)
         if count != piece.chunks.many or piece.chunks.size not in (size, 0):
             raise LengthMismatch(f"this upload has {count} chunks of {size} bytes")
-        share = self._locker.share(upload.id)
+        if upload.complete or self._has(upload, piece.number):
+            return self._again(upload, piece, announced)
+        lease = Alone(self._locker.lease(f"{upload.id}-{piece.number}"))
         try:
-            with share.turn():
-                writer = self._writer(upload.id, piece, share, announced)
+            lease.join(self._locker.share(upload.id))
+            with lease.turn():
+                writer = self._writer(upload.id, piece, lease, announced)
         except BaseException:
-            share.release()
+            lease.release()
             raise
-        if writer.lease is None:
-            share.release()
+        if writer is None:  # another request brought it, since we looked
+            lease.release()
+            return self._again(self._store.load(upload.id), piece, announced)
         return writer
+
+    def repeated(self, again: Again, piece: Piece, cut: BaseException | None = None) -> Upload:
+        """A chunk that is there came again, or was cut."""
+        if cut is not None:
+            raise BodyCut(f"chunk {piece.number} ended after {again.received} bytes: {cut}")
+        again.check_size()
+        if not again.same:
+            self._clash(again.upload, piece)
+        try:
+            return self._settled(self._store.load(again.upload.id))
+        except NotFound:
+            raise Locked("this upload was removed; send the chunk again") from None
 
     def conclude(self, writer: Writer, piece: Piece, cut: BaseException | None = None) -> Upload:
         """The chunk's bytes are over, or were cut: count it if it is whole, and finish if it was the last."""
@@ -121,47 +113,67 @@ class Numbered:
         if engine.options.durable != "none":
             # Marks may reach the disk before what they speak of, and a power cut would leave a hole in the file.
             writer.sync()
-        share: Share = writer.lease  # type: ignore[assignment]
+        lease: Alone = writer.lease  # type: ignore[assignment]
         if size is None:
-            self._tell(share, upload, piece.number, writer.received)
-        with share.turn():
+            self._tell(lease, upload, piece.number, writer.received)
+        with lease.turn():
             self._store.mark(upload.id, piece.number, durable=engine.options.durable == "always")
         writer.close()
         upload = self._store.load(upload.id)
         if overridden(engine.hooks, "progressed"):
             engine.hooks.progressed(upload)
+        return self._settled(upload)
+
+    def _settled(self, upload: Upload) -> Upload:
+        """The upload, finished if every chunk is there: a crash may have come between, and who asks may never send
+        again."""
         return self._finished(upload) if upload.filled and not upload.complete else upload
 
     # Names
 
     def _name(self, request: Request, piece: Piece) -> None:
-        """The id follows from what the client calls the upload; nobody who lacks our secret can work it out."""
-        request.id = self._engine.secret_id(request, *piece.name, piece.length, piece.chunks.size)
+        """The id follows from what the client calls the upload, and from what only this visitor can say; nobody who
+        lacks our secret can work it out."""
+        ids = [
+            self._engine.secret_id(request, *piece.name, whose, piece.length, piece.chunks.size)
+            for whose in piece.whose
+        ]
+        request.id = next(filter(self._engine._exists, ids), ids[0]) if len(ids) > 1 else ids[0]
 
     def _known(self, request: Request, piece: Piece) -> Upload | None:
-        engine = self._engine
+        engine, first = self._engine, piece.nameless and piece.number == 0
         try:
             upload = self._store.load(request.id)
         except NotFound:
             return None
-        if self._stale(upload, piece):
+        if not engine.expired(upload):
+            _check_good(upload)
+        if first and self._arriving(upload):
+            raise Locked("a file by this name is on its way")
+        if self._stale(upload, piece, REPEATED):
             self._clear(upload, piece)
             return None
         engine.hooks.authorise(request, "write", upload)
         if not visible(upload, request):
             raise NotFound("no such upload")
-        if piece.nameless and upload.complete and not upload.pending and piece.number == 0:
+        if first and upload.complete and not upload.pending:
             raise Refused("there is a finished file by this name", status=409)
         return upload
 
-    def _stale(self, upload: Upload, piece: Piece) -> bool:
+    def _arriving(self, upload: Upload) -> bool:
+        """Whether a chunk is on its way to an upload of a client that sends one at a time."""
+        if upload.complete or upload.touched + ACTIVE < self._engine.now():
+            return False
+        return self._locker.writing(f"{upload.id}-{self._store.marks(upload.id).count(1)}")
+
+    def _stale(self, upload: Upload, piece: Piece, remembered: float) -> bool:
         """Whether the upload by this name is over and forgotten, and the chunk is one of another."""
         engine = self._engine
         if engine.expired(upload):
             return True
         anew = piece.nameless and piece.number == 0
         if upload.complete:
-            return upload.dropped and (anew or upload.touched + REMEMBERED < engine.now())
+            return upload.dropped and (anew or upload.touched + remembered < engine.now())
         return anew and self._store.marks(upload.id).count(1) > 1
 
     def _clear(self, upload: Upload, piece: Piece) -> None:
@@ -170,11 +182,31 @@ class Numbered:
         gone = True
         try:
             with lease.turn(), suppress(NotFound):
-                gone = self._stale(self._store.load(upload.id), piece)
+                gone = self._stale(self._store.load(upload.id), piece, REPEATED)
                 if gone:
                     self._store.delete(upload.id)
         finally:
             lease.release(forget=gone)
+
+    def _clash(self, upload: Upload, piece: Piece) -> NoReturn:
+        """Two files go by one name, and nobody can tell which chunk is whose: so it becomes neither."""
+        if upload.complete:
+            raise Refused("there is a finished file by this name, and this is another one", status=409)
+        first = piece.nameless and self._store.marks(upload.id).count(1) == 1
+        lease = self._locker.lease(upload.id)
+        try:
+            with lease.turn(), suppress(NotFound):
+                upload = self._store.load(upload.id)
+                if first:
+                    self._store.delete(upload.id)
+                elif not upload.complete:
+                    told = Result(409, (), b"two different files came by this name; send them one after the other")
+                    self._store.save(upload.evolve(result=told, expires=self._engine.now() + SPOILED))
+        finally:
+            lease.release(forget=first)
+        if first:
+            raise Locked("another file by this name had begun; send this chunk again")
+        raise Refused("another file by this name is on its way", status=409)
 
     def _created(self, request: Request, piece: Piece, metadata: Metadata) -> Upload:
         engine = self._engine
@@ -195,11 +227,22 @@ class Numbered:
     def _has(self, upload: Upload, number: int) -> bool:
         return self._store.marks(upload.id)[number : number + 1] == b"\1"
 
-    def _writer(self, id: str, piece: Piece, share: Share, announced: int | None) -> Writer:
-        """A Writer at the place of the chunk. Only in a turn."""
+    def _again(self, upload: Upload, piece: Piece, announced: int | None) -> Again:
+        """What compares the chunk with the one that is there, where that can be seen."""
+        assert upload.chunks
+        start, size = upload.chunks.span(piece.number, upload.length)
+        file = None
+        if not upload.dropped and not overridden(self._engine.hooks, "chunk"):
+            with suppress(NotFound):  # handed over in this moment
+                file = self._store.open(upload.id)
+                file.seek(start)
+        return Again(upload, file, size, announced)
+
+    def _writer(self, id: str, piece: Piece, lease: Alone, announced: int | None) -> Writer | None:
+        """A Writer at the place of the chunk; None if it is there. Only in a turn."""
         upload, number = self._store.load(id), piece.number
-        if upload.complete or self._has(upload, number):  # by another request, since we looked
-            return Writer(upload)
+        if upload.complete or self._has(upload, number):
+            return None
         assert upload.chunks
         # Such a client goes on behind a chunk that it sent and that never arrived.
         if piece.nameless and number and not self._has(upload, number - 1):
@@ -212,9 +255,9 @@ class Numbered:
             raise TooLarge(f"{announced} bytes do not fit, {room} are left")
         place: Place = self._store.writer(id, start)
         if overridden(self._engine.hooks, "chunk"):
-            place = self._seen = _Seen(place, start, partial(self._engine.hooks.chunk, upload, number))
+            place = self._seen = Seen(place, start, partial(self._engine.hooks.chunk, upload, number))
         write_back = self._engine.options.durable != "none"
-        return Writer(upload, room=room, announced=announced, lease=share, place=place, write_back=write_back)
+        return Writer(upload, room=room, announced=announced, lease=lease, place=place, write_back=write_back)
 
     def _room(self, upload: Upload, start: int, size: int | None) -> int | None:
         """Most bytes that the chunk may have."""
@@ -228,11 +271,11 @@ class Numbered:
             limits.append(LARGEST)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def _tell(self, share: Share, upload: Upload, number: int, received: int) -> None:
+    def _tell(self, lease: Alone, upload: Upload, number: int, received: int) -> None:
         """Record what only this chunk could tell: how large the others are, or where the file ends."""
         assert upload.chunks
         with self._locker.mutex(upload.id):
-            if not share.holds():
+            if not lease.holds():
                 raise Interrupted("this upload was finished or taken over")
             upload = self._store.load(upload.id)
             chunks = upload.chunks
@@ -255,6 +298,7 @@ class Numbered:
         try:
             upload = self._store.load(upload.id)
             if not upload.complete:
+                _check_good(upload)
                 if durable:
                     self._store.sync(upload.id)
                 engine._check_content(upload)
@@ -264,48 +308,7 @@ class Numbered:
         return upload
 
 
-class _Seen:
-    """The place of a chunk that a hook sees, and may replace, before it is stored."""
-
-    def __init__(self, place: Place, start: int, see: Callable[[bytes], bytes | None]) -> None:
-        self._place, self._start, self._see = place, start, see
-        self._data = bytearray()
-
-    @property
-    def position(self) -> int:
-        return self._start + len(self._data)
-
-    def write(self, block: bytes | bytearray | memoryview) -> int:
-        self._data += block
-        return len(block)
-
-    def splice(self, pipe: int, size: int) -> int:
-        return self.write(os.read(pipe, size))
-
-    def replaced(self) -> bytes:
-        """What the hook makes of it; it may take its time."""
-        data = bytes(self._data)
-        replaced = self._see(data)
-        if replaced is None:
-            return data
-        if len(replaced) != len(data):  # every chunk has its place, whatever is in it
-            raise StoreBroken(f"the hook `chunk` made {len(replaced)} bytes of {len(data)}")
-        return replaced
-
-    def store(self, data: bytes) -> None:
-        self._place.write(data)
-
-    def copy(self, source: BinaryIO, size: int) -> int:
-        raise NotImplementedError("a chunk comes from a client")
-
-    def truncate(self, size: int) -> None:
-        del self._data[size - self._start :]
-
-    def start_sync(self) -> None:
-        """Nothing is stored yet."""
-
-    def sync(self) -> None:
-        self._place.sync()
-
-    def close(self) -> None:
-        self._place.close()
+def _check_good(upload: Upload) -> None:
+    """Raise Refused, if it was found to be two files, of which nothing can come."""
+    if upload.result and not upload.complete:
+        raise Refused(upload.result.body.decode(), status=upload.result.status)

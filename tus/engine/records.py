@@ -224,6 +224,12 @@ class Records:
         text = repr((self.hooks.namespace(request), *said)).encode("utf-8", "backslashreplace")
         return hashlib.blake2b(text, digest_size=16, key=self._store.secret()).hexdigest()
 
+    def knows(self, request: Request) -> bool:
+        """Whether the host tells by itself whose names may meet. A user alone does not: several people, or windows on
+        two devices, may share an account."""
+        request.user = self.hooks.user(request)
+        return overridden(self.hooks, "namespace") and self.hooks.namespace(request) is not None
+
     def describe(self, request: Request, metadata: Metadata) -> Upload:
         """Add to what is known of an upload, while it runs or after; for those whose writer looks again in the end."""
         id = self._admit(request, "write").id

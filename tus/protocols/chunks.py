@@ -11,16 +11,19 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..engine import Engine
-from ..engine.numbered import LARGEST, Numbered, Piece
-from ..errors import BadRequest, BodyCut, Interrupted, LengthMismatch, Locked, TusError
-from ..forms import Conversation, Discarded, Exchange, Fields, Form, Part, check_length, is_form, metadata
+from ..engine.numbered import Numbered
+from ..engine.pieces import Again, Piece
+from ..errors import BadRequest, BodyCut, Interrupted, LengthMismatch, Locked, Refused, TusError
+from ..forms import Conversation, Exchange, Fields, Form, Part, check_length, is_form, metadata
 from ..messages import Request, Response
 from ..progress import told
-from ..upload import Chunks, Upload
+from ..upload import Chunks, Result, Upload
+from ..visitors import foreign, key_of, new_visitor, visitor
 from ..writer import Sink, Writer
 
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NAME = 4096  # characters of an identifier; a path may be long
+_VERSION = ("lastModified", "digest")  # what a page can add, so that a file which changed is another file
 
 
 class Dialect(NamedTuple):
@@ -111,7 +114,7 @@ def piece(spoken: Dialect, said: Mapping[str, str]) -> Piece:
     if spoken.size and not size:
         raise BadRequest(f"{spoken.size} is 0")
     # plupload has no size to tell one file from another by the same name.
-    name = (spoken.name, identifier, many) if spoken.nameless else (spoken.name, identifier)
+    name = (spoken.name, identifier, many if spoken.nameless else "", *(said.get(word, "") for word in _VERSION))
     length = _number(said, spoken.total) if spoken.total else None
     chunk = Piece(tuple(map(str, name)), number - spoken.first, Chunks(size, many), length, spoken.nameless)
     return chunk.checked()
@@ -129,13 +132,12 @@ def described(spoken: Dialect, said: Mapping[str, str]) -> Fields:
     fields = {"filename": said.get(spoken.filename, ""), "relativePath": said.get(spoken.path, "")}
     fields["filetype"] = said.get(spoken.kind, "")
     fields = {name: value for name, value in fields.items() if value}
-    return {**fields, **{name: value for name, value in said.items() if name not in _OURS and name not in fields}}
+    return {**fields, **_others({name: value for name, value in said.items() if name not in fields})}
 
 
-def _discarded(writer: Writer, announced: int | None) -> Discarded:
-    """What takes a chunk that is there already: as many bytes as it can have had."""
-    size = writer.upload.chunks.size if writer.upload.chunks else 0
-    return Discarded(announced, 2 * size or LARGEST)
+def _others(said: Mapping[str, str]) -> Fields:
+    """What the page added to the library's own words."""
+    return {name: value for name, value in said.items() if name not in _OURS and name.lower() != "uploadkey"}
 
 
 def exchange(request: Request, engine: Engine) -> Exchange:
@@ -152,6 +154,31 @@ class ChunkExchange(Exchange):
         self.dialect = dialect(self.query)
         self._numbered = Numbered(engine)
         self._piece: Piece | None = None
+        self._cookie = ""  # for a visitor whom we see for the first time
+
+    def converse(self) -> Conversation:
+        return self._remembered((yield from super().converse()))
+
+    def _remembered(self, response: Response) -> Response:
+        if self._cookie:
+            response.headers["Set-Cookie"] = self._cookie
+        return response
+
+    def _spoken(self, said: Mapping[str, str]) -> Piece:
+        """The chunk that a request speaks of, with what tells this visitor from all who call a file the same."""
+        assert self.dialect
+        chunk = piece(self.dialect, said)
+        if self.engine.knows(self.request):
+            return chunk._replace(whose=(key_of(said),))
+        whose = visitor(self.request, said, said[self.dialect.identifier])
+        if whose:
+            return chunk._replace(whose=whose)
+        if not chunk.alone and foreign(self.request):
+            raise Refused("pages of another site have to send an uploadKey with each chunk", status=403)
+        token, self._cookie = new_visitor(self.request)
+        if not chunk.alone and self.request.method not in ("GET", "HEAD"):
+            raise Locked("send this chunk again, with the cookie of this answer, or with an uploadKey")
+        return chunk._replace(whose=(token,))
 
     # Testing
 
@@ -161,7 +188,7 @@ class ChunkExchange(Exchange):
             if self.request.method == "HEAD":  # flow.js with testMethod HEAD: browsers drop its parameters
                 return Response(204, {"Cache-Control": "no-store"})
             raise BadRequest("there are no chunk parameters in the URL")
-        asked = piece(self.dialect, self.query)
+        asked = self._spoken(self.query)
         upload, marks = self._numbered.find(self.request, asked)
         if "uploaded" in self.query:
             return self._all(upload, marks)
@@ -191,66 +218,48 @@ class ChunkExchange(Exchange):
             return (yield from self._form())
         if self.dialect is None:
             raise BadRequest("there are no chunk parameters in the URL, and the body is no form")
-        announced = check_length(self.request)
-        writer = self._begun(self.query, announced)
-        sink: Sink = writer if writer.lease else _discarded(writer, announced)
-        try:
-            with writer:
-                cut = yield sink
-                return self._concluded(writer, cut)
-        except Interrupted:
-            return self._overtaken()
+        with self._begun(self.query, check_length(self.request)) as sink:
+            cut = yield sink
+            return self._concluded(sink, cut)
 
     put = post
 
     def _form(self) -> Conversation:
         self.form = form = Form(self.request, self._opened)
-        try:
-            cut = yield from form.filled()
-            if self._piece is None and form.sink is None:
-                self.dialect = self.dialect or dialect(form.fields)
-                raise cut or BadRequest("there is no file in this form")
-            if isinstance(form.sink, Discarded):
-                return self._overtaken()
-            assert isinstance(form.sink, Writer)
-            with form.sink as writer:
-                if self._piece is None:
-                    if cut:
-                        raise cut
-                    return self.stored(self.engine.conclude(writer))
-                return self._concluded(writer, cut)
-        except Interrupted:
-            return self._overtaken()
+        cut = yield from form.filled()
+        if form.sink is None:
+            self.dialect = self.dialect or dialect(form.fields)
+            raise cut or BadRequest("there is no file in this form")
+        assert isinstance(form.sink, Writer | Again)
+        with form.sink as sink:
+            if self._piece:
+                return self._concluded(sink, cut)
+            if cut:
+                raise cut
+            assert isinstance(sink, Writer)
+            return self.stored(self.engine.conclude(sink))
 
     def _opened(self, fields: Fields, part: Part) -> Sink:
         said = {**self.query, **fields}
         self.dialect = dialect(said)
         if self.dialect is None:
-            more = metadata({name: said[name] for name in said if name not in _OURS}, part)
-            return self.whole(more)
-        writer = self._begun(said, None, part)
-        return writer if writer.lease else _discarded(writer, None)
+            return self.whole(metadata(_others(said), part))
+        return self._begun(said, None, part)
 
-    def _begun(self, said: Mapping[str, str], announced: int | None, part: Part | None = None) -> Writer:
+    def _begun(self, said: Mapping[str, str], announced: int | None, part: Part | None = None) -> Writer | Again:
         assert self.dialect
-        self._piece = piece(self.dialect, said)
+        self._piece = self._spoken(said)
         more = metadata(described(self.dialect, said), part)
         return self._numbered.write(self.request, self._piece, metadata=more, announced=announced)
 
-    def _concluded(self, writer: Writer, cut: BaseException | None) -> Response:
+    def _concluded(self, sink: Writer | Again, cut: BaseException | None) -> Response:
         assert self._piece
-        if writer.lease is None:
-            return self._overtaken()
-        return self.stored(self._numbered.conclude(writer, self._piece, cut))
+        if isinstance(sink, Again):
+            return self.stored(self._numbered.repeated(sink, self._piece, cut))
+        return self.stored(self._numbered.conclude(sink, self._piece, cut))
 
-    def _overtaken(self) -> Response:
-        """The chunk is there, whoever brought it, or will have to come again."""
-        if self._piece is None:
-            raise Locked("the upload was taken over")
-        upload, marks = self._numbered.find(self.request, self._piece)
-        if upload is None or marks[self._piece.number : self._piece.number + 1] != b"\1":
-            raise Locked("the upload was taken over; send this chunk again")
-        return self.stored(upload)
+    def final(self, upload: Upload, result: Result) -> Response:
+        return self._remembered(super().final(upload, result))
 
     # Failing
 
@@ -260,7 +269,7 @@ class ChunkExchange(Exchange):
         response.status = self._status(error)
         if response.status == 503:
             response.headers["Retry-After"] = "1"
-        return response
+        return self._remembered(response)
 
     def _status(self, error: TusError) -> int:
         spoken = self.dialect or DIALECTS[0]

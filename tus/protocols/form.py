@@ -16,6 +16,7 @@ from ..forms import Conversation, Exchange, Fields, Form, Part, Text, is_form, m
 from ..messages import Request, Response
 from ..progress import ask, key_id
 from ..upload import Upload
+from ..visitors import key_of
 from ..writer import Sink, Writer
 
 _OWN = frozenset(("uploadkey", "next"))
@@ -32,8 +33,8 @@ class Keyed(Exchange):
 
     @property
     def key(self) -> str:
-        """As the page chose it; in any case of its name, as old pages had it."""
-        return next((value for name, value in self.query.items() if name.lower() == "uploadkey"), "")
+        """As the page chose it."""
+        return key_of(self.query)
 
 
 class ProgressExchange(Keyed):

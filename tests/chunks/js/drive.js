@@ -88,6 +88,7 @@ const until = async (true_) => {
 
 const carryOut = async (browser, plan) => {
   const context = await browser.newContext()
+  await context.addCookies(plan.cookies ?? [])
   const link = await wire(plan.port, plan)
   const origin = `http://127.0.0.1:${link.port}`
   const requests = []
@@ -120,7 +121,7 @@ const carryOut = async (browser, plan) => {
       await page.evaluate('pond.removeFile(pond.getFiles()[0].id, { revert: true })')
       await until(() => requests.some((request) => request.method === 'DELETE'))
     }
-    return { said, requests }
+    return { said, requests, cookies: await context.cookies() }
   } finally {
     link.close()
     await context.close()
@@ -135,7 +136,11 @@ const browser = await chromium.launch({
 for await (const line of createInterface({ input: process.stdin })) {
   let answer
   try {
-    answer = await carryOut(browser, JSON.parse(line))
+    const plan = JSON.parse(line)
+    // Each visitor has a browser profile of its own, and all begin at once.
+    answer = plan.visitors
+      ? { visitors: await Promise.all(plan.visitors.map(files => carryOut(browser, { ...plan, files }))) }
+      : await carryOut(browser, plan)
   } catch (error) {
     answer = { error: String(error) }
   }

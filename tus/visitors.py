@@ -1,0 +1,92 @@
+"""Who is asking: a page of ours or of somebody else, and which visitor it is, where nobody logs in.
+
+A visitor is told by what others cannot have: a key that the page made up, a random name of the file, or a cookie of
+ours. An address and a browser's name are shared by whole schools, so they never count.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from .cors import listed
+from .errors import BadRequest, Refused
+from .messages import Request
+from .options import Options
+
+# A Host by which only this very machine can be meant.
+LOCAL = re.compile(r"(?:localhost|[a-z0-9.-]+\.localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?$", re.IGNORECASE)
+_KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
+_RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
+_COOKIE = re.compile(r"(?:^|;) *tus-visitor-[0-9a-f]{8}=([0-9a-f]{32}) *(?=;|$)")
+_COOKIES = 8  # a browser has as many as first requests that it sent at once
+_LIFE = 400 * 86400  # seconds; no browser keeps a cookie longer, and an upload may be kept for ever
+
+
+def key_of(said: Mapping[str, str]) -> str:
+    """`uploadKey`, as the page chose it; in any case of its name, as old pages had it. "" if there is none."""
+    key = next((value for name, value in said.items() if name.lower() == "uploadkey"), "")
+    if key and not _KEY.fullmatch(key):
+        raise BadRequest("uploadKey is not made of 8 to 128 letters, digits, hyphens and underscores")
+    return key
+
+
+def visitor(request: Request, said: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """What nobody but this visitor can say; several, where any of them may have been said before. () if nothing."""
+    key = key_of(said)
+    if key or _RANDOM.fullmatch(name):
+        return (key,)
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return ()  # a neighbour's page would speak in the name of our visitor
+    # The oldest cookie comes first (RFC 6265, 5.4), so that it stays the same while others arrive.
+    return tuple(_COOKIE.findall(request.headers.get("cookie", ""))[:_COOKIES])
+
+
+def new_visitor(request: Request) -> tuple[str, str]:
+    """A secret, and the cookie that keeps it. Each has a name of its own: a page that sends three requests at once
+    gets three, and if one replaced the other, its chunks would part ways."""
+    token = secrets.token_hex(16)
+    cookie = f"tus-visitor-{secrets.token_hex(4)}={token}; Max-Age={_LIFE}; HttpOnly; SameSite=Strict"
+    # Without a Path it holds for the directory of this request, as the browser sees it and whatever a proxy made of it.
+    return token, cookie + ("; Secure" if request.location("").startswith("https:") else "")
+
+
+def foreign(request: Request) -> bool:
+    """Whether the page of another site sent this. What is no browser sends no Origin."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None or origin is None:
+        return site not in (None, "same-origin", "none")
+    same_host = _netloc(origin).lower() == request.headers.get("host", "").lower()
+    return not same_host and not request.location("").startswith(f"{origin}/")
+
+
+def check_origin(request: Request, options: Options) -> None:
+    """Refuse what the page of somebody else sends in the name of our user. Browsers ask before they send what tus
+    sends, but not before they send a form."""
+    if not foreign(request):
+        return
+    origin = request.headers.get("origin", "")
+    # Our own cookie never comes from another site.
+    cookies = _COOKIE.sub("", request.headers.get("cookie", "")).strip("; ")
+    known = request.user is not None or cookies or "authorization" in request.headers
+    if not _may_send(request, options, origin) or known and not options.cors_credentials:
+        where = request.headers.get("host", "this server")
+        raise Refused(f"pages of {origin or 'other sites'} may not send this to {where}", status=403)
+
+
+def _may_send(request: Request, options: Options, origin: str) -> bool:
+    """Whether pages of this origin may send forms here. Where only this machine can be meant, `*` lets no stranger
+    in: any page in the world could ask the visitor's own browser."""
+    if not LOCAL.match(request.headers.get("host", "")):
+        return listed(options.cors_origins, origin)
+    named = tuple(one for one in options.cors_origins if one != "*")
+    return bool(LOCAL.match(_netloc(origin))) or listed(named, origin)
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # http://[
+        return ""
