@@ -41,7 +41,7 @@ def tus_command(*arguments: str) -> list[str]:
 
 
 def _tus(*options: str) -> Callable[[int, Path], list[str]]:
-    return lambda port, directory: tus_command("serve", str(directory), "--port", str(port), *options)
+    return lambda port, directory: tus_command("serve", str(directory), "--port", str(port), "--quiet", *options)
 
 
 def _limit(how: str) -> Callable[[int, Path], list[str]]:

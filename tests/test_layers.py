@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tus"
 LAYERS = (
     ("errors", "old_names", "upload", "messages", "hooks", "options", "keywords"),
-    ("checksum", "fields", "digests", "problems", "headers", "stores", "lockers", "writer", "serving"),
+    ("events", "checksum", "fields", "digests", "problems", "headers", "stores", "lockers", "writer", "serving"),
     ("engine",),
     ("cors", "visitors", "progress", "forms", "downloads", "protocols"),
     ("tus",),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from typing import Any
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))  # what an OSError says that means StoreFull
 
@@ -22,6 +23,7 @@ class TusError(Exception):
         super().__init__(message)
         self.offset = offset  # what the store holds, where the client is helped by knowing it
         self.headers = dict(headers or {})  # for the answer
+        self.upload: Any = None  # the Upload that it happened to, where somebody who had it at hand said so
 
 
 class OptionError(TusError, ValueError):

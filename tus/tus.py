@@ -95,8 +95,8 @@ class Sweeper:
             if engine is None:
                 return
             try:
-                for upload in engine.sweep(pause=0.01, tell=True):
-                    log.info("removed upload %s, which had expired", upload.id)
+                for _ in engine.sweep(pause=0.01, tell=True):
+                    pass  # the engine says what it removed
             except Exception:
                 log.exception("looking for expired uploads failed")
             del engine

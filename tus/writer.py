@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from .checksum import Checksum, Hash
-from .errors import Overrun, TooLarge
+from .errors import Overrun, TooLarge, TusError
 from .lockers import Lease
 from .stores import Place
 from .upload import Upload
@@ -154,6 +154,8 @@ class Writer:
         try:
             if error is not None and self._failed:
                 self._failed(self, error)
+            if isinstance(error, TusError):
+                error.upload = self.upload.evolve(offset=self.offset)
         finally:
             self.close()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,9 +56,10 @@ def serving(*words: str, **environ: str) -> Iterator[tuple[str, subprocess.Popen
         process.communicate(timeout=15)
 
 
-def create(url: str, length: int = 5) -> wire.Answer:
+def create(url: str, length: int = 5, name: str = "a") -> wire.Answer:
     parts = urlsplit(url)
     fields = {"Host": parts.netloc, "Tus-Resumable": "1.0.0", "Upload-Length": str(length)}
+    fields["Upload-Metadata"] = f"filename {b64encode(name.encode()).decode()}"
     return wire.ask((parts.hostname or "", parts.port or 0), "POST", parts.path, fields)
 
 
@@ -212,3 +215,34 @@ def test_options_names_all() -> None:
 def test_version_is_the_one_of_the_package() -> None:
     """`tus --version`."""
     assert command("--version").stdout.strip() == f"tus {tus.__version__}"
+
+
+def patched(url: str, body: bytes, *, offset: int = 0) -> wire.Answer:
+    parts = urlsplit(url)
+    fields = {"Host": parts.netloc, "Tus-Resumable": "1.0.0", "Upload-Offset": str(offset)}
+    fields |= {"Content-Type": "application/offset+octet-stream", "Content-Length": str(len(body))}
+    return wire.ask((parts.hostname or "", parts.port or 0), "PATCH", parts.path, fields, body)
+
+
+def test_serve_tells_what_happens(tmp_path: Path) -> None:
+    """One line an event, for people: time, event, name, size; and a name cannot begin a line of its own."""
+    with serving(str(tmp_path), "--port", "0") as (url, process):
+        patched(create(url, name="a film\nforged")["Location"], b"hello")
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=15)
+
+    created, finished = told.splitlines()
+    assert re.match(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  created      a filmforged  5 B  \([0-9a-f]{32}, 127.0.0.1\)$", created
+    )
+    assert re.search(r"  finished     a filmforged  5 B  in \d+\.\d s, .+/s  \(", finished)
+
+
+def test_quiet_server_tells_nothing_that_went_well(tmp_path: Path) -> None:
+    """`--quiet` is for servers that others watch."""
+    with serving(str(tmp_path), "--port", "0", "--quiet") as (url, process):
+        patched(create(url)["Location"], b"hello")
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=15)
+
+    assert told == ""

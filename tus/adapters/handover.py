@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any, BinaryIO
 
+from .. import events
 from ..engine import Delivery
 from ..errors import Locked, Refused, TusError
 from ..messages import Request, Response
@@ -93,6 +94,7 @@ class HandOver:
         if not 200 <= status < 400:
             # Content-Length is worked out anew, should the application have miscounted.
             kept = tuple(pair for pair in headers if pair[0].lower() not in _HOPS)
+            events.refused(delivery.upload, status, "the host does not take it now")
             return Response(status, {}, body, extra=kept)
         result = self._result(status, headers, body, delivery.told)
         delivery.accept(self._remembered(result), drop=self._options.cleanup)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from typing import Any
 
 from ..options import OPTIONS, Options, flag
+from . import logs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any other option of the server"
     )
-    parser.add_argument("--verbose", action="store_true", help="log more")
+    loud = parser.add_mutually_exclusive_group()
+    loud.add_argument("--quiet", action="store_true", help="log what goes wrong, and not what happens to uploads")
+    loud.add_argument("--verbose", action="store_true", help="log every refusal, and what the server does")
     parser.add_argument(
         "--gallery", metavar="DIR", help="show the photos and videos in this directory, and add to them"
     )
@@ -39,10 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING,
-        format="%(asctime)s %(name)s %(levelname)s %(message)s",
-    )
+    logs.configure(quiet=args.quiet, verbose=args.verbose)
     given = {o.name: value for o in OPTIONS if (value := getattr(args, o.name, None)) is not None}
     if args.directory and args.directory.endswith(".ini"):
         return _serve_ini(args, given)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
+from .. import events
 from ..errors import OptionError, TusError
 from ..hooks import Hooks
 from ..messages import Request
@@ -42,6 +43,7 @@ class Engine(Writing):
         upload = self._admit(request, "terminate")
         self.hooks.before_terminate(request, upload)
         self._remove(upload)
+        events.removed(upload)
         self.hooks.terminated(upload)
 
     def sweep(self, now: float | None = None, *, pause: float = 0.0, tell: bool = False) -> Iterator[Upload]:
@@ -54,6 +56,7 @@ class Engine(Writing):
             if self.expired(upload, now):
                 with suppress(TusError):
                     self._remove(upload)
+                    events.expired(upload)
                     yield upload
             elif tell and upload.pending and not self._delivers and not upload.target:
                 self._tell(upload)

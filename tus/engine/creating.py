@@ -46,7 +46,7 @@ class Creating(Joining):
     ) -> Writer:
         """A Writer for a new upload. Nobody knows of it before the writer is concluded, so its record is written
         once, and no lease is needed; unless the client is told of it first, so that it is `known`."""
-        request.user = self.hooks.user(request)
+        self._identify(request)
         self.hooks.authorise(request, "create", None)
         upload = self._drafted(request, length=length, metadata=metadata, partial=partial, concat=concat, id=id)
         upload = upload.evolve(digests=digests, target=request.target) if digests or request.target else upload
@@ -56,7 +56,7 @@ class Creating(Joining):
         place = self._reserved(upload)
         lease: Lease = _Alone()
         try:
-            self.hooks.created(upload)
+            self._announce(upload)
             if known:
                 self._publish(upload.evolve(unverified_from=0) if unverified else upload)
                 lease = self._locker.lease(upload.id)

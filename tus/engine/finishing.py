@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from .. import events
 from ..checksum import ALGORITHMS
 from ..errors import (
     DigestMismatch,
@@ -44,6 +45,7 @@ class Finishing(Records):
         result = None if waits and not upload.partial else Result()
         upload = upload.evolve(complete=True, result=result)
         self._store.save(upload, durable=durable)
+        events.finished(upload)
         return upload
 
     def claim(self, id: str, *, patience: float = 0.0) -> Delivery:
@@ -131,6 +133,7 @@ class Delivery:
     def accept(self, result: Result, *, drop: bool = False) -> None:
         """It arrived."""
         self.upload = self.engine.accept(self.upload, result, drop=drop)
+        events.answered(self.upload)
         self.release()
 
     def release(self) -> None:

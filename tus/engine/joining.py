@@ -28,7 +28,7 @@ class Joining(Finishing):
 
     def join(self, request: Request, ids: Iterable[str], *, metadata: Metadata, concat: str) -> Upload:
         """A final upload of these parts; the same one, if it is asked for again."""
-        request.user = self.hooks.user(request)
+        self._identify(request)
         self.hooks.authorise(request, "concatenate", None)
         ids = tuple(map(checked_id, ids))
         if len(ids) > MAX_PARTS:
@@ -43,7 +43,7 @@ class Joining(Finishing):
         with self._locker.mutex(upload.id):
             upload, new = self._named(upload)
         if new:
-            self.hooks.created(upload)
+            self._announce(upload)
         if upload.complete:
             return upload
         self._await_parts(upload)

@@ -217,7 +217,7 @@ class Numbered:
         with self._locker.mutex(request.id):
             upload, new = engine._named(drafted)
         if new:
-            engine.hooks.created(upload)
+            engine._announce(upload)
         elif not visible(upload, request):
             raise NotFound("no such upload")
         return upload

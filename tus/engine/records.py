@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import BinaryIO
 
+from .. import events
 from ..errors import (
     Gone,
     NotFound,
@@ -67,7 +68,7 @@ class Records:
 
     def _held(self, request: Request, intent: Intent) -> Record:
         id = checked_id(request.id)
-        request.user = self.hooks.user(request)
+        self._identify(request)
         try:
             record = self._store.hold(id)
         except NotFound:
@@ -79,6 +80,16 @@ class Records:
             record.close()
             raise
         return record
+
+    def _identify(self, request: Request) -> None:
+        """Find out who this is; what happens from now on happens because of them."""
+        request.user = self.hooks.user(request)
+        events.peer.set(request.peer)
+
+    def _announce(self, upload: Upload) -> None:
+        """An upload exists."""
+        events.created(upload)
+        self.hooks.created(upload)
 
     def _check_rights(self, request: Request, intent: Intent, upload: Upload) -> None:
         self.hooks.authorise(request, intent, upload)
@@ -186,8 +197,14 @@ class Records:
     def uploads(self) -> Iterator[Upload]:
         """Every upload there is; for operators."""
         for id in self._store.ids():
-            with suppress(TusError):
-                yield self._store.load(id)
+            try:
+                upload = self._store.load(id)
+            except NotFound:  # removed meanwhile
+                continue
+            except Exception as error:  # whatever is wrong with one, the others are not concerned
+                events.bad_record(id, error)
+                continue
+            yield upload
 
     def _exists(self, id: str) -> bool:
         try:
@@ -214,13 +231,15 @@ class Records:
 
     def forget_expired(self, id: str) -> None:
         """Remove an upload of which nothing can come any more, so that its id is free."""
-        if self.expired(self._store.load(id)):
-            self._remove(self._store.load(id))
+        upload = self._store.load(id)
+        if self.expired(upload):
+            self._remove(upload)
+            events.expired(upload)
 
     def secret_id(self, request: Request, *said: object) -> str:
         """The id that follows from what a client says. Whoever lacks our secret can't work it out, and the same words
         in another namespace mean something else."""
-        request.user = self.hooks.user(request)
+        self._identify(request)
         text = repr((self.hooks.namespace(request), *said)).encode("utf-8", "backslashreplace")
         return hashlib.blake2b(text, digest_size=16, key=self._store.secret()).hexdigest()
 

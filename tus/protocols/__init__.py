@@ -11,8 +11,9 @@ from collections.abc import Generator
 from importlib import import_module
 from typing import Protocol
 
+from .. import events
 from ..engine import Engine
-from ..errors import Locked, StoreBroken, TusError
+from ..errors import Locked, TusError
 from ..messages import Request, Response
 from ..writer import Sink
 from . import draft, tus1
@@ -90,10 +91,10 @@ def _complement(request: Request, engine: Engine, response: Response) -> None:
 
 def failure(request: Request, error: Exception, exchange: Exchange | None = None) -> Response:
     """The error, for a program and for a person."""
-    if isinstance(error, StoreBroken):
-        log.error("%s %s failed: %s", request.method, request.id or "on the collection", error)
-    elif not isinstance(error, TusError):
-        log.error("%s %s failed", request.method, request.id or "on the collection", exc_info=error)
+    events.failed(request, error)
+    if not isinstance(error, TusError):
+        where = events.shown(request.id) or "on the collection"
+        log.error("%s %s failed", request.method, where, exc_info=error)
         # 423 and not 500 on HEAD: a client keeps the upload and asks again.
         error = Locked("try again") if request.method == "HEAD" else TusError("internal error")
     if exchange:
