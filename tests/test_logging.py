@@ -15,6 +15,7 @@ import pytest
 
 from tests.site.asking import Answer, ask
 from tus import Filter, Hooks, Refused
+from tus.cli.login import Login
 from tus.events import shown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,6 +228,11 @@ def fill_the_disk(directory: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def guess_a_password(directory: Path) -> None:
+    app = Login(Filter(None, tmp_file_dir=str(directory)), password="right", users={})
+    create(app, HTTP_AUTHORIZATION="Basic " + b64encode(b"anna:wrong").decode())
+
+
 CAUSES: dict[str, Callable[[Path], None]] = {
     "created": live_and_die,
     "finished": live_and_die,
@@ -239,6 +245,7 @@ CAUSES: dict[str, Callable[[Path], None]] = {
     "failed": fail,
     "bad record": meet_a_bad_record,
     "disk full": fill_the_disk,
+    "turned away": guess_a_password,
 }
 
 

@@ -91,6 +91,11 @@ def refused(upload: Upload, status: int, reason: str) -> None:
         _tell(logging.INFO, "refused", upload, status=status, reason=reason, peer=peer.get())
 
 
+def turned_away(address: str, reason: str) -> None:
+    """Somebody tried a wrong password; a warning, since many of these are an attack."""
+    _tell(logging.WARNING, "turned away", None, status=401, reason=reason, peer=address)
+
+
 def failed(request: Request, error: Exception) -> None:
     """A request ended in an error of ours."""
     if isinstance(error, Locked) and isinstance(error.__cause__, TusError):

@@ -153,6 +153,49 @@ def test_wrong_words_are_explained() -> None:
     assert "TUS_DURABLE" in variable.stderr and "none, finish, always" in variable.stderr
 
 
+@pytest.mark.parametrize("words", [["--port", "80801"], ["--set", "listen=127.0.0.1:80801"], ["--set", "port=65536"]])
+def test_port_that_does_not_exist_is_refused(words: list[str]) -> None:
+    """The system would listen on what is left of it, 15265."""
+    wrong = command("serve", *words)
+
+    assert wrong.returncode == 2 and wrong.stdout == ""
+    assert "is not a port: 0 to 65535" in wrong.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [("foo=1", "unknown option foo"), ("thread=1", "did you mean threads?"), ("threads=x", "option threads: 'x'")],
+)
+def test_wrong_option_of_the_server_is_named_in_one_line(pair: str, said: str) -> None:
+    """As one of the application is."""
+    wrong = command("serve", "--port", "0", "--set", pair)
+
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1 and said in wrong.stderr
+
+
+def test_reader_that_has_enough_is_no_error() -> None:
+    """`tus options | head -1` says nothing besides."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tus", "options"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+
+    said = process.stderr.read()
+
+    assert (said, process.wait(30)) == ("", 0)
+    process.stderr.close()
+
+
+def test_serve_writes_an_access_log(tmp_path: Path) -> None:
+    """Each request, beside what happens to uploads."""
+    with serving(str(tmp_path / "up"), "--port", "0", "--access-log", str(tmp_path / "access.log")) as (url, _):
+        create(url)
+
+    assert '"POST /files HTTP/1.1" 201 ' in (tmp_path / "access.log").read_text()
+
+
 def test_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     """A file where the directory should be."""
     (tmp_path / "file").write_text("")
@@ -210,6 +253,8 @@ def test_options_names_all() -> None:
     listed = command("options").stdout
 
     assert all(f"{option.name} = {option.default}".rstrip() in listed for option in OPTIONS)
+    assert "One of auto, url and path." in " ".join(listed.split())
+    assert "One of path, file, form and none." in " ".join(listed.split())
 
 
 def test_version_is_the_one_of_the_package() -> None:

@@ -25,8 +25,8 @@ def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 def test_unknown_options_are_refused() -> None:
-    """The error is waitress's own."""
-    with pytest.raises(ValueError, match="Unknown adjustment 'upload_thread'"):
+    """With the one that was probably meant."""
+    with pytest.raises(ValueError, match="unknown option upload_thread; did you mean upload_threads"):
         create_server(echo, upload_thread=5)
 
 

@@ -18,7 +18,10 @@ import pytest
 
 HERE = Path(__file__).with_name("js")
 TIMEOUT = 150  # seconds for a scenario, with the browser's start
-ARGUMENTS = {"what is too big is refused before a byte is sent": ["--max-size", "1MB"]}
+ARGUMENTS = {
+    "what is too big is refused before a byte is sent": ["--max-size", "1MB"],
+    "a password opens the page and its uploads": ["--user", "anna:a long word"],
+}
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
 

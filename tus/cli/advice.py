@@ -117,7 +117,7 @@ def size(server: str) -> str:
 
 def create(status: int, url: str) -> str:
     if status in (401, 403):
-        return "it wants a login: give it with --header 'Authorization: ...'"
+        return "it wants a login: give it by TUS_LOGIN=name:password or --header 'Authorization: ...'"
     if status in (404, 405):
         other = url.rstrip("/") if url.endswith("/") else url + "/"
         return f"this is not where uploads are created; try {other}"

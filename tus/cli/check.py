@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Check; the exit status."""
     try:
-        home, headers = wire.endpoint(args.url)
+        home, headers = wire.endpoint(args.url, os.environ.get("TUS_LOGIN", ""))
     except ValueError as error:
         return _unreachable(args, str(error))
     clock = Clock(TIMEOUT, time.monotonic() + LONGEST)

@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Upload; the exit status."""
     try:
-        home, headers = wire.endpoint(args.url)
+        home, headers = wire.endpoint(args.url, os.environ.get("TUS_LOGIN", ""))
         _check_files(args.files)
     except (ValueError, OSError) as error:
         _complain(_sentence(error))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import Any
 
+from ..cors import Cors
 from ..options import OPTIONS, Options, flag
 from . import logs
+from .access import Access
+from .login import Login, passwords
+from .opening import opening
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,11 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "directory", nargs="?", metavar="DIR", help="where uploads go (default: ./uploads), or an ini file"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", default="8080", help="port to listen on; 0 for any (default: %(default)s)")
+    parser.add_argument(
+        "--port", default="8080", type=_port, help="port to listen on; 0 for any (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any other option of the server"
     )
+    parser.add_argument("--password", metavar="WORD", help="let in who knows it, by any name; better as TUS_PASSWORD")
+    parser.add_argument(
+        "--user", action="append", default=[], metavar="NAME:PASSWORD",
+        help="let in this user, whose uploads are theirs alone; better as TUS_USER",
+    )  # fmt: skip
+    parser.add_argument("--access-log", metavar="FILE", help="write down each request; - for standard output")
     loud = parser.add_mutually_exclusive_group()
     loud.add_argument("--quiet", action="store_true", help="log what goes wrong, and not what happens to uploads")
     loud.add_argument("--verbose", action="store_true", help="log every refusal, and what the server does")
@@ -40,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ours.add_argument(f"--{option.name.replace('_', '-')}", metavar=metavar, help=text, **words)
 
 
+def _port(text: str) -> str:
+    # The system would take the rest of the division by 65536.
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+    return text
+
+
 def main(args: argparse.Namespace) -> int:
     logs.configure(quiet=args.quiet, verbose=args.verbose)
     given = {o.name: value for o in OPTIONS if (value := getattr(args, o.name, None)) is not None}
@@ -52,16 +72,25 @@ def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
     from ..server import serve
 
     app = _application(args, given)
-    path = app.options.upload_path
+    login = _login(app, args, Cors(app.options))
 
     def announce(urls: list[str]) -> None:
-        for url in urls:
-            print(f"tus: listening on {url.rstrip('/')}{path}", flush=True)
-            if not args.no_page:
-                print(f"tus: open {url.rstrip('/')}/ in a browser", flush=True)
+        place = args.gallery or app.options.tmp_file_dir
+        for line in opening(urls, app.options, place=place, page=not args.no_page, login=login):
+            print(f"tus: {line}", flush=True)
 
-    serve(app, on_listening=announce, **_server_options(args))
+    serve(_logged(login or app, args), on_listening=announce, **_server_options(args))
     return 0
+
+
+def _login(app: Any, args: argparse.Namespace, cors: Cors | None = None) -> Login | None:
+    """The password before the application, if one is asked for."""
+    password, users = passwords(args.password, args.user, os.environ)
+    return Login(app, password=password, users=users, cors=cors) if password or users else None
+
+
+def _logged(app: Any, args: argparse.Namespace) -> Any:
+    return Access(app, args.access_log) if args.access_log else app
 
 
 def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
@@ -105,6 +134,7 @@ def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
     uri = "config:" + os.path.abspath(args.directory)
     Options({})  # a wrong TUS_… variable should be named before anything else is
     app = loadapp(uri)
+    app = _logged(_login(app, args) or app, args)
     try:
         section = loadcontext(SERVER, uri)
     except LookupError:

@@ -301,7 +301,7 @@ def judge(answer: Answer, doing: str) -> None:
 
 
 HINTS = {
-    401: " (credentials: --header 'Authorization: ...')",
+    401: " (credentials: TUS_LOGIN=name:password, http://name:password@host, or --header 'Authorization: ...')",
     412: " (the server, or a proxy before it, does not see that we speak tus 1.0.0)",
     413: " (if the limit is on one request, a smaller --chunk-size helps; `tus check` tells)",
 }

@@ -118,15 +118,17 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def endpoint(text: str) -> tuple[str, dict[str, str]]:
-    """A user's URL made ready for the wire, and the header that a `user:password@` in it asks for."""
+def endpoint(text: str, login: str = "") -> tuple[str, dict[str, str]]:
+    """A user's URL made ready for the wire, and the header that a `user:password@` in it asks for, or else `login`."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{text!r} is not a URL that begins with http:// or https://")
     _ = parts.port  # refuses a port that is no number
     headers = {}
+    pair = login
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    if pair:
         headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
     netloc = parts.netloc.rpartition("@")[2].encode("idna").decode("ascii")
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")

@@ -5,8 +5,11 @@ It must never accept a name that neither knows: waitress's error for unknown opt
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from ..errors import OptionError
+from ..options import unknown
 from ._waitress import Adjustments, aslist
 
 OPEN_FILES = 1024  # what a process may open where nothing else is known
@@ -73,9 +76,30 @@ class Settings(Adjustments):
     hold = False  # small bodies wait in the loop until they are whole; set by a loop that has timers
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        self._check(options)
+        try:
+            super().__init__(**options)
+        except OptionError:
+            raise
+        except ValueError as error:
+            raise OptionError(str(error)) from None
         if "connection_limit" not in options:
             self.connection_limit = connections(raise_open_files())
+
+    def _check(self, options: dict[str, Any]) -> None:
+        """Name what is unknown or makes no sense; waitress would say less."""
+        for name, value in options.items():
+            if name not in self._param_map:
+                raise OptionError(unknown(name, self._param_map))
+            try:
+                self._param_map[name](value)
+            except (TypeError, ValueError) as error:
+                raise OptionError(f"option {name}: {value!r} is wrong: {error}") from None
+        for place in (*aslist(options.get("listen", "")), f":{options.get('port', 0)}"):
+            port = place.rpartition(":")[2]
+            # The system would take the rest of the division by 65536.
+            if re.fullmatch("[0-9]+", port, re.ASCII) and int(port) > 65535:
+                raise OptionError(f"{port} is not a port: 0 to 65535")
 
 
 def raise_open_files() -> int:

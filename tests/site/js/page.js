@@ -301,6 +301,20 @@ export const scenarios = {
     return visit
   },
 
+  async 'a password opens the page and its uploads' (world) {
+    const visit = await world.begin({ httpCredentials: { username: 'anna', password: 'a long word' } })
+    const refused = await fetch(world.network.origin)
+    const files = [world.file('a.bin', 2 * MB), world.file('b.bin', 10)]
+
+    await visit.choose(...files)
+    await visit.shows('a.bin', /^Done/)
+    await visit.shows('b.bin', /^Done/)
+
+    assert.equal(refused.status, 401)
+    assert.deepEqual(world.server.files(), sums(files))
+    return visit
+  },
+
   async 'a refusal of the server is shown, and can be tried again' (world) {
     const visit = await world.begin()
     await visit.page.route('**/files', route => route.fulfill({ status: 403, body: 'the cellar is full' }), { times: 1 })
