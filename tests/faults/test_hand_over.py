@@ -219,7 +219,7 @@ def test_vanished_file_of_an_unaccepted_upload_is_an_error_each_time(tus: Client
 
     assert [answer.status for answer in answers] == [500] * 6
     assert b"gone" in answers[2].body
-    assert server.output.count(f"{tus.id(url)} failed") == 6
+    assert server.output.count(f"failed upload={tus.id(url)} ") == 6
     assert len(tus.handed()) == 1
 
 
