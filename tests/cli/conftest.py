@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -47,11 +48,12 @@ def upstream(server: live.Live) -> Upstream:
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def command(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a command as a process of its own, with a state directory for this test."""
+    started = []
 
     def start(*words: object, stdin: int | None = subprocess.DEVNULL, **environ: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tus", *map(str, words)],
             cwd=ROOT,
             env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), **environ},
@@ -59,9 +61,20 @@ def command(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=hears_interrupts,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def hears_interrupts() -> None:
+    """As on a terminal, however the tests were started: a shell has what it starts in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def certificate(directory: Path) -> ssl.SSLContext:

@@ -148,7 +148,17 @@ def test_killed_client_resumes(command: Start, proxy: Proxy, upstream: Upstream,
     assert proxy.passed() - arrived == file.stat().st_size - record["resumed_at"]
 
 
-def test_interrupt_says_how_to_go_on(command: Start, proxy: Proxy, file: Path) -> None:
+@pytest.fixture(params=["foreground", "background"])
+def started_in(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where a shell started the tests: in the background they ignore Ctrl-C, and what they start would, too."""
+    before = signal.getsignal(signal.SIGINT)
+    if request.param == "background":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupt_says_how_to_go_on(command: Start, proxy: Proxy, file: Path, started_in: None) -> None:
     """Ctrl-C ends with one line, no traceback, and an upload that can be resumed."""
     proxy.faults.stall = MB
     process = command("put", file, through(proxy))
