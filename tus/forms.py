@@ -18,7 +18,7 @@ from .engine.pieces import Again
 from .errors import BadRequest, BodyCut, LengthRequired, MethodNotAllowed, StoreBroken, TooLarge, TusError
 from .messages import Request, Response
 from .progress import told
-from .upload import Metadata, Result, Upload
+from .upload import Metadata, Result, Upload, key_for
 from .visitors import check_origin
 from .writer import Sink, Writer
 
@@ -291,7 +291,7 @@ def metadata(fields: Mapping[str, str], part: Part | None = None) -> Metadata:
     """What the client says of its file, as a client of tus would have said it."""
     values = {}
     for name, value in fields.items():
-        key = _NO_KEY.sub("_", name)[:100]
+        key = key_for(_NO_KEY.sub("_", name)[:100])
         if key and key not in values:
             values[key] = value.encode("utf-8", "replace")
     if part and part.filename != "blob":  # as which browsers send a piece of a file

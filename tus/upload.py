@@ -11,6 +11,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 from .errors import BadRequest, NotFound
 
@@ -18,7 +19,8 @@ MAX_ID = 128  # characters; file names may have 255, and we add suffixes
 MAX_METADATA = 16 * 1024  # characters; proxies allow headers of 8 KiB, so this is generous
 
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID}}}")
-_KEY = re.compile(r"[^\s,]+")
+_KEY = re.compile(r"[!-+\--~\x80-\xff]+")  # what may stand in a header that HEAD echoes
+_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace(",", "")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -53,8 +55,8 @@ class Metadata(Mapping[str, bytes]):
 
     @classmethod
     def of(cls, values: Mapping[str, bytes]) -> Metadata:
-        """These values, as a client would have sent them."""
-        return cls(",".join(f"{key} {b64encode(value).decode()}".rstrip() for key, value in values.items()))
+        """These values, as a client would have sent them, under names in any language."""
+        return cls(",".join(f"{key_for(name)} {b64encode(value).decode()}".rstrip() for name, value in values.items()))
 
     def joined(self, other: Metadata) -> Metadata:
         """Both; what the other says holds."""
@@ -102,6 +104,19 @@ class Metadata(Mapping[str, bytes]):
         return claimed if re.fullmatch(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", claimed, re.ASCII) else ""
 
 
+def key_for(name: str) -> str:
+    """The key of metadata that stands for this name: itself, or with what no key can have as in a URL."""
+    return quote(name.encode("utf-8", "replace"), safe=_SAFE)
+
+
+def name_of(key: str) -> str:
+    """The name that a key stands for."""
+    try:
+        return unquote(key, errors="strict")
+    except UnicodeDecodeError:  # it was never made of a name
+        return key
+
+
 def _parsed(raw: str) -> dict[str, bytes]:
     if len(raw) > MAX_METADATA:
         raise BadRequest(f"Upload-Metadata has {len(raw)} characters; {MAX_METADATA} are allowed")
@@ -109,7 +124,7 @@ def _parsed(raw: str) -> dict[str, bytes]:
     for pair in raw.split(","):
         key, _, value = pair.strip(" ").partition(" ")
         if not _KEY.fullmatch(key):
-            raise BadRequest("Upload-Metadata has an empty key")
+            raise BadRequest(f"Upload-Metadata has a key that is none: {key[:40]!a}")
         if key in values:
             raise BadRequest(f"Upload-Metadata has the key {key!a} twice")
         if not _BASE64.fullmatch(value):

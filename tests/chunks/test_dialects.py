@@ -228,6 +228,18 @@ def test_words_that_make_no_sense_stop_the_client(page: Page, library: Library, 
     assert page.files() == set()
 
 
+@pytest.mark.parametrize("size", [10**13, 10**17, 10**18 - 1, 10**18, 10**400])
+@pytest.mark.parametrize("number", [1, 2**20 - 1])
+def test_chunk_behind_the_end_of_any_file_is_refused(page: Page, size: int, number: int) -> None:
+    """Dropzone says how large its chunks are, and no disk has a place for one so far behind."""
+    library = Library("dropzone", floor=False)
+
+    answer = library.send(page, DATA, 1, dzchunksize=size, dzchunkindex=number, dztotalchunkcount=2**20)
+
+    assert answer.status_int in (400, 413)
+    assert page.handed == []
+
+
 @every_library
 def test_too_large_stops_the_client(make_page: MakePage, library: Library) -> None:
     """A file beyond the limit is refused at the code that makes this client give up."""

@@ -148,6 +148,17 @@ def test_downloads_that_are_switched_off_are_so_for_filepond(make_page: MakePage
     assert page("GET", f"/filepond?load={id}").status_int == 404
 
 
+@pytest.mark.parametrize("word", ['{"\\ud800": "x"}', '{"x": "\\udfff"}', '{"filename": "\\ud800"}', '{"\\u0000": 1}'])
+def test_json_that_is_no_text_is_delivered_all_the_same(make_page: MakePage, word: str) -> None:
+    """Only JSON can say half a character; the application gets the file with whatever is left of it."""
+    page = make_page(hand_over="form", cleanup=False)
+    page.filter._hand_over._app = lambda environ, start: (start("200 OK", []), [environ["wsgi.input"].read()])[1]
+
+    id = page("POST", "/filepond", *form({"filepond": word}, DATA, name="filepond", filename="a.txt")).text
+
+    assert page("HEAD", f"/{id}", Tus_Resumable="1.0.0").headers["Upload-Offset"] == str(len(DATA))
+
+
 def test_unfinished_file_is_not_shown(page: Page) -> None:
     """Half a file is no file."""
     id = begin(page, len(DATA))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.chunks.conftest import BOUNDARY, MakePage, Page, form
-from tus import Hooks, Refused
+from tus import Hooks, Refused, TusFilter
 
 DATA = bytes(range(256)) * 8
 KEY = "3f0e6f3a-7b1f-4d6a-9a53-0d8ff1a1c0de"
@@ -30,6 +30,40 @@ def test_script_gets_json(page: Page) -> None:
     assert answer.json["filename"] == "größe.png"
     assert page.handed == [DATA]
     assert page.uploads[0].metadata.text("album") == "7"
+
+
+@pytest.mark.parametrize("name", ["ключ", "Größe", "a\0b", "a\x1bb", "名前", "a b,c", "100%"])
+def test_field_by_any_name_can_be_told_in_a_header(make_page: MakePage, name: str) -> None:
+    """A field becomes metadata, and HEAD tells all of it, in printable ASCII."""
+    page = make_page(cleanup=False)
+    id = page("POST", "/form", *form({name: "value"}, DATA, filename="a.png")).json["id"]
+
+    answer = page("HEAD", f"/{id}", Tus_Resumable="1.0.0")
+
+    told = answer.headers["Upload-Metadata"]
+    assert answer.status_int == 200
+    assert told.isascii() and told.isprintable()
+    assert dict(page.uploads[0].metadata) == {told.split()[0]: b"value", "filename": b"a.png",
+                                              "filetype": b"application/octet-stream"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["ключ", "Größe"])
+def test_field_by_any_name_reaches_the_application(tmp_path: Any, name: str) -> None:
+    """With `hand_over = form` it has the name that it had in the visitor's form."""
+    bodies = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        bodies.append(environ["wsgi.input"].read())
+        start_response("204 No Content", [])
+        return [b""]
+
+    webob = pytest.importorskip("webob")
+    body, kind = form({name: "value"}, DATA)
+    request = webob.Request.blank("/upload/form", method="POST", body=body, content_type=kind)
+
+    request.get_response(TusFilter(app, tmp_file_dir=str(tmp_path), hand_over="form"))
+
+    assert f'name="{name}"'.encode() in bodies[0]
 
 
 def test_browser_gets_a_page(page: Page) -> None:

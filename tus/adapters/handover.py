@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from .. import events
 from ..engine import Delivery
@@ -19,7 +20,7 @@ from ..errors import Locked, Refused, TusError
 from ..messages import Request, Response
 from ..protocols import tus1
 from ..tus import Application, put_off
-from ..upload import Result, Upload
+from ..upload import Result, Upload, name_of
 from .targets import repeated
 
 Environ = dict[str, Any]
@@ -229,7 +230,9 @@ class Form(io.RawIOBase):
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._file = file
         head = b"".join(
-            _part(boundary, key, value) for key, value in upload.metadata.items() if key not in ("filename", "filetype")
+            _part(boundary, name_of(key), value)
+            for key, value in upload.metadata.items()
+            if key not in ("filename", "filetype")
         )
         kind = upload.metadata.media_type or "application/octet-stream"
         head += _opening(boundary, "file", upload.metadata.filename or upload.id, kind)
@@ -293,4 +296,5 @@ def _part(boundary: str, name: str, value: bytes) -> bytes:
 
 def _quoted(text: str) -> str:
     """As browsers write names in forms."""
-    return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    text = text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    return text if text.isprintable() else "".join(c if c.isprintable() else quote(c) for c in text)

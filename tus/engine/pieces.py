@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
-from ..errors import BadRequest, LengthMismatch, StoreBroken
+from ..errors import BadRequest, LengthMismatch, StoreBroken, TooLarge
+from ..headers import MAX_NUMBER
 from ..lockers import Lease, Share
 from ..stores import Place
 from ..upload import Chunks, Upload
@@ -40,6 +41,8 @@ class Piece(NamedTuple):
             raise BadRequest(f"{count} chunks; this server takes from 1 to {MOST}")
         if not 0 <= self.number < count:
             raise BadRequest(f"there is no chunk {self.number} among {count}, counted from 0")
+        if (self.number + 2) * size > MAX_NUMBER:  # the last one may be twice as long
+            raise TooLarge(f"chunk {self.number} of {size} bytes would lie behind the end of any file")
         # flow.js and its cousins let the last chunk be up to twice as long, or cut it off, as their option says.
         if self.length is not None and count not in (max(self.length // size, 1), max(-(-self.length // size), 1)):
             raise BadRequest(f"{self.length} bytes in chunks of {size} are not {count} chunks")

@@ -554,7 +554,5 @@ def _pairs(found: list[list[str]]) -> tuple[tuple[str, str], ...]:
 def _metadata(record: dict[str, Any], ours: dict[str, Any]) -> Metadata:
     if "tus" in record:
         return Metadata.stored(ours.get("metadata", ""))
-    from base64 import b64encode  # a record that tusd wrote: it keeps the values only
-
-    pairs = ((key, b64encode(value.encode()).decode()) for key, value in (record.get("MetaData") or {}).items())
-    return Metadata(",".join(f"{key} {value}".rstrip() for key, value in pairs))
+    # A record that tusd wrote: it keeps the values only.
+    return Metadata.of({key: value.encode("utf-8", "replace") for key, value in (record.get("MetaData") or {}).items()})
