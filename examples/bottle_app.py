@@ -25,7 +25,7 @@ def files(id=""):
     tus = Tus(adapter, tmp_file_dir="uploads")
     tus.handle()
     if tus.upload_finished:
-        shutil.copyfile(tus.get_filepath(), KEPT / (tus.upload.metadata.filename or tus.upload.id))
+        shutil.copyfile(tus.get_filepath(), KEPT / f"{tus.upload.id}-{tus.upload.metadata.filename}")
         tus.cleanup_file()
     return HTTPResponse(adapter.resp.body, status=adapter.resp.status, headers=adapter.resp.headerlist)
 
@@ -34,7 +34,7 @@ def files(id=""):
 def upload():
     """What the filter hands over: the path of the file is the body."""
     record = request.environ["tus.upload"]
-    shutil.copyfile(request.body.read(), KEPT / (record.metadata.filename or record.id))
+    shutil.copyfile(request.body.read(), KEPT / f"{record.id}-{record.metadata.filename}")
     return "thank you"
 
 

@@ -23,7 +23,7 @@ class Root:
         tus = Tus(adapter, tmp_file_dir="uploads")
         tus.handle()
         if tus.upload_finished:
-            shutil.copyfile(tus.get_filepath(), KEPT / (tus.upload.metadata.filename or tus.upload.id))
+            shutil.copyfile(tus.get_filepath(), KEPT / f"{tus.upload.id}-{tus.upload.metadata.filename}")
             tus.cleanup_file()
         cherrypy.response.status = adapter.resp.status
         cherrypy.response.headers.clear()  # it has a Content-Type already
@@ -34,7 +34,7 @@ class Root:
     def upload(self):
         """What the filter hands over: the path of the file is the body."""
         record = cherrypy.request.wsgi_environ["tus.upload"]
-        shutil.copyfile(cherrypy.request.body.read(), KEPT / (record.metadata.filename or record.id))
+        shutil.copyfile(cherrypy.request.body.read(), KEPT / f"{record.id}-{record.metadata.filename}")
         return "thank you"
 
     @cherrypy.expose

@@ -33,7 +33,7 @@ def files(request, id=None):
     tus = Tus(adapter, tmp_file_dir="uploads")
     tus.handle()
     if tus.upload_finished:
-        shutil.copyfile(tus.get_filepath(), KEPT / (tus.upload.metadata.filename or tus.upload.id))
+        shutil.copyfile(tus.get_filepath(), KEPT / f"{tus.upload.id}-{tus.upload.metadata.filename}")
         tus.cleanup_file()
     return as_django(adapter.resp)
 
@@ -51,7 +51,7 @@ def as_django(answer):
 def upload(request):
     """What the filter hands over: the path of the file is the body."""
     record = request.environ["tus.upload"]
-    shutil.copyfile(request.body, KEPT / (record.metadata.filename or record.id))
+    shutil.copyfile(request.body, KEPT / f"{record.id}-{record.metadata.filename}")
     return HttpResponse("thank you")
 
 

@@ -20,7 +20,7 @@ def files(req, resp):
     tus = Tus(adapter, tmp_file_dir="uploads")
     tus.handle()
     if tus.upload_finished:
-        shutil.copyfile(tus.get_filepath(), KEPT / (tus.upload.metadata.filename or tus.upload.id))
+        shutil.copyfile(tus.get_filepath(), KEPT / f"{tus.upload.id}-{tus.upload.metadata.filename}")
         tus.cleanup_file()
     resp.status = adapter.resp.status
     resp.set_headers(adapter.resp.headerlist)
@@ -32,7 +32,7 @@ class Upload:
 
     def on_post(self, req, resp):
         record = req.env["tus.upload"]
-        shutil.copyfile(req.bounded_stream.read(), KEPT / (record.metadata.filename or record.id))
+        shutil.copyfile(req.bounded_stream.read(), KEPT / f"{record.id}-{record.metadata.filename}")
         resp.text = "thank you"
 
 

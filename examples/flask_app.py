@@ -26,7 +26,7 @@ def files(id=""):
     tus = Tus(adapter, tmp_file_dir="uploads", max_size=app.config["MAX_CONTENT_LENGTH"])
     tus.handle()
     if tus.upload_finished:
-        shutil.copyfile(tus.get_filepath(), KEPT / (tus.upload.metadata.filename or tus.upload.id))
+        shutil.copyfile(tus.get_filepath(), KEPT / f"{tus.upload.id}-{tus.upload.metadata.filename}")
         tus.cleanup_file()
     return adapter.resp
 
@@ -35,7 +35,7 @@ def files(id=""):
 def upload():
     """What the filter hands over: the path of the file is the body."""
     record = request.environ["tus.upload"]
-    shutil.copyfile(request.get_data(), KEPT / (record.metadata.filename or record.id))
+    shutil.copyfile(request.get_data(), KEPT / f"{record.id}-{record.metadata.filename}")
     return "thank you"
 
 

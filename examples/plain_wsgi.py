@@ -18,7 +18,7 @@ def files(environ, start_response):
     tus = Tus(adapter, tmp_file_dir="uploads")
     tus.handle()
     if tus.upload_finished:
-        shutil.copyfile(tus.get_filepath(), KEPT / (tus.upload.metadata.filename or tus.upload.id))
+        shutil.copyfile(tus.get_filepath(), KEPT / f"{tus.upload.id}-{tus.upload.metadata.filename}")
         tus.cleanup_file()
     return adapter.resp(environ, start_response)
 
@@ -28,7 +28,7 @@ def app(environ, start_response):
         return files(environ, start_response)
     if "tus.upload" in environ:  # from the filter, with the path of the file as the body
         upload = environ["tus.upload"]
-        shutil.copyfile(environ["wsgi.input"].read(), KEPT / (upload.metadata.filename or upload.id))
+        shutil.copyfile(environ["wsgi.input"].read(), KEPT / f"{upload.id}-{upload.metadata.filename}")
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]
 

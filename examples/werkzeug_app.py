@@ -20,7 +20,7 @@ def files(request):
     tus = Tus(adapter, tmp_file_dir="uploads")
     tus.handle()
     if tus.upload_finished:
-        shutil.copyfile(tus.get_filepath(), KEPT / (tus.upload.metadata.filename or tus.upload.id))
+        shutil.copyfile(tus.get_filepath(), KEPT / f"{tus.upload.id}-{tus.upload.metadata.filename}")
         tus.cleanup_file()
     return adapter.resp  # a WSGI application, as Werkzeug's own responses are
 
@@ -28,7 +28,7 @@ def files(request):
 def upload(request):
     """What the filter hands over: the path of the file is the body."""
     record = request.environ["tus.upload"]
-    shutil.copyfile(request.get_data(), KEPT / (record.metadata.filename or record.id))
+    shutil.copyfile(request.get_data(), KEPT / f"{record.id}-{record.metadata.filename}")
     return Response("thank you")
 
 

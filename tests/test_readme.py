@@ -5,6 +5,7 @@ An example is taken from the README as it stands; nothing but the directory is p
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.test_types import complaints
+from tus import Metadata, TusFilter
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.rst").read_text("utf-8")
@@ -56,6 +58,43 @@ def test_filter_example_takes_uploads(tmp_path: Path) -> None:
     app = run(example("import TusFilter"), tmp_path)["app"]
 
     assert create(app).status_int == 201
+
+
+@pytest.mark.parametrize("name", ["naïve фильм.mkv", "../../etc/passwd", ".mkv", "", "/", "x" * 300 + ".mkv", "\0\n"])
+def test_application_example_keeps_the_visitors_name(tmp_path: Path, name: str) -> None:
+    """Two visitors have the same name for a film; both are kept under it, where the application wants them."""
+    films = tmp_path / "films"
+    films.mkdir()
+    code = example("def app(").replace("/srv/films", str(films))
+    app = TusFilter(run(code, tmp_path)["app"], tmp_file_dir=str(tmp_path / "uploads"))
+    said = {"Upload-Length": "0", "Upload-Metadata": f"filename {base64.b64encode(name.encode()).decode()}".strip()}
+
+    answers = [create(app, **said) for _ in range(2)]
+
+    assert [answer.status_int for answer in answers] == [201, 201]
+    kept = [path.name for path in films.iterdir()]
+    assert len(kept) == 2
+    safe = Metadata(said["Upload-Metadata"]).filename
+    assert {path.partition("-")[2] for path in kept} == {safe}
+    assert safe == name or name != "naïve фильм.mkv"
+
+
+def test_name_of_the_file_is_text(tmp_path: Path) -> None:
+    """The record has it as it is; the header has its bytes as WSGI shows them, in Pyramid as everywhere."""
+    webob = pytest.importorskip("webob")
+    seen = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        request = webob.Request(environ)
+        seen.append((request.environ["tus.upload"].metadata.filename, request.headers["FILENAME"]))
+        start_response("204 No Content", [])
+        return [b""]
+
+    said = f"filename {base64.b64encode('naïve.txt'.encode()).decode()}"
+    create(TusFilter(app, tmp_file_dir=str(tmp_path)), **{"Upload-Length": "0", "Upload-Metadata": said})
+
+    ((name, header),) = seen
+    assert name == header.encode("latin-1").decode() == "naïve.txt"
 
 
 def test_filter_example_leaves_the_rest_alone(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from .errors import BadRequest, NotFound
 
 MAX_ID = 128  # characters; file names may have 255, and we add suffixes
+MAX_NAME = 200  # bytes of a file's name; file systems allow 255, and an id should fit before it
 MAX_METADATA = 16 * 1024  # characters; proxies allow headers of 8 KiB, so this is generous
 
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID}}}")
@@ -94,7 +95,7 @@ class Metadata(Mapping[str, bytes]):
         name = self.text("filename", "name").replace("\\", "/").rpartition("/")[2]
         if not name.isprintable():
             name = "".join(c for c in name if c.isprintable())
-        name = name[:255].strip()
+        name = _shortened(name.strip())
         return "" if name in (".", "..") else name
 
     @property
@@ -102,6 +103,16 @@ class Metadata(Mapping[str, bytes]):
         """The media type that the client claims, if it looks like one."""
         claimed = self.text("filetype", "type", "content-type")
         return claimed if re.fullmatch(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", claimed, re.ASCII) else ""
+
+
+def _shortened(name: str) -> str:
+    """A name that fits on a disk, with what it ends with."""
+    said = name.encode()
+    if len(said) <= MAX_NAME:
+        return name
+    stem, dot, kind = said.rpartition(b".")
+    end = dot + kind if stem and len(kind) < 16 else b""
+    return (said[: MAX_NAME - len(end)].decode("utf-8", "ignore").rstrip() + end.decode("utf-8", "ignore")).strip()
 
 
 def key_for(name: str) -> str:

@@ -97,8 +97,8 @@ class Running:
         return answer["Location"].removeprefix(f"http://127.0.0.1:{self.port}")
 
     def kept(self, name: str) -> bytes | None:
-        path = self.home / "kept" / name
-        return path.read_bytes() if path.exists() else None
+        path = next((self.home / "kept").glob(f"*-{name}"), None)
+        return path.read_bytes() if path else None
 
     def end(self) -> None:
         if not live.ended(self.process):
