@@ -39,10 +39,10 @@ setup(
         "tus.demo": ["static/*", "static/vendor/*", "templates/*.html", "texts/*.json"],
     },
     python_requires=">=3.10",
-    install_requires=["PasteDeploy>=3.1", "WebOb>=1.8.9", "waitress>=3.0.1"],
+    install_requires=["PasteDeploy>=3.1", "WebOb>=1.8.9", "multipart>=1.2", "waitress>=3.0.1"],
     extras_require={
         "crc32c": ["google-crc32c>=1.5"],
-        "forms": ["multipart>=1.2"],
+        "forms": [],  # what it once named is always installed
         "docs": ["furo", "sphinx>=7"],
         "gallery": ["Pillow>=11.3"],
         "examples": ["CherryPy>=18.10", "Django>=4.2", "Flask>=3", "bottle>=0.13", "falcon>=4", "pyramid>=2"],
@@ -55,7 +55,6 @@ setup(
             "gunicorn>=23",
             "http-sf>=1.0",
             "hypothesis>=6.100",
-            "multipart>=1.2",
             "pytest>=8.3",
             "pytest-cov>=6",
             "pytest-randomly>=3.16",

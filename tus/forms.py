@@ -259,7 +259,7 @@ def _library() -> Any:
 
         multipart.PushMultipartParser  # noqa: B018 - python-multipart goes by the same name
     except (ImportError, AttributeError):
-        raise StoreBroken("forms need the package multipart: pip install tus[forms]") from None
+        raise StoreBroken("forms need the package multipart, and not python-multipart: pip install multipart") from None
     return multipart
 
 

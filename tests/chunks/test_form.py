@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +19,7 @@ from tests.chunks.conftest import BOUNDARY, MakePage, Page, form
 from tus import Hooks, Refused, TusFilter
 
 DATA = bytes(range(256)) * 8
+ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = "3f0e6f3a-7b1f-4d6a-9a53-0d8ff1a1c0de"
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 WORDS = "application/x-www-form-urlencoded"
@@ -64,6 +72,45 @@ def test_field_by_any_name_reaches_the_application(tmp_path: Any, name: str) -> 
     request.get_response(TusFilter(app, tmp_file_dir=str(tmp_path), hand_over="form"))
 
     assert f'name="{name}"'.encode() in bodies[0]
+
+
+def needed(*names: str) -> set[str]:
+    """These distributions, and what they need."""
+    found = set(names)
+    for name in names:
+        words = [re.match(r"[\w.-]+", word) for word in metadata.requires(name) or () if ";" not in word]
+        found |= needed(*(word[0] for word in words if word))
+    return found
+
+
+def test_form_works_with_what_is_always_installed(tmp_path: Path) -> None:
+    """`make serve` installs no extras, and its page has a form for browsers without JavaScript."""
+    calls = [node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.keyword)]
+    required = next(ast.literal_eval(call.value) for call in calls if call.arg == "install_requires")
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    for name in needed(*(re.split("[<>=]", word)[0] for word in required)):
+        for top in {file.parts[0] for file in metadata.files(name) or () if file.parts[0] not in ("..", "__pycache__")}:
+            with suppress(FileExistsError):
+                (modules / top).symlink_to(metadata.distribution(name).locate_file(top))
+    (modules / "tus").symlink_to(ROOT / "tus")
+    body, kind = form({"description": "x"}, DATA, filename="photo.jpg")
+    (tmp_path / "body").write_bytes(body)
+    program = f"""
+import sys
+sys.path.append({str(modules)!r})
+import webob
+from tus.adapters.wsgi import app_factory
+app = app_factory({{}}, tmp_file_dir={str(tmp_path / "uploads")!r})
+body = open({str(tmp_path / "body")!r}, "rb").read()
+request = webob.Request.blank("/upload/form", method="POST", body=body, content_type={kind!r})
+request.accept = "text/html"
+print(request.get_response(app).text)
+"""
+
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True)
+
+    assert "photo.jpg has arrived." in done.stdout, done.stderr
 
 
 def test_browser_gets_a_page(page: Page) -> None:
