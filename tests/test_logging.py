@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import resource
 from base64 import b64encode
@@ -305,6 +306,22 @@ def test_shown_text_is_read_as_it_was_written() -> None:
     """Names of all scripts stay as they are; only what is not printable is escaped."""
     assert shown("Übung 1 日本.mp4") == "Übung 1 日本.mp4"
     assert shown("a\nb\u202e\ud800") == "a\\nb\\u202e\\ud800"
+
+
+def test_file_that_makes_room_for_another_is_told(tmp_path: Path, events: Events) -> None:
+    """Chunks by the name of an upload whose time was over begin a new one, and the old one does not just vanish."""
+    app = Filter(None, tmp_file_dir=str(tmp_path))
+    named = "flowFilename=a&flowIdentifier=a&flowTotalSize=10&flowChunkSize=5&flowTotalChunks=2&flowChunkNumber=1"
+    url = f"/upload/chunks?uploadKey={'5' * 32}&{named}"
+    ask(app, url, "POST", b"hello", CONTENT_TYPE="application/octet-stream")
+    for file in tmp_path.iterdir():
+        os.utime(file, (0, 0))
+
+    ask(app, url, "POST", b"hello", CONTENT_TYPE="application/octet-stream")
+
+    first, *others = events()
+    assert [event["event"] for event in others] == ["expired", "created"]
+    assert others[0]["upload"] == first["upload"] and others[0]["offset"] == 5
 
 
 def test_peer_is_the_one_of_this_request(tmp_path: Path, events: Events) -> None:

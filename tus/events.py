@@ -69,7 +69,7 @@ def answered(upload: Upload) -> None:
 
 
 def removed(upload: Upload) -> None:
-    """A client or an operator wanted it away."""
+    """A client or an operator wanted it away, or its name for another file."""
     if log.isEnabledFor(logging.INFO):
         _tell(logging.INFO, "removed", upload, offset=upload.offset, size=upload.length, peer=peer.get())
 

@@ -1,6 +1,6 @@
 """The access log of `tus serve`: one line a request, in the format that nginx and Apache call "combined".
 
-Behind it stand how many bytes the request had and how many seconds it took. It must never hold a character that a
+Behind it stand how many bytes the request announced and how many seconds it took. It must never hold a character that a
 client could begin a line with.
 """
 

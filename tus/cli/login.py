@@ -21,6 +21,7 @@ from ..messages import Request, Response
 Environ = dict[str, Any]
 App = Callable[..., Iterable[bytes]]
 
+_NOBODY = bytes(32)  # the digest of no password that anybody knows
 _CHALLENGE = 'Basic realm="tus", charset="UTF-8"'
 _ANSWER = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", "WWW-Authenticate": _CHALLENGE}
 
@@ -48,7 +49,7 @@ class Login:
     def _knows(self, name: str, password: str) -> bool:
         """In a time that says nothing of how much was right."""
         expected = self._users.get(name, self._shared)
-        return hmac.compare_digest(_digest(password), expected or b"") and bool(password)
+        return hmac.compare_digest(_digest(password), expected or _NOBODY) and bool(password)
 
     def _challenge(self, environ: Environ, start_response: Callable[..., Any], *, wrong: bool) -> Iterable[bytes]:
         # At once: an answer that waits holds a thread, and others would wait with whoever guesses.

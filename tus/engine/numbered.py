@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
+from .. import events
 from ..errors import (
     BadRequest,
     BodyCut,
@@ -187,6 +188,8 @@ class Numbered:
                     self._store.delete(upload.id)
         finally:
             lease.release(forget=gone)
+        if gone:
+            (events.expired if self._engine.expired(upload) else events.removed)(upload)
 
     def _clash(self, upload: Upload, piece: Piece) -> NoReturn:
         """Two files go by one name, and nobody can tell which chunk is whose: so it becomes neither."""
@@ -205,6 +208,7 @@ class Numbered:
         finally:
             lease.release(forget=first)
         if first:
+            events.removed(upload)
             raise Locked("another file by this name had begun; send this chunk again")
         raise Refused("another file by this name is on its way", status=409)
 

@@ -246,7 +246,7 @@ class Records:
     def knows(self, request: Request) -> bool:
         """Whether the host tells by itself whose names may meet. A user alone does not: several people, or windows on
         two devices, may share an account."""
-        request.user = self.hooks.user(request)
+        self._identify(request)
         return overridden(self.hooks, "namespace") and self.hooks.namespace(request) is not None
 
     def describe(self, request: Request, metadata: Metadata) -> Upload:
