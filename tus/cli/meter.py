@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import unicodedata
 from typing import TextIO
 
 from .wire import printable
@@ -52,7 +53,7 @@ class Meter:
     def clear(self) -> None:
         """Take the live line away."""
         if self._line:
-            print("\r" + " " * len(self._line) + "\r", end="", file=self._out, flush=True)
+            print("\r" + " " * width(self._line) + "\r", end="", file=self._out, flush=True)
         self._line = ""
 
     def _rewrite(self, offset: int, length: int | None) -> None:
@@ -62,8 +63,9 @@ class Meter:
         self._shown = now
         columns = _columns(self._out) - 1
         state = self._state(offset, length)
-        line = f"{self._name[: max(8, columns - len(state) - 2)]}: {state}"[:columns]
-        print("\r" + line.ljust(len(self._line)), end="", file=self._out, flush=True)
+        line = cut(f"{cut(self._name, max(8, columns - width(state) - 2))}: {state}", columns)
+        rest = " " * (width(self._line) - width(line))  # of a longer line that stood here before
+        print(f"\r{line}{rest}", end="", file=self._out, flush=True)
         self._line = line
 
     def _state(self, offset: int, length: int | None) -> str:
@@ -84,6 +86,27 @@ def human(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal this text takes."""
+    return sum(map(_columns_of, text))
+
+
+def cut(text: str, columns: int) -> str:
+    """As much from the beginning of this text as fits into so many columns."""
+    for end, character in enumerate(text):
+        columns -= _columns_of(character)
+        if columns < 0:
+            return text[:end]
+    return text
+
+
+def _columns_of(character: str) -> int:
+    """Two for what East Asian scripts and emoji take, none for what stands on the character before."""
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
 def _columns(out: TextIO) -> int:
