@@ -18,9 +18,12 @@ import pytest
 
 HERE = Path(__file__).with_name("js")
 TIMEOUT = 150  # seconds for a scenario, with the browser's start
+ROOT = HERE.parents[2]
+PICTURES = ["--hooks", "tests.site.refusing:Pictures"]
 ARGUMENTS = {
     "what is too big is refused before a byte is sent": ["--max-size", "1MB"],
     "a password opens the page and its uploads": ["--user", "anna:a long word"],
+    "a small file that the host refused says why": PICTURES,
 }
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
@@ -53,6 +56,7 @@ def play(script: str, scenario: str, home: Path, *arguments: str) -> None:
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
+        cwd=ROOT,  # where the hooks of tests are found
         env={**os.environ, "SCREENSHOTS": shots},
     )
     assert done.returncode == 0, done.stderr

@@ -8,15 +8,24 @@ from typing import Any
 from .pages import Html, Pages, escaped, root
 
 CHUNK = 8 << 20  # bytes a request, where the server hands a body over only when it has all of it
-SCRIPTS = ("upload.js", "iframe.js")
+SCRIPTS = ("earlier.js", "item.js", "page.js", "rows.js", "upload.js", "iframe.js")
 
 
 class Form:
     """A form for one collection of uploads."""
 
-    def __init__(self, pages: Pages, upload_path: str, max_size: int | None = None, accept: str = "") -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        upload_path: str,
+        max_size: int | None = None,
+        accept: str = "",
+        *,
+        remember: bool = True,
+    ) -> None:
+        """`remember`: links to what was finished stay in the browser, where no other page shows them."""
         self.pages, self.upload_path = pages, upload_path
-        self.max_size, self.accept = max_size, accept
+        self.max_size, self.accept, self.remember = max_size, accept, remember
         self._known: dict[str, str] = {}
 
     def html(self, environ: dict[str, Any], language: str, *, album: str = "") -> Html:
@@ -30,6 +39,7 @@ class Form:
             chunk="" if _streams(environ) else CHUNK,
             accept=self.accept,
             album=album,
+            remember=" data-remember" if self.remember else "",
             fields=Html(fields),
             texts=self._texts(language),
         )

@@ -62,7 +62,7 @@ class Gallery:
         self.pages = pages or Pages()
         self.operators = operators
         self.title, self.accel, self.uploads = title, accel, uploads
-        self.form = Form(self.pages, upload_path, max_size, ACCEPT)
+        self.form = Form(self.pages, upload_path, max_size, ACCEPT, remember=False)
         self._maker = Maker(self.thumbnails)
         self._allowed = _callable(authorise)
 

@@ -25,6 +25,7 @@ test('phrases know one and many', () => {
   assert.equal(t('files', { n: 1, name: '$&' }), '1 file of $&')
   assert.equal(t('files', { n: 0, name: 'x' }), '0 files of x')
   assert.equal(t('plain'), 'Done')
+  assert.equal(phrases({ many: '{n} Dateien' }, 'de')('many', { n: 5000 }), '5.000 Dateien')
 })
 
 test('speed needs two samples, and never goes backwards', () => {

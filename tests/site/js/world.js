@@ -39,6 +39,7 @@ export class Server {
     this.process.stdout.on('data', data => { said += data })
     const [, port] = await until(() => said.match(/:(\d+)/), 'the server listens')
     this.port = Number(port)
+    this.origin = `http://127.0.0.1:${port}`
   }
 
   async kill () {
@@ -118,7 +119,7 @@ export class Visit {
 
   count (method) { return this.requests.filter(line => line.startsWith(`${method} /files`)).length }
 
-  row (name) { return this.page.locator('#list li', { hasText: name }) }
+  row (name) { return this.page.locator('#list li, #links li', { hasText: name }) }
 
   status (name) { return this.row(name).locator('.status') }
 
@@ -160,9 +161,9 @@ export class World {
     return await this.visit()
   }
 
-  async visit (where = '/') {
+  async visit (where = '/', origin = this.network.origin) {
     const visit = new Visit(await this.context.newPage())
-    await visit.page.goto(this.network.origin + where)
+    await visit.page.goto(origin + where)
     return visit
   }
 

@@ -19,9 +19,9 @@ export function duration (seconds) {
 export const percent = (part, whole) => whole ? Math.floor(part / whole * 100) : 100
 
 /** {name} stands for a value, and n decides between `one|many`. */
-export const phrases = texts => (key, values = {}) => {
+export const phrases = (texts, language) => (key, values = {}) => {
   const forms = texts[key].split('|')
-  return (values.n === 1 ? forms[0] : forms.at(-1)).replace(/\{(\w+)\}/g, (_, name) => values[name])
+  return (values.n === 1 ? forms[0] : forms.at(-1)).replace(/\{(\w+)\}/g, (_, name) => values[name].toLocaleString(language))
 }
 
 /** Bytes a second, of samples [seconds, bytes]; 0 while nobody can tell. */

@@ -3,7 +3,7 @@ import { duration, percent, phrases, size } from './format.js'
 
 const $ = selector => document.querySelector(selector)
 const language = document.documentElement.lang
-const t = phrases(JSON.parse($('#operators').dataset.texts))
+const t = phrases(JSON.parse($('#operators').dataset.texts), language)
 const POINTS = 60
 const seen = new Map() // id: { row, offset, time }
 const pace = []
