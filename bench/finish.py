@@ -57,6 +57,7 @@ def finish(app: TusFilter, size: int, name: str) -> tuple[float, float]:
         "flowTotalChunks": many,
         "flowIdentifier": name,
         "flowFilename": name,
+        "uploadKey": "the-same-visitor",
     }
     block = b"x" * CHUNK
     first = send(app, {**words, "flowChunkNumber": 1}, block)

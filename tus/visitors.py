@@ -20,7 +20,8 @@ from .options import Options
 LOCAL = re.compile(r"(?:localhost|[a-z0-9.-]+\.localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?$", re.IGNORECASE)
 _KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
-_COOKIE = re.compile(r"(?:^|;) *tus-visitor-[0-9a-f]{8}=([0-9a-f]{32}) *(?=;|$)")
+# HTTP/2 sends each cookie by itself, and some servers put a comma between them.
+_COOKIE = re.compile(r"(?:^|[;,]) *tus-visitor-[0-9a-f]{8}=([0-9a-f]{32}) *(?=[;,]|$)")
 _COOKIES = 8  # a browser has as many as first requests that it sent at once
 _LIFE = 400 * 86400  # seconds; no browser keeps a cookie longer, and an upload may be kept for ever
 

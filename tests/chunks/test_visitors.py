@@ -221,6 +221,18 @@ def test_order_of_cookies_does_not_part_the_chunks(page: Page) -> None:
     assert page.handed == [OURS]
 
 
+@pytest.mark.parametrize("mark", ["; ", ";", ",", ", "])
+def test_cookie_is_found_among_others(page: Page, mark: str) -> None:
+    """HTTP/2 has a field for each, which servers join as they like."""
+    ask(page, 0)
+    (own,) = page.cookies
+    for number, cookies in enumerate([["a=1", own], [own, "b=2"], ["a=1", own, "b=2"]] * 2):
+        page.cookies = [mark.join(cookies)]
+        assert send(page, number).status_int == 200
+
+    assert page.handed == [OURS]
+
+
 def test_cookie_is_nobody_elses_business(page: Page) -> None:
     """No script reads it, no other site sends it, it is set once, and only where it is needed."""
     first = ask(page, 0)

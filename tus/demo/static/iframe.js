@@ -4,6 +4,11 @@
   var texts = JSON.parse(form.getAttribute('data-texts')); var live = document.getElementById('live')
   var bar = document.createElement('progress'); var frame = document.createElement('iframe')
   var key; var sending = false
+  function random () {
+    var dice = window.crypto || window.msCrypto
+    if (!dice) return (digits() + digits() + digits() + digits()).slice(0, 32)
+    return [].map.call(dice.getRandomValues(new Uint8Array(16)), function (n) { return (n + 256).toString(16).slice(1) }).join('')
+  }
   function digits () { return Math.random().toString(16).slice(2, 10) + '00000000'.slice(0, 8) }
   function say (text) { live.className = 'status'; live.firstChild ? live.firstChild.nodeValue = text : live.appendChild(document.createTextNode(text)) }
   function ask () {
@@ -35,7 +40,7 @@
   }
   form.onsubmit = function () {
     if (!input.value) return false
-    key = (digits() + digits() + digits() + digits()).slice(0, 32)
+    key = random()
     form.action = form.getAttribute('data-form') + '?uploadKey=' + key
     sending = true
     form.appendChild(bar)
