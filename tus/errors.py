@@ -163,6 +163,10 @@ class StoreBroken(TusError):
     status = 500
 
 
+class Damaged(StoreBroken):
+    """What is stored of this upload is of no use any more: asking again does not help."""
+
+
 class StoreFull(TusError):
     """The disk or the quota is full."""
 

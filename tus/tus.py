@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 
 from .cors import Cors
 from .engine import Delivery, Engine, open_engine
-from .errors import BadRequest, Locked, NoContent, OptionError, Refused, StoreBroken, TusError
+from .errors import BadRequest, Damaged, Locked, NoContent, OptionError, Refused, TusError
 from .hooks import Hooks
 from .messages import Request, Response
 from .options import Options
@@ -216,7 +216,7 @@ def _talk(conversation: Conversation, body: BodySource) -> Response:
 def put_off(request: Request, error: Exception, engine: Engine) -> Response:
     """The host does not have the upload yet. A HEAD asks how far the upload is, not what the host thinks of it, and
     a client that gets anything but 423 for that starts from zero."""
-    if request.method == "HEAD" and isinstance(error, TusError) and not isinstance(error, StoreBroken):
+    if request.method == "HEAD" and isinstance(error, TusError) and not isinstance(error, Damaged):
         error = Locked(str(error))
     return failure(request, error, exchange(request, engine))
 

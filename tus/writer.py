@@ -140,6 +140,11 @@ class Writer:
         if self._place:
             self._place.truncate(self.upload.offset)
 
+    def fall_back(self, size: int) -> None:
+        """Forget every byte behind `size`, also of earlier requests. Only in a turn."""
+        if self._place:
+            self._place.truncate(size)
+
     def sync(self) -> None:
         """Come back when all is on stable storage."""
         if self._place:

@@ -14,6 +14,8 @@ from ..errors import (
     LengthMismatch,
     OffsetMismatch,
     Overrun,
+    StoreBroken,
+    StoreFull,
     TooLarge,
     TusError,
 )
@@ -82,18 +84,19 @@ class Creating(Joining):
     def _abandon(self, writer: Writer, error: BaseException) -> None:
         """A creation failed: what the client can go on with is kept, and nothing else."""
         lost = isinstance(error, ChecksumMismatch | BadRequest) or not isinstance(error, TusError)
-        if lost or spoils(writer, error):
+        if lost or spoils(writer, error) or writer.upload.id in self._doubted:
             self._store.delete(writer.upload.id)
             return
         if writer.unverified or isinstance(error, TooLarge):
             writer.truncate()
         assert isinstance(error, TusError)
         try:
-            self._publish(writer.upload.evolve(offset=writer.offset))
+            offset = self._promised(writer)
+            self._publish(writer.upload.evolve(offset=offset))
         except TusError:
             self._store.delete(writer.upload.id)  # no room even for the record, so none for a rest of the data
             return
-        error.offset = writer.offset
+        error.offset = offset
 
     def _check_offset(self, upload: Upload, offset: int) -> None:
         if offset != upload.offset:
@@ -140,7 +143,16 @@ class Creating(Joining):
             with suppress(TusError):  # whoever took the upload over has cut it back already
                 self._cut_back(writer)
         if isinstance(error, TusError) and error.offset is None and not isinstance(error, Interrupted):
-            error.offset = writer.offset
+            error.offset = self._promised(writer)
+
+    def _promised(self, writer: Writer) -> int:
+        """The offset that a client may be told, which with `durable = always` is on the disk."""
+        if self.options.durable == "always" and writer.lease:
+            try:
+                self._secure(writer.upload.evolve(offset=writer.offset), writer.lease, writer)
+            except (StoreFull, StoreBroken):
+                return self._store.certain(writer.upload.id)
+        return writer.offset
 
     def _invalidate(self, writer: Writer) -> None:
         """Nothing good can come of this upload any more: whoever asks is told that it is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -12,18 +13,23 @@ from typing import BinaryIO
 from .. import events
 from ..errors import (
     Gone,
+    Interrupted,
     NotFound,
     Refused,
+    StoreBroken,
     StoreFull,
     TooLarge,
     TusError,
 )
 from ..hooks import Hooks, Intent, overridden
-from ..lockers import Locker
+from ..lockers import Lease, Locker
 from ..messages import Request
 from ..options import Options
 from ..stores import Place, Record, Store
 from ..upload import Metadata, Upload, checked_id
+from ..writer import Writer
+
+log = logging.getLogger("tus")
 
 _BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
 
@@ -61,6 +67,8 @@ class Records:
         self._quick = not (self._checks or self._reports) and options.durable == "none"
         self._clock = clock
         self._name = name
+        # How much of these is certain, as long as what is doubtful could not even be cut off.
+        self._doubted: dict[str, int] = {}
 
     def _admit(self, request: Request, intent: Intent) -> Upload:
         with closing(self._held(request, intent)) as record:
@@ -99,13 +107,66 @@ class Records:
             raise Gone("the upload has expired")
 
     def _settled(self, upload: Upload) -> Upload:
-        """The upload without what a crash left unverified. Only in a turn."""
+        """The upload without what is doubtful, and what a crash left unverified. Only in a turn."""
+        if upload.id in self._doubted:
+            self._cut(upload.id)
+            upload = self._store.load(upload.id)
         if upload.unverified_from is None:
             return upload
-        upload = upload.evolve(offset=upload.unverified_from, unverified_from=None)
+        upload = certain(upload).evolve(unverified_from=None)
         self._store.truncate(upload.id, upload.offset)
         self._store.save(upload)
         return upload
+
+    def _secure(self, upload: Upload, lease: Lease, writer: Writer | None = None) -> None:
+        """Come back when every byte is on the disk. If the disk refuses, the offset goes back to what is certain: the
+        kernel forgets what it could not write, and says the next time that all is well."""
+        size = self._store.certain(upload.id) if self.options.durable == "always" else 0
+        try:
+            if writer:
+                writer.sync()
+            else:
+                self._store.sync(upload.id)
+        except (StoreFull, StoreBroken) as error:
+            log.error("upload %s was not written to the disk; %d bytes of it are certain", upload.id, size)
+            error.offset = self._doubted[upload.id] = size
+            self._fall_back(upload.id, lease, writer)
+            raise
+        if self.options.durable == "always" and size != upload.offset:
+            with lease.turn(), suppress(StoreFull):
+                self._store.certify(upload.id, upload.offset)
+
+    def _fall_back(self, id: str, lease: Lease, writer: Writer | None) -> None:
+        """Cut off what is doubtful. Where that fails, it is in doubt as long as this process lives."""
+        try:
+            with suppress(Interrupted):
+                with lease.turn():
+                    self._cut(id, writer)
+                return
+            newest = self._locker.lease(id)  # whoever took over goes on behind what is doubtful
+            try:
+                with newest.turn():
+                    self._cut(id)
+            finally:
+                newest.release()
+        except (OSError, TusError) as error:
+            log.error("upload %s cannot be cut back, and is refused until it can: %s", id, error)
+
+    def _cut(self, id: str, writer: Writer | None = None) -> None:
+        """Cut off what is doubtful; or have it cut off by whoever comes next. Only in a turn. If nothing can be written
+        down at all, this raises, and nothing can be made of the upload."""
+        size = self._doubted.get(id)
+        if size is None:  # somebody else has
+            return
+        try:
+            if writer:
+                writer.fall_back(size)
+            self._store.truncate(id, size)
+        except (OSError, StoreFull, StoreBroken):
+            self._store.save(self._store.load(id).evolve(unverified_from=size))
+        self._doubted.pop(id, None)
+        with suppress(StoreFull, StoreBroken):  # or a power cut could bring it back
+            self._store.sync(id)
 
     def _stored(self, upload: Upload, start: int = 0) -> Iterator[bytes]:
         """What is stored from there on, block by block."""

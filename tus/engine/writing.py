@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 
 from ..checksum import Checksum
 from ..errors import (
     BodyCut,
     ChecksumMismatch,
+    Damaged,
     Gone,
     LengthMismatch,
     Locked,
@@ -41,16 +41,32 @@ class Writing(Creating):
         try:
             if upload.final:
                 upload = self._joined(upload)
-            elif writing or finish and upload.filled or upload.unverified_from is not None:
+            elif writing or finish and upload.filled or self._unsettled(upload):
                 upload = self._seized(upload.id, finish=finish)
-        except (NotFound, Gone, StoreBroken):
+            if self.options.durable == "always" and not upload.complete and not upload.final:
+                upload = self._told(upload)
+        except (NotFound, Gone, Damaged):
             raise
         except TusError as error:
             # Not this request is at fault, but the content or the disk. A client that gets anything but 423 here
             # forgets the upload, and sends everything again.
             raise Locked(str(error)) from error
-        if self.options.durable == "always" and not upload.complete and not upload.final:
-            self._store.sync(upload.id)
+        return upload
+
+    def _unsettled(self, upload: Upload) -> bool:
+        return upload.unverified_from is not None or upload.id in self._doubted
+
+    def _told(self, upload: Upload) -> Upload:
+        """The upload with an offset that is on the disk."""
+        if self._store.certain(upload.id) == upload.offset:
+            return upload
+        lease = self._locker.lease(upload.id, patient=False)
+        try:
+            self._secure(upload, lease)
+        except (StoreFull, StoreBroken):
+            return certain(self._store.load(upload.id))
+        finally:
+            lease.release()
         return upload
 
     def _seized(self, id: str, *, finish: bool) -> Upload:
@@ -60,7 +76,7 @@ class Writing(Creating):
             with lease.turn():
                 upload = self._settled(self._store.load(id))
             if finish and upload.filled and not upload.complete:
-                upload = self._complete(upload, lease)
+                upload = self._completed(upload, lease)
             forget = upload.complete
         except NotFound:
             forget = True
@@ -70,6 +86,16 @@ class Writing(Creating):
         if upload.complete:
             self._join_waiting(upload)
         return upload
+
+    def _completed(self, upload: Upload, lease: Lease) -> Upload:
+        """The upload complete; or with what is certain of it, if the disk did not take it after all."""
+        try:
+            return self._complete(upload, lease)
+        except (StoreFull, StoreBroken):
+            upload = certain(self._store.load(upload.id))
+            if upload.filled:
+                raise
+            return upload
 
     def append(
         self,
@@ -174,17 +200,15 @@ class Writing(Creating):
         if writer.unverified:
             self._verify(writer, upload, whole, trailing)
         if not whole and not (upload.filled and writer.announced is None and writer.last is None):
-            if self.options.durable == "always":
-                writer.sync()  # the answer tells the offset
             raise BodyCut(f"the body ended after {writer.received} bytes: {cut or 'the client went away'}")
         if upload.filled if writer.last is None else writer.last:
             upload = self._ended(upload) if writer.last else upload
-            upload = self._complete(upload, writer.lease, sync=writer.sync, fresh=writer.fresh)
+            upload = self._complete(upload, writer.lease, writer)
             writer.close(forget=True)
             self._join_waiting(upload)
             return upload
         if self.options.durable == "always":
-            writer.sync()
+            self._secure(upload, writer.lease, writer)
         if writer.fresh:
             self._publish(upload)
         return upload
@@ -205,7 +229,7 @@ class Writing(Creating):
         if not writer.fresh:
             assert writer.lease
             if self.options.durable == "always":
-                writer.sync()  # before the record says that these bytes are good
+                self._secure(upload, writer.lease, writer)  # before the record says that these bytes are good
             with writer.lease.turn():
                 stored = self._store.load(upload.id)
                 self._publish(stored.evolve(unverified_from=None, length=upload.length))
@@ -218,21 +242,16 @@ class Writing(Creating):
             hash.update(block)
         return checksum.matches(hash)
 
-    def _complete(
-        self, upload: Upload, lease: Lease, *, sync: Callable[[], None] | None = None, fresh: bool = False
-    ) -> Upload:
+    def _complete(self, upload: Upload, lease: Lease, writer: Writer | None = None) -> Upload:
         """Every byte is there: make it last, let the host look at it, and mark it complete. The lease stays locked."""
         durable = self.options.durable != "none"
         lease.lock()  # disk and host may take their time, and a HEAD must not begin the same a second time
         if durable:
-            if sync:
-                sync()
-            else:
-                self._store.sync(upload.id)
+            self._secure(upload, lease, writer)
         if upload.digests:
             upload = upload.evolve(digests=self._digested(upload))
         self._check_content(upload)
         # Only these records change while somebody else holds the lease: see _await_parts and describe.
-        if (upload.partial or upload.expected is not None) and not fresh:
+        if (upload.partial or upload.expected is not None) and not (writer and writer.fresh):
             upload = self._store.load(upload.id).evolve(length=upload.length)
         return self._mark(upload, durable)

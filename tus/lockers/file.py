@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from ..errors import FULL, Interrupted, Locked, NotFound, StoreFull
 from ..upload import checked_id
 
+log = logging.getLogger("tus")
+
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _NUMBER = 12  # digits; a number is raised once a request
 _RECORD = 64  # bytes: the number, a space, the owner's address, blanks
@@ -227,14 +229,19 @@ class FileLease(_Held):
             return
         _ear.forget(self._id, self._number)
         try:
-            # Not worth waiting for: whoever holds it for longer is newer than we are, or hands the upload over.
-            if self._locked or _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
-                if forget or self._unsaid:
-                    self._locker.remove(self._id)
-                else:
-                    _write(fd, self._number, "")
+            self._leave(fd, forget)
+        except OSError as error:  # such as a disk that is read-only now: the next request takes over all the same
+            log.warning("upload %s: nobody writes any more, which cannot be noted: %s", self._id, error)
         finally:
             _unlock(fd)
+
+    def _leave(self, fd: int, forget: bool) -> None:
+        # Not worth waiting for: whoever holds it for longer is newer than we are, or hands the upload over.
+        if self._locked or _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
+            if forget or self._unsaid:
+                self._locker.remove(self._id)
+            else:
+                _write(fd, self._number, "")
 
 
 class FileShare(_Held):
@@ -389,7 +396,7 @@ class Ear:
             try:
                 end()
             except Exception:  # the newcomer, or the thread that listens for all, must not suffer for it
-                logging.getLogger("tus").exception("ending a request that lost %s failed", id)
+                log.exception("ending a request that lost %s failed", id)
 
 
 _ear = Ear()

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from .. import events
 from ..engine import Engine
-from ..errors import Locked, TusError
+from ..errors import Damaged, Locked, StoreBroken, TusError
 from ..messages import Request, Response
 from ..writer import Sink
 from . import draft, tus1
@@ -95,8 +95,10 @@ def failure(request: Request, error: Exception, exchange: Exchange | None = None
     if not isinstance(error, TusError):
         where = events.shown(request.id) or "on the collection"
         log.error("%s %s failed", request.method, where, exc_info=error)
-        # 423 and not 500 on HEAD: a client keeps the upload and asks again.
-        error = Locked("try again") if request.method == "HEAD" else TusError("internal error")
+        error = StoreBroken("internal error")
+    # 423 and not 500 on HEAD: a client keeps the upload and asks again.
+    if request.method == "HEAD" and isinstance(error, StoreBroken) and not isinstance(error, Damaged):
+        error = Locked("try again")
     if exchange:
         return exchange.failure(error)
     response = _failure(request, error)

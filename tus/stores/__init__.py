@@ -28,13 +28,14 @@ class Place(Protocol):
         """Where the next byte goes."""
 
     def truncate(self, size: int) -> None:
-        """Drop what lies behind `size`, and go on from there."""
+        """Drop what lies behind `size`, if anything does, and go on from there."""
 
     def start_sync(self) -> None:
         """Let what has gathered be written back, without waiting."""
 
     def sync(self) -> None:
-        """Come back when everything written is on stable storage."""
+        """Come back when everything written is on stable storage; raises StoreFull or StoreBroken if it will never
+        be, and then nothing since the last time is certain, whatever a later call says."""
 
     def close(self) -> None: ...
 
@@ -67,7 +68,8 @@ class Store(Protocol):
 
     def writer(self, id: str, offset: int) -> Place: ...
 
-    def truncate(self, id: str, size: int) -> None: ...
+    def truncate(self, id: str, size: int) -> None:
+        """Drop what lies behind `size`, if anything does."""
 
     def open(self, id: str) -> BinaryIO:
         """The data, to read."""
@@ -85,7 +87,13 @@ class Store(Protocol):
         """The host may keep what was lent."""
 
     def sync(self, id: str) -> None:
-        """Come back when the data is on stable storage."""
+        """Come back when the data is on stable storage; raises as the one of a Place does."""
+
+    def certify(self, id: str, size: int) -> None:
+        """So many bytes are on stable storage: remembered for other processes."""
+
+    def certain(self, id: str) -> int:
+        """How many bytes were certified, and not truncated since."""
 
     def mark(self, id: str, number: int, *, durable: bool = False) -> None:
         """The chunk with this number is in the data; numbers count from 0."""

@@ -2,7 +2,8 @@
 
 The offset is the size of the data file and nothing else, so a crash cannot part the two. Files are opened relative to
 a directory descriptor and never through a symbolic link. An upload that comes in numbered chunks is a sparse file; one
-byte a chunk in `<id>.chunks`, written after the chunk, says which are there.
+byte a chunk in `<id>.chunks`, written after the chunk, says which are there. Of another upload this file says, where
+that was promised, how many bytes are on the disk.
 
 `<id>.new` is a record on its way to become `<id>.info`; one that lies about names what a crash left half made.
 
@@ -22,7 +23,7 @@ from contextlib import closing, suppress
 from math import inf
 from typing import Any, BinaryIO
 
-from ..errors import FULL, NotFound, StoreBroken, StoreFull, TusError
+from ..errors import FULL, Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..upload import Chunks, Metadata, Result, Target, Upload, checked_id
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -33,6 +34,8 @@ _READ = 1 << 16  # a record is smaller than this
 _OPENING = b'{"ID":'  # of every record that we write
 _KEPT = ".kept"
 _DATA = ("", ".chunks", _KEPT)
+_DIGITS = 20  # of a number of bytes
+_FAILING = frozenset((errno.EIO, errno.EREMOTEIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT))
 _NEVER = -inf  # when a file was touched that does not exist
 _parse = json.JSONDecoder().decode
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -172,9 +175,14 @@ class FileStore:
     def truncate(self, id: str, size: int) -> None:
         fd = self._open(id, os.O_WRONLY)
         try:
-            os.ftruncate(fd, size)
+            if size < os.fstat(fd).st_size:
+                os.ftruncate(fd, size)
+        except OSError as error:
+            raise _explained(error) from None
         finally:
             os.close(fd)
+        if size < self.certain(id):
+            self.certify(id, size)
 
     def open(self, id: str) -> BinaryIO:
         return open(self._open(id, os.O_RDONLY), "rb")
@@ -208,17 +216,32 @@ class FileStore:
     def sync(self, id: str) -> None:
         fd = self._open(id, os.O_WRONLY)
         try:
-            os.fdatasync(fd)
+            _sync(fd)
         finally:
             os.close(fd)
 
+    def certify(self, id: str, size: int) -> None:
+        self._note(id, b"%0*d" % (_DIGITS, size), 0)
+
+    def certain(self, id: str) -> int:
+        digits = self.marks(id)[:_DIGITS]
+        return int(digits) if digits.isdigit() else 0
+
     def mark(self, id: str, number: int, *, durable: bool = False) -> None:
+        try:
+            self._note(id, b"\1", number, durable=durable)
+        except (StoreFull, StoreBroken):
+            with suppress(StoreFull, StoreBroken):
+                self._note(id, b"\0", number)  # who is told of a failure sends it again, and it must be taken then
+            raise
+
+    def _note(self, id: str, what: bytes, position: int, *, durable: bool = False) -> None:
         try:
             fd = os.open(id + ".chunks", os.O_WRONLY | os.O_CREAT | _OLD, 0o600, dir_fd=self._dir)
             try:
-                os.pwrite(fd, b"\1", number)
+                os.pwrite(fd, what, position)
                 if durable:
-                    os.fdatasync(fd)
+                    _sync(fd)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -392,6 +415,7 @@ class FilePlace:
         return copied
 
     def truncate(self, size: int) -> None:
+        size = min(size, self.position)
         os.ftruncate(self._fd, size)
         self.position = size
         self._started = min(self._started, size)
@@ -403,10 +427,7 @@ class FilePlace:
             self._started = self.position
 
     def sync(self) -> None:
-        try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            raise _explained(error) from None
+        _sync(self._fd)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -434,6 +455,13 @@ def _write_back(fd: int, start: int, size: int) -> None:
     _sync_file_range(fd, start, size, 2)  # SYNC_FILE_RANGE_WRITE
 
 
+def _sync(fd: int) -> None:
+    try:
+        os.fdatasync(fd)
+    except OSError as error:
+        raise _explained(error) from None
+
+
 def _link(directory: int, old: str, new: str) -> None:
     """A second name for a file, or a copy where there are no links."""
     try:
@@ -457,8 +485,8 @@ def _copy(directory: int, old: str, new: str) -> None:
             raise
 
 
-def _lost() -> StoreBroken:
-    return StoreBroken("the upload was complete, but its file is gone, and the application has not accepted it")
+def _lost() -> Damaged:
+    return Damaged("the upload was complete, but its file is gone, and the application has not accepted it")
 
 
 def _missing(error: OSError) -> Exception:
@@ -471,6 +499,10 @@ def _missing(error: OSError) -> Exception:
 def _explained(error: OSError) -> Exception:
     if error.errno in FULL:
         return StoreFull("there is no room left to store this upload")
+    if error.errno == errno.EROFS:
+        return StoreFull("the disk is read-only, so nothing can be stored")
+    if error.errno in _FAILING:
+        return StoreBroken(f"the disk fails: {error.strerror}")
     return error
 
 

@@ -22,6 +22,7 @@ class MemoryStore:
         self._data: dict[str, bytearray] = {}
         self._touched: dict[str, float] = {}
         self._marks: dict[str, bytearray] = {}
+        self._certain: dict[str, int] = {}
         self._secret = secrets.token_bytes(32)
 
     def reserve(self, id: str) -> MemoryPlace:
@@ -62,6 +63,7 @@ class MemoryStore:
 
     def truncate(self, id: str, size: int) -> None:
         del self._bytes(id)[size:]
+        self._certain[id] = min(size, self.certain(id))
 
     def open(self, id: str) -> BinaryIO:
         return io.BytesIO(self._bytes(id))
@@ -81,6 +83,12 @@ class MemoryStore:
     def sync(self, id: str) -> None:
         """Memory is as durable as it gets."""
 
+    def certify(self, id: str, size: int) -> None:
+        self._certain[id] = size
+
+    def certain(self, id: str) -> int:
+        return self._certain.get(id, 0)
+
     def mark(self, id: str, number: int, *, durable: bool = False) -> None:
         marks = self._marks.setdefault(id, bytearray())
         marks.extend(bytes(max(number + 1 - len(marks), 0)))
@@ -97,7 +105,7 @@ class MemoryStore:
         self._marks.pop(id, None)
 
     def delete(self, id: str) -> None:
-        for table in (self._data, self._uploads, self._touched, self._marks):
+        for table in (self._data, self._uploads, self._touched, self._marks, self._certain):
             table.pop(id, None)
 
     def ids(self) -> Iterator[str]:
@@ -142,8 +150,8 @@ class MemoryPlace:
         return self.write(source.read(size))
 
     def truncate(self, size: int) -> None:
-        del self._data[size:]
-        self.position = size
+        self.position = min(size, self.position)
+        del self._data[self.position :]
 
     def start_sync(self) -> None:
         """Nothing to write back."""
