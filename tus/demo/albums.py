@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 from urllib.parse import quote
@@ -41,7 +41,10 @@ ACCEPT = ",".join(TYPES)
 MOST_NAMES = 999  # files of one name in one album
 DEPTH = 32  # folders in one another
 
+_LONGEST = 200  # bytes of a name
 _NUMBERS = re.compile(r"([0-9]+)")
+# There is no second name for this file, or none there.
+_NO_LINKS = frozenset((errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS))
 
 
 class Item(NamedTuple):
@@ -167,11 +170,9 @@ class Tree:
         """Move a file into an album, under this name or one like it; nothing is ever replaced."""
         if not visible(name) or _suffix(name) not in TYPES:
             raise Refused("only photos and videos are taken", status=415)
-        if not self.is_album(album):
-            raise Refused("there is no such album", status=404)
-        place = self._inside(album)
+        place = self._place(album)
         stem, suffix = os.path.splitext(name)
-        stem = _shortened(stem, 200)
+        stem = shortened(stem)
         for number in range(1, MOST_NAMES):
             candidate = f"{stem}{suffix}" if number == 1 else f"{stem} ({number}){suffix}"
             with suppress(FileExistsError):
@@ -179,16 +180,28 @@ class Tree:
                 return self.item(joined(album, candidate))
         raise Refused(f"there are {MOST_NAMES} files of this name", status=409)
 
-    def make(self, album: str, names: list[str]) -> str:
+    def make(self, album: str, names: Iterable[str]) -> str:
         """The album in this one that the folders of an upload lead to."""
         for name in names:
-            album = joined(album, _shortened(name, 200))
+            parent, album = self._place(album), joined(album, name)
             with suppress(FileExistsError):
-                parent, _, last = album.rpartition("/")
-                os.mkdir(os.path.join(self._inside(parent), last))
+                os.mkdir(os.path.join(parent, name))
+                _sync(parent)
             if not self.is_album(album):
                 raise Refused("there can be no such album", status=409)
         return album
+
+    def _place(self, album: str) -> str:
+        """Where an album lies that something new is for."""
+        if not self.is_album(album):
+            raise Refused("there is no such album", status=404)
+        return self._inside(album)
+
+
+def lineage(album: str) -> list[str]:
+    """An album and those above it; the start page has none above, and is above none."""
+    names = album.split("/")
+    return ["/".join(names[:depth]) for depth in range(1, len(names) + 1)]
 
 
 def visible(name: str) -> bool:
@@ -215,21 +228,28 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _shortened(name: str, size: int) -> str:
-    """As much of the name as fits into so many bytes."""
-    return name.encode("utf-8", "surrogateescape")[:size].decode("utf-8", "ignore") or "_"
+def shortened(name: str) -> str:
+    """As much of a name as a file system takes, with a number and a type behind it."""
+    return name.encode("utf-8", "surrogateescape")[:_LONGEST].decode("utf-8", "ignore") or "_"
 
 
 def _move(source: str, target: str) -> None:
-    """Move a file to a name that is free; raises FileExistsError. Whoever looks sees all of it, or nothing."""
+    """Move a file to a name that is free; raises FileExistsError. Whoever looks sees all of it, or nothing. The source
+    goes last: until the new one is on the disk, it may be the only one that a power cut leaves."""
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+        if error.errno not in _NO_LINKS:
             raise
         _copy(source, target)
+    try:
+        os.chmod(target, 0o644)
+        _sync(target)
+        _sync(os.path.dirname(target))
+    except BaseException:
+        os.unlink(target)
+        raise
     os.unlink(source)
-    os.chmod(target, 0o644)
 
 
 def _copy(source: str, target: str) -> None:
@@ -238,6 +258,29 @@ def _copy(source: str, target: str) -> None:
     try:
         with open(source, "rb") as read, open(fd, "wb") as write:
             shutil.copyfileobj(read, write, 1 << 20)
-        os.link(half, target)
+            write.flush()
+            os.fsync(fd)
+        _name(half, target)
     finally:
-        os.unlink(half)
+        with suppress(FileNotFoundError):
+            os.unlink(half)
+
+
+def _name(half: str, target: str) -> None:
+    """Give a file its name, if that is free."""
+    try:
+        os.link(half, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # FAT has no links: take the name first
+        os.replace(half, target)
+
+
+def _sync(path: str) -> None:
+    """Come back when a file, or what a directory says, is on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
