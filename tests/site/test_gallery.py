@@ -280,6 +280,61 @@ def test_private_album_is_for_whom_the_hook_lets_in(photos: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(ask(gallery, "/?zip").body)).namelist() == ["clip.mp4", "first.jpg"]
 
 
+def test_private_album_takes_nothing_from_strangers(photos: Path, tmp_path: Path, picture: Picture) -> None:
+    """Not by the album that an upload names, and not by the folders that it was in."""
+
+    def authorise(environ: dict[str, Any], album: str) -> bool:
+        return album != "Trip" or environ.get("REMOTE_USER") == "jane"
+
+    gallery = Gallery(str(photos), authorise=authorise)
+    app = Filter(gallery, tmp_file_dir=str(tmp_path / "uploads"), upload_path="/~tus/files")
+    before = {path for path in photos.rglob("*") if ".tus" not in path.parts}
+
+    sly = [
+        upload(app, "/~tus/files", picture(), filename="x.png", album=album, relativePath=path).status
+        for album, path in (("Trip", ""), ("", "Trip/x.png"), ("", "Trip/new/x.png"), ("Trip/Day 2", "x.png"))
+    ]
+
+    assert sly == [403] * 4
+    assert {path for path in photos.rglob("*") if ".tus" not in path.parts} == before
+    assert upload(app, "/~tus/files", picture(), filename="x.png", relativePath="Sea/x.png").status == 201
+
+
+def test_album_in_a_private_album_is_private(photos: Path) -> None:
+    """The hook need not think of what is inside."""
+    gallery = Gallery(str(photos), authorise=lambda environ, album: album != "Trip")
+
+    assert [ask(gallery, address).status for address in ("/Trip/Day%202/", "/Trip/Day%202/last.png")] == [403, 403]
+    assert ask(gallery, "/").status == 200
+
+
+def test_hidden_start_page_hides_no_album(photos: Path) -> None:
+    """The start page is an album like the others, and not one that they are in."""
+    gallery = Gallery(str(photos), authorise=lambda environ, album: album == "Trip")
+
+    assert [ask(gallery, address).status for address in ("/", "/first.jpg", "/Trip/")] == [403, 403, 200]
+
+
+def test_cover_of_a_public_album_shows_nothing_private(photos: Path) -> None:
+    """Where all of an album's photos are in a private one below it, it has no cover."""
+    (photos / "Public" / "private").mkdir(parents=True)
+    (photos / "first.jpg").rename(photos / "Public" / "private" / "nobody-knows.jpg")
+    gallery = Gallery(str(photos), authorise=lambda environ, album: album != "Public/private")
+
+    page = ask(gallery, "/").text
+
+    assert "Public/" in links(page)
+    assert "nobody-knows" not in page
+
+
+def test_hook_that_says_nothing_lets_nobody_in(photos: Path) -> None:
+    """A name of nobody is no permission."""
+    gallery = Gallery(str(photos), authorise=lambda environ, album: environ.get("REMOTE_USER"))
+
+    assert ask(gallery, "/Trip/").status == 403
+    assert ask(gallery, "/Trip/", REMOTE_USER="jane").status == 200
+
+
 def test_thumbnails_of_private_albums_are_kept_by_nobody_else(photos: Path) -> None:
     """With a hook, no cache on the way may keep them."""
     open_, private = Gallery(str(photos)), Gallery(str(photos), authorise=lambda environ, album: True)
@@ -360,8 +415,10 @@ def test_only_photos_and_videos_are_taken(open_gallery: Any, photos: Path, name:
 
 @pytest.mark.parametrize("album", ["../..", ".secret", "Nowhere", "first.jpg"])
 def test_upload_needs_an_album_that_exists(open_gallery: Any, album: str, picture: Picture) -> None:
-    """What is no album takes nothing."""
-    assert upload(open_gallery, "/~tus/files", picture(), filename="a.jpg", album=album).status >= 400
+    """What is no album takes nothing, and no folder in it can become one."""
+    for path in ("", "New/a.jpg"):
+        answer = upload(open_gallery, "/~tus/files", picture(), filename="a.jpg", album=album, relativePath=path)
+        assert answer.status == 404
 
 
 @pytest.mark.parametrize("hand_over", ["file", "form"])

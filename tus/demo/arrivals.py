@@ -9,7 +9,7 @@ from ..errors import Refused
 from ..hooks import Hooks
 from ..messages import Request
 from ..upload import Upload
-from .albums import TYPES, visible
+from .albums import TYPES, shortened, visible
 from .pages import Environ
 
 
@@ -37,7 +37,7 @@ def takes(name: str) -> bool:
 
 
 def destination(upload: Upload) -> tuple[str, list[str]]:
-    """The album that an upload is for, and the folders that it was in."""
+    """The album that an upload is for, and the folders in it that the upload was in."""
     folders = upload.metadata.text("relativePath").replace("\\", "/").split("/")[:-1]
     names = ["".join(c for c in name if c.isprintable()).strip(" .") for name in folders]
-    return upload.metadata.text("album").strip("/"), [name for name in names if visible(name)][:8]
+    return upload.metadata.text("album").strip("/"), [shortened(name) for name in names if visible(name)][:8]

@@ -12,13 +12,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ..adapters.wsgi import EnvironHeaders, Filter, outgoing
-from ..errors import NotFound, OptionError, Refused, TusError
+from ..errors import FULL, NotFound, OptionError, Refused, StoreFull, TusError
 from ..headers import disposition
 from ..messages import Response
 from ..options import Options, directory, flag, size, text, url_path
 from ..serving import serve
 from ..upload import Upload
-from .albums import ACCEPT, Item, Tree, joined, quoted
+from .albums import ACCEPT, Item, Tree, joined, lineage, quoted
 from .archive import zipped
 from .arrivals import Gate, destination, source, takes
 from .form import Form
@@ -110,9 +110,15 @@ class Gallery:
             raise NotFound("nothing here")
         return served
 
+    def _may(self, environ: Environ, album: str) -> bool:
+        """Whether this visitor may see an album, and so add to it: what is in a private one is private."""
+        return not self._allowed or all(self._allowed(environ, each) for each in lineage(album))
+
+    def _may_see(self, environ: Environ, item: Item) -> bool:
+        return self._may(environ, item.path.rpartition("/")[0])
+
     def _check(self, environ: Environ, album: str) -> None:
-        """Whether this visitor may see this album."""
-        if self._allowed and self._allowed(environ, album) is False:
+        if not self._may(environ, album):
             raise Refused("this album is private")
 
     # Pages
@@ -160,9 +166,9 @@ class Gallery:
     def _album_tiles(self, environ: Environ, language: str, path: str, folders: list[str]) -> Iterable[Html]:
         for name in folders:
             album = joined(path, name)
-            if self._allowed and self._allowed(environ, album) is False:
+            if not self._may(environ, album):
                 continue
-            cover = self.tree.cover(album, self.thumbnails.showable)
+            cover = self.tree.cover(album, lambda item: self._may_see(environ, item) and self.thumbnails.showable(item))
             picture = Html("")
             if cover:
                 picture = self.pages.fill("picture", language, source=_source(cover, album), alt="")
@@ -290,12 +296,9 @@ class Gallery:
             "Content-Disposition": disposition("attachment", f"{name}.zip"),
             "Cache-Control": "no-store",
         }
-        items = (item for item in self.tree.walk(path) if self._may_take(environ, item))
+        items = (item for item in self.tree.walk(path) if self._may_see(environ, item))
         body: Any = () if environ["REQUEST_METHOD"] == "HEAD" else zipped(self.tree, items, path)
         return outgoing(Response(200, headers, body), environ, start_response)
-
-    def _may_take(self, environ: Environ, item: Item) -> bool:
-        return not self._allowed or self._allowed(environ, item.path.rpartition("/")[0]) is not False
 
     # Uploads
 
@@ -303,11 +306,17 @@ class Gallery:
         """A finished upload: into the album that its page showed, and the folders that it came in."""
         upload: Upload = environ["tus.upload"]
         album, folders = destination(upload)
-        self._check(environ, album)
+        for each in (album, "/".join((album, *folders)).lstrip("/")):
+            self._check(environ, each)
         name = upload.metadata.filename
         if not self.uploads or not takes(name):
             raise Refused("only photos and videos are taken", status=415)
-        item = self.tree.put(source(environ, upload), self.tree.make(album, folders) if folders else album, name)
+        try:
+            item = self.tree.put(source(environ, upload), self.tree.make(album, folders), name)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise StoreFull("there is no room for this photo") from None
         self._maker.add(item)
         address = environ.get("SCRIPT_NAME", "") + f"/{quoted(item.path)}/"
         headers = {"Content-Location": address, "Content-Type": "text/plain", "Cache-Control": "no-store"}
