@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 from .messages import Request
 from .upload import Result, Upload
 
-Intent = Literal["create", "write", "head", "read", "concatenate", "terminate", "look"]
+Intent = Literal["create", "write", "head", "read", "concatenate", "terminate", "look", "operate"]
 
 
 class Hooks:
@@ -22,8 +22,10 @@ class Hooks:
         """Who makes this request. An upload belongs to the user who created it, and others cannot see it."""
         return request.user
 
-    def authorise(self, request: Request, intent: Intent, upload: Upload | None) -> None:
-        """Called first, before a byte of the body is read. `upload` is None for a creation or an unknown id."""
+    def authorise(self, request: Request, intent: Intent, upload: Upload | None) -> bool | None:
+        """Called first, before a byte of the body is read. `upload` is None for a creation or an unknown id. The intent
+        `operate` is for the operators' page, which shows and removes the uploads of all: only True allows that."""
+        return None
 
     def before_create(self, request: Request, upload: Upload) -> Upload | None:
         """Refuse a creation, or return `upload.evolve(id=…, owner=…, metadata=…, limit=…, expires=…)`."""

@@ -13,7 +13,6 @@ import pytest
 from tests.site.asking import Answer, ask
 from tus.adapters.wsgi import Filter
 from tus.demo.gallery import with_uploads as gallery_with_uploads
-from tus.demo.operators import Operators
 from tus.demo.pages import LANGUAGES, Pages, texts
 from tus.demo.site import Site, demo_factory, with_uploads
 from tus.errors import OptionError
@@ -231,120 +230,12 @@ def test_demo_takes_what_the_filter_hands_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"uplod_path": "/x"}, {"max_size": "many"}, {"language": "xx"}, {"static_dir": "/nowhere"}, {"operators": "true"}],
+    [{"uplod_path": "/x"}, {"max_size": "many"}, {"language": "xx"}, {"static_dir": "/nowhere"}, {"operators": "x"}],
 )
 def test_wrong_options_are_named(options: dict[str, str]) -> None:
     """At start, and not at the first request."""
     with pytest.raises(OptionError):
         demo_factory({}, **options)
-
-
-# The operators' page
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Filter:
-    """As `tus serve --operators` builds it, with an upload that is half there and one that is finished."""
-    from tests.site.asking import upload
-
-    app = with_uploads(tmp_file_dir=str(tmp_path), operators=True)
-    upload(app, "/files", b"finished", filename="done.txt")
-    ask(
-        app,
-        "/files",
-        "POST",
-        HTTP_TUS_RESUMABLE="1.0.0",
-        HTTP_UPLOAD_LENGTH="100",
-        HTTP_UPLOAD_METADATA="filename aGFsZg==",
-    )
-    return app
-
-
-def listed(app: Filter, **environ: str) -> dict[str, dict[str, object]]:
-    told = json.loads(ask(app, "/~tus/operators/uploads", **environ).text)
-    return {upload["name"]: upload for upload in told["uploads"]}
-
-
-def test_operators_see_every_upload(served: Filter) -> None:
-    """With how far each is, and how old."""
-    uploads = listed(served)
-
-    assert (uploads["half"]["offset"], uploads["half"]["length"], uploads["half"]["complete"]) == (0, 100, False)
-    assert uploads["done.txt"]["complete"] is True
-    assert ask(served, "/~tus/operators/").status == 200
-
-
-@pytest.mark.parametrize("action", ["remove", "stop"])
-def test_operators_act(served: Filter, action: str) -> None:
-    """Removing is for good; stopping ends whoever writes, and leaves the upload."""
-    id = listed(served)["half"]["id"]
-
-    answer = ask(served, f"/~tus/operators/{action}", "POST", f"id={id}".encode())
-
-    assert answer.status == 200
-    assert ("half" in listed(served)) == (action == "stop")
-
-
-def test_operators_sweep(served: Filter) -> None:
-    """What has expired goes, and what has not stays."""
-    answer = ask(served, "/~tus/operators/sweep", "POST")
-
-    assert json.loads(answer.text) == {"removed": 0}
-    assert len(listed(served)) == 2
-
-
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {"REMOTE_ADDR": "192.0.2.7"},
-        {"HTTP_X_FORWARDED_FOR": "192.0.2.7"},
-        {"HTTP_VIA": "1.1 proxy"},
-        {"tus.forwarded": {"x": "y"}},
-    ],
-)
-def test_operators_page_is_for_this_machine(served: Filter, environ: dict[str, str]) -> None:
-    """Where no hook decides, nobody else gets in, directly or through a proxy."""
-    assert ask(served, "/~tus/operators/", **environ).status == 403
-    assert ask(served, "/~tus/operators/uploads", **environ).status == 403
-    assert ask(served, "/~tus/operators/sweep", "POST", **environ).status == 403
-
-
-def test_hook_decides_about_operators(tmp_path: Path) -> None:
-    """`authorise` is asked at each request, wherever it comes from; and an operator acts on anybody's upload."""
-    from tus import Hooks, Refused
-
-    class House(Hooks):
-        def user(self, request):  # type: ignore[no-untyped-def]
-            return request.headers.get("x-user")
-
-        def authorise(self, request, intent, upload):  # type: ignore[no-untyped-def]
-            if intent == "look" and request.user != "root":
-                raise Refused("no", status=403)
-
-    app = with_uploads(tmp_file_dir=str(tmp_path), operators=True, hooks=House())
-    ask(app, "/files", "POST", HTTP_TUS_RESUMABLE="1.0.0", HTTP_UPLOAD_LENGTH="9", HTTP_X_USER="jane")
-    jane, root = {"HTTP_X_USER": "jane"}, {"HTTP_X_USER": "root", "REMOTE_ADDR": "192.0.2.7"}
-
-    assert ask(app, "/~tus/operators/uploads", **jane).status == 403
-    (upload,) = listed(app, **root).values()
-    assert upload["owner"] == "jane"
-    assert ask(app, "/~tus/operators/remove", "POST", f"id={upload['id']}".encode(), **root).status == 200
-    assert listed(app, **root) == {}
-
-
-@pytest.mark.parametrize("environ", [{"HTTP_SEC_FETCH_SITE": "cross-site"}, {"HTTP_ORIGIN": "https://evil.example"}])
-def test_other_sites_cannot_act(served: Filter, environ: dict[str, str]) -> None:
-    """A form on another site is sent with the operator's address."""
-    id = listed(served)["half"]["id"]
-
-    assert ask(served, "/~tus/operators/remove", "POST", f"id={id}".encode(), **environ).status == 403
-    assert "half" in listed(served)
-
-
-def test_operators_page_is_off_unless_asked_for(tmp_path: Path) -> None:
-    """Nobody gets it by accident."""
-    assert ask(with_uploads(tmp_file_dir=str(tmp_path)), "/~tus/operators/").status == 404
-    assert Operators.__call__
 
 
 def test_only_the_upload_page_remembers_links(site: Site, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,14 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import free_port
+from tests.live import START, free_port, until
+from tus.demo.operators import token
+from tus.engine import open_engine
+from tus.options import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
-def serving(*arguments: str) -> Iterator[str]:
-    """The server's address, while it runs."""
+def serving(*arguments: str, said: list[str] | None = None) -> Iterator[str]:
+    """The server's address, while it runs; and what it says."""
+    said = [] if said is None else said
     process = subprocess.Popen(
         [sys.executable, "-m", "tus", "serve", *arguments],
         cwd=ROOT,
@@ -29,14 +34,23 @@ def serving(*arguments: str) -> Iterator[str]:
         text=True,
     )
     assert process.stdout
+    listening = threading.Thread(target=said.extend, args=[process.stdout], daemon=True)
+    listening.start()
     try:
-        said = process.stdout.readline()
-        found = re.search(r"http://[^/\s]+", said)
-        assert found, said + process.stdout.read()
+        until(lambda: said or not listening.is_alive(), within=START)
+        found = re.search(r"http://[^/\s]+", "".join(said))
+        assert found, said
         yield found[0]
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.wait(timeout=20)
+        listening.join(timeout=20)
+        process.stdout.close()
+
+
+def operators(directory: Path) -> str:
+    """The way to the operators' page over this directory of uploads."""
+    return f"/~tus/operators/?token={token(open_engine(Options({'tmp_file_dir': str(directory)})))}"
 
 
 def page(address: str) -> str:
@@ -65,7 +79,9 @@ def test_serve_shows_a_gallery(photos: Path) -> None:
     """`--gallery` with two processes, and the operators' page."""
     with serving("--gallery", str(photos), "--port", "0", "--operators", "--workers", "2") as origin:
         assert "Trip/" in page(origin + "/")
-        assert "<table>" in page(origin + "/~tus/operators/")
+        for _ in range(6):  # whichever of them is asked
+            assert page(origin + "/~tus/operators/") == "403"
+            assert "<table>" in page(origin + operators(photos / ".tus" / "uploads"))
 
 
 def test_development_ini_serves_the_demonstration(tmp_path: Path) -> None:
@@ -76,7 +92,27 @@ def test_development_ini_serves_the_demonstration(tmp_path: Path) -> None:
 
     with serving(str(ini)) as origin:
         assert 'data-endpoint="files"' in page(origin + "/")
-        assert "<table>" in page(origin + "/~tus/operators/")
+        assert page(origin + "/~tus/operators/") == "403"
+        assert "<table>" in page(origin + operators(tmp_path / "uploads"))
+
+
+@pytest.mark.parametrize("ini", [False, True])
+def test_link_for_operators_is_printed_at_the_start(tmp_path: Path, ini: bool) -> None:
+    """Whoever sees what the server prints is an operator; nobody else is, on this machine or behind a proxy on it."""
+    arguments = [str(tmp_path), "--port", "0", "--operators"]
+    if ini:
+        (tmp_path / "ours.ini").write_text(
+            (ROOT / "development.ini").read_text().replace("127.0.0.1:8080", f"127.0.0.1:{free_port()}")
+        )
+        arguments = [str(tmp_path / "ours.ini")]
+    said: list[str] = []
+
+    with serving(*arguments, said=said) as origin:
+        link = until(lambda: next((line for line in said if "/~tus/operators/" in line), None)).split()[-1]
+
+        assert link.startswith(origin + "/~tus/operators/?token=")
+        assert "<table>" in page(link)
+        assert page(origin + "/~tus/operators/") == "403"
 
 
 def test_missing_directory_is_named() -> None:

@@ -294,6 +294,7 @@ class Filter:
         if id is None:
             if self._targets and self._targets.has(environ):
                 return self._targeted(environ, start_response)
+            environ["tus.engine"] = self.engine  # for what of the application looks after the uploads
             return self.app(environ, start_response)
         request, body = incoming(environ, self.options, id=id, path=root, public=public)
         if not speaks(request, self.engine):

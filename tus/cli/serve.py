@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from functools import partial
 from typing import Any
 
 from ..cors import Cors
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-page", action="store_true", help="serve uploads alone, without a page to upload from")
     parser.add_argument(
-        "--operators", action="store_true", help="serve a page that shows and removes all uploads, at /~tus/operators/"
+        "--operators", action="store_true", help="serve a page that shows and removes all uploads; its link is printed"
     )
     ours = parser.add_argument_group("options of the application")
     for option in OPTIONS:
@@ -78,6 +79,7 @@ def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
         place = args.gallery or app.options.tmp_file_dir
         for line in opening(urls, app.options, place=place, page=not args.no_page, login=login):
             print(f"tus: {line}", flush=True)
+        _announce_operators(_link(app), urls)
 
     serve(_logged(login or app, args), on_listening=announce, **_server_options(args))
     return 0
@@ -99,7 +101,7 @@ def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
     if args.gallery:
         from ..demo.gallery import with_uploads
 
-        return with_uploads(args.gallery, directory, operators=args.operators, **given)
+        return with_uploads(args.gallery, directory, operators=args.operators, host=args.host, **given)
     given.setdefault("upload_path", os.environ.get("TUS_UPLOAD_PATH", "/files"))
     given["tmp_file_dir"] = directory or "./uploads"
     if args.no_page:
@@ -108,7 +110,7 @@ def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
         return Filter(None, **given)
     from ..demo.site import with_uploads
 
-    return with_uploads(operators=args.operators, **given)
+    return with_uploads(operators=args.operators, host=args.host, **given)
 
 
 def _server_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -134,19 +136,35 @@ def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
     uri = "config:" + os.path.abspath(args.directory)
     Options({})  # a wrong TUS_… variable should be named before anything else is
     app = loadapp(uri)
+    link = _link(app)
+    announce = partial(_announce, link)
     app = _logged(_login(app, args) or app, args)
     try:
         section = loadcontext(SERVER, uri)
     except LookupError:
-        serve(app, on_listening=_announce, **_server_options(args))
+        serve(app, on_listening=announce, **_server_options(args))
         return 0
     if section.object is paste_main:
-        serve(app, on_listening=_announce, **section.local_conf)
+        serve(app, on_listening=announce, **section.local_conf)
     else:
+        _announce_operators(link, [""])
         section.create()(app)
     return 0
 
 
-def _announce(urls: list[str]) -> None:
+def _announce(link: str, urls: list[str]) -> None:
     for url in urls:
         print(f"tus: listening on {url}", flush=True)
+    _announce_operators(link, urls)
+
+
+def _announce_operators(link: str, urls: list[str]) -> None:
+    """How operators get in: whoever sees what the server prints is one."""
+    if link:
+        print(f"tus: operators open {urls[0].rstrip('/')}/{link}", flush=True)
+
+
+def _link(app: Any) -> str:
+    from ..demo.operators import link
+
+    return link(app)

@@ -22,7 +22,7 @@ from .albums import ACCEPT, Item, Tree, joined, lineage, quoted
 from .archive import zipped
 from .arrivals import Gate, destination, source, takes
 from .form import Form
-from .operators import Operators, operators_of
+from .operators import Operators
 from .pages import ROOM, Environ, Html, Pages, StartResponse, redirect, reply, root, texts
 from .site import parsed
 from .thumbnails import CROWD, FORMATS, Maker, Thumbnails
@@ -363,7 +363,6 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "static_dir": directory,
     "language": text,
     "operators": flag,
-    "tmp_file_dir": directory,
 }
 
 
@@ -371,18 +370,18 @@ def gallery_factory(global_conf: Mapping[str, str], **local_conf: str) -> Galler
     """`[app:main] use = egg:tus#gallery`; with `filter-with = tus` in front it takes uploads."""
     values = parsed(local_conf, OPTIONS)
     pages = Pages(values.pop("template_dir", ""), values.pop("static_dir", ""), values.pop("language", ""))
-    folder, wanted = values.pop("tmp_file_dir", ""), values.pop("operators", False)
-    operators = operators_of(pages, folder) if wanted else None
+    operators = Operators(pages) if values.pop("operators", False) else None
     return Gallery(values.pop("directory", ""), pages=pages, operators=operators, **values)
 
 
-def with_uploads(directory: str, uploads: str | None, *, operators: bool = False, **given: Any) -> Filter:
-    """The gallery with uploads in front of it, for `tus serve --gallery`."""
+def with_uploads(
+    directory: str, uploads: str | None, *, operators: bool = False, host: str = "", **given: Any
+) -> Filter:
+    """The gallery with uploads in front of it, for `tus serve --gallery` at `host`."""
     given = {"upload_path": UPLOADS, "hooks": Gate(), **given, "hand_over": "path"}
     uploads = uploads or os.path.join(directory, ".tus", "uploads")  # the same file system: moving costs nothing
     checked = Options({**given, "tmp_file_dir": uploads})
     gallery = Gallery(directory, upload_path=checked.upload_path, max_size=checked.max_size)
-    app = Filter(gallery, tmp_file_dir=uploads, **given)
     if operators:
-        gallery.operators = Operators(gallery.pages, app.engine)
-    return app
+        gallery.operators = Operators(gallery.pages, hosts=[host])
+    return Filter(gallery, tmp_file_dir=uploads, **given)

@@ -1,31 +1,98 @@
 """The operators' page: every upload, with its progress; stop it, remove it, sweep what has expired.
 
-It shows what belongs to everybody. So it is off unless asked for, the hook `authorise` decides about each request, and
-where no hook is given only this very machine gets in.
+It shows what belongs to everybody. So it is off unless asked for, answers nobody but operators, and acts through the
+engine of the filter that it stands behind: with its options and its hooks.
 """
 
 from __future__ import annotations
 
+import hmac
+import ipaddress
+import re
+import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
-from ..adapters.wsgi import EnvironHeaders
-from ..engine import Engine, open_engine
-from ..errors import NotFound, OptionError, Refused, TusError
+from ..adapters.wsgi import LOCAL, EnvironHeaders
+from ..engine import Engine
+from ..errors import NotFound, Refused, TusError
 from ..hooks import overridden
 from ..messages import Request
-from ..options import Options
 from ..upload import Upload
 from .pages import ROOM, Environ, Pages, StartResponse, same_origin, texts, told
 
-_HERE = frozenset(("127.0.0.1", "::1"))
-_PROXIES = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA", "HTTP_X_FORWARDED_HOST",
-            "HTTP_X_FORWARDED_PROTO", "tus.forwarded")  # fmt: skip
+PATH = ROOM + "operators/"
+_COOKIE = "tus-operators"
 _FORM = 10_000  # bytes that a form of ours may have
-_MOST = 1000  # uploads that are shown
+_MOST = 1000  # uploads that are shown at once
+_SOUGHT = 200  # characters of a name that is looked for
+_RUNNING = 5.0  # seconds after its last byte for which an upload counts as running
+_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+def token(engine: Engine) -> str:
+    """What lets an operator in, where no hook does. It belongs to the directory of the uploads: all processes know it,
+    and it outlives them."""
+    return engine.word("operators")
+
+
+def link(app: Any) -> str:
+    """Where the operators' page behind this filter is, with the token, from the start page; "" if there is none."""
+    engine = getattr(app, "engine", None)
+    if engine is None or not getattr(getattr(app, "app", None), "operators", None):
+        return ""
+    return f"{PATH[1:]}?token={token(engine)}"
+
+
+def check_operator(environ: Environ, engine: Engine) -> None:
+    """An operator shows the token, or is one to whom the hook `authorise` says True; anybody else is refused."""
+    known = token(engine).encode()
+    if any(hmac.compare_digest(known, shown.encode("utf-8", "replace")) for shown in _shown_tokens(environ)):
+        return
+    hooks = engine.hooks
+    if overridden(hooks, "authorise"):
+        request = Request(
+            environ["REQUEST_METHOD"],
+            "",
+            EnvironHeaders(environ),
+            user=environ.get("REMOTE_USER") or None,
+            peer=environ.get("REMOTE_ADDR", ""),
+            native=environ,
+        )
+        request.user = hooks.user(request)
+        # A hook that never heard of operators refuses strangers and says nothing of the others.
+        if hooks.authorise(request, "operate", None) is True:
+            return
+    raise Refused("for operators only")
+
+
+def _shown_tokens(environ: Environ) -> list[str]:
+    found = parse_qs(environ.get("QUERY_STRING", "")).get("token", [])[:1]
+    scheme, _, word = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() == "bearer":
+        found.append(word.strip())
+    with suppress(CookieError):
+        cookie = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(_COOKIE)
+        found += [cookie.value] if cookie else []
+    return found
+
+
+def known_host(environ: Environ, public_url: str, hosts: Iterable[str] = ()) -> bool:
+    """Whether the name that this request is for is one of ours. A page of another site can have its own name lead to
+    this machine, and then read what it likes from here; but it can do so with no name of ours, and with no address."""
+    said = environ.get("HTTP_HOST", "")
+    if LOCAL.match(said):
+        return True
+    name = (urlsplit(f"//{said}").hostname or "") if re.fullmatch(r"[\w.:\[\]-]+", said) else ""
+    with suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    here = socket.gethostname().lower()
+    return bool(name) and name in {*hosts, urlsplit(public_url).hostname, here, f"{here}.local"}
 
 
 class _Owner(Request):
@@ -51,42 +118,33 @@ class _Owner(Request):
 class Operators:
     """The page, the list that it asks for each second, and three deeds."""
 
-    def __init__(self, pages: Pages, engine: Engine) -> None:
-        self._pages, self._engine = pages, engine
+    def __init__(self, pages: Pages, *, hosts: Iterable[str] = ()) -> None:
+        self._pages, self._hosts = pages, frozenset(host.lower() for host in hosts if host)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        engine: Engine | None = environ.get("tus.engine")
+        if engine is None:
+            return self._pages.message(environ, start_response, 503, "operators_alone")
+        if not known_host(environ, engine.options.public_url, self._hosts):
+            return self._pages.message(environ, start_response, 421, "operators_host")
         try:
-            self._authorise(environ)
+            check_operator(environ, engine)
         except TusError as error:
-            return self._pages.message(environ, start_response, error.status, "forbidden")
-        action = environ["PATH_INFO"][len(ROOM + "operators") :].strip("/")
+            return self._pages.message(environ, start_response, error.status, "operators_only", error.headers)
+        return self._answer(environ, start_response, engine)
+
+    def _answer(self, environ: Environ, start_response: StartResponse, engine: Engine) -> Iterable[bytes]:
+        action = environ["PATH_INFO"][len(PATH) :]
         method = environ["REQUEST_METHOD"]
         if method == "POST" and action in ("stop", "remove", "sweep"):
-            return self._act(environ, start_response, action)
+            return self._act(environ, start_response, engine, action)
         if method in ("GET", "HEAD") and action == "uploads":
-            return told(environ, start_response, self._uploads())
+            return told(environ, start_response, _listed(engine, parse_qs(environ.get("QUERY_STRING", ""))))
         if method in ("GET", "HEAD") and action == "" and environ["PATH_INFO"].endswith("/"):
-            return self._page(environ, start_response)
+            return self._page(environ, start_response, engine)
         return self._pages.message(environ, start_response, 404, "not_found")
 
-    def _authorise(self, environ: Environ) -> None:
-        hooks = self._engine.hooks
-        if not overridden(hooks, "authorise"):
-            if environ.get("REMOTE_ADDR") not in _HERE or any(name in environ for name in _PROXIES):
-                raise Refused("only from this machine, unless a hook authorises")
-            return
-        request = Request(
-            environ["REQUEST_METHOD"],
-            "",
-            EnvironHeaders(environ),
-            user=environ.get("REMOTE_USER") or None,
-            peer=environ.get("REMOTE_ADDR", ""),
-            native=environ,
-        )
-        request.user = hooks.user(request)
-        hooks.authorise(request, "look", None)
-
-    def _page(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _page(self, environ: Environ, start_response: StartResponse, engine: Engine) -> Iterable[bytes]:
         language = self._pages.language(environ)
         words = texts(language)
         body = self._pages.fill("operators", language, texts=self._pages.texts(language, ["operators.js"]))
@@ -97,37 +155,65 @@ class Operators:
             title=words["operators_title"],
             language=language,
             scripts=[self._pages.script(environ, "operators.js")],
+            headers=_cookie(environ, engine),
         )
 
-    def _uploads(self) -> dict[str, Any]:
-        now = time.time()
-        found = sorted(self._engine.uploads(), key=lambda upload: (upload.complete, -upload.touched))
-        return {"total": len(found), "uploads": [_shown(upload, now) for upload in found[:_MOST]]}
-
-    def _act(self, environ: Environ, start_response: StartResponse, action: str) -> Iterable[bytes]:
+    def _act(self, environ: Environ, start_response: StartResponse, engine: Engine, action: str) -> Iterable[bytes]:
         if not same_origin(environ):
             return told(environ, start_response, {"error": "from another site"}, 403)
         try:
             if action == "sweep":
-                return told(environ, start_response, {"removed": len(list(self._engine.sweep()))})
-            upload = self._named(environ)
+                return told(environ, start_response, {"removed": len(list(engine.sweep()))})
+            upload = _named(environ, engine)
             if action == "stop":
                 # Whoever writes is ended. A client that is still there goes on.
-                self._engine.seize(_Owner("HEAD", upload, environ), finish=False)
+                engine.seize(_Owner("HEAD", upload, environ), finish=False)
             else:
-                self._engine.terminate(_Owner("DELETE", upload, environ))
+                engine.terminate(_Owner("DELETE", upload, environ))
         except TusError as error:
             return told(environ, start_response, {"error": str(error)}, error.status)
         return told(environ, start_response, {})
 
-    def _named(self, environ: Environ) -> Upload:
-        with suppress(ValueError):
-            length = int(environ.get("CONTENT_LENGTH") or 0)
-            form = parse_qs(environ["wsgi.input"].read(min(length, _FORM)).decode("latin-1"))
-            for upload in self._engine.uploads():
-                if [upload.id] == form.get("id"):
-                    return upload
-        raise NotFound("no such upload")
+
+def _cookie(environ: Environ, engine: Engine) -> dict[str, str]:
+    """Remembers the token of the address. It names no path: the browser takes that of the page, as it sees it."""
+    if not parse_qs(environ.get("QUERY_STRING", "")).get("token"):
+        return {}
+    secure = "; Secure" if environ.get("wsgi.url_scheme") == "https" else ""
+    cookie = f"{_COOKIE}={token(engine)}; HttpOnly; SameSite=Strict{secure}"
+    return {"Set-Cookie": cookie, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+
+def _named(environ: Environ, engine: Engine) -> Upload:
+    with suppress(ValueError):
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        form = parse_qs(environ["wsgi.input"].read(min(length, _FORM)).decode("latin-1"))
+        for upload in engine.uploads():
+            if [upload.id] == form.get("id"):
+                return upload
+    raise NotFound("no such upload")
+
+
+def _listed(engine: Engine, query: dict[str, list[str]]) -> dict[str, Any]:
+    """Those that still run first, and of them those that had a byte last; `from` one on, and only those that `find`
+    fits."""
+    now = time.time()
+    sought = query.get("find", [""])[0][:_SOUGHT].casefold()
+    found = [upload for upload in engine.uploads() if _fits(upload, sought)]
+    found.sort(key=lambda upload: (upload.complete, -upload.touched))
+    said = query.get("from", ["0"])[0]
+    start = min(int(said) if _NUMBER.fullmatch(said) else 0, max(len(found) - 1, 0) // _MOST * _MOST)
+    return {
+        "total": len(found),
+        "running": sum(not upload.complete and now - upload.touched < _RUNNING for upload in found),
+        "start": start,
+        "most": _MOST,
+        "uploads": [_shown(upload, now) for upload in found[start : start + _MOST]],
+    }
+
+
+def _fits(upload: Upload, sought: str) -> bool:
+    return any(sought in text.casefold() for text in (upload.metadata.filename, upload.owner or "", upload.id))
 
 
 def _shown(upload: Upload, now: float) -> dict[str, Any]:
@@ -141,10 +227,3 @@ def _shown(upload: Upload, now: float) -> dict[str, Any]:
         "age": max(0, now - upload.created),  # seconds
         "idle": max(0, now - upload.touched),  # seconds
     }
-
-
-def operators_of(pages: Pages, directory: str) -> Operators:
-    """The page over a directory of uploads that somebody else fills."""
-    if not directory:
-        raise OptionError("option operators: say with tmp_file_dir where the uploads are")
-    return Operators(pages, open_engine(Options({"tmp_file_dir": directory})))

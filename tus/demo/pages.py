@@ -115,19 +115,27 @@ class Pages:
         language: str,
         scripts: Iterable[Html] = (),
         status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterable[bytes]:
         """The whole page; or word that the reader has it already."""
         static = root(environ) + self.static
         tags = Html("\n".join(scripts))
         text = self.fill("page", language, lang=language, title=title, static=static, scripts=tags, body=body)
-        return reply(environ, start_response, text.encode(), status=status)
+        return reply(environ, start_response, text.encode(), status=status, headers=headers)
 
-    def message(self, environ: Environ, start_response: StartResponse, status: int, text: str) -> Iterable[bytes]:
+    def message(
+        self,
+        environ: Environ,
+        start_response: StartResponse,
+        status: int,
+        text: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterable[bytes]:
         """A page that says one thing; `text` is a key."""
         language = self.language(environ)
         said = texts(language)[text]
         body = self.fill("message", language, message=said, root=root(environ) or "./")
-        return self.page(environ, start_response, body, title=said, language=language, status=status)
+        return self.page(environ, start_response, body, title=said, language=language, status=status, headers=headers)
 
     def script(self, environ: Environ, name: str, *, kind: str = "module") -> Html:
         """A tag that loads one of the static scripts: as a module, for old browsers only, or as it is."""

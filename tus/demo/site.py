@@ -12,7 +12,7 @@ from ..adapters.wsgi import Filter
 from ..errors import OptionError
 from ..options import directory, flag, size, text, url_path
 from .form import Form
-from .operators import Operators, operators_of
+from .operators import Operators
 from .pages import ROOM, Environ, Pages, StartResponse, redirect, reply, texts
 
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -67,14 +67,14 @@ class Site:
         return reply(environ, start_response, answer.encode("utf-8", "replace"), headers=headers)
 
 
-def with_uploads(*, operators: bool = False, **given: Any) -> Filter:
-    """The page with uploads behind it, for `tus serve`: all of them stay where they are."""
+def with_uploads(*, operators: bool = False, host: str = "", **given: Any) -> Filter:
+    """The page with uploads behind it, for `tus serve` at `host`: all of them stay where they are."""
     site = Site()
+    if operators:
+        site.operators = Operators(site.pages, hosts=[host])
     # Nothing here could take a file over.
     app = Filter(site, **{"upload_path": "/files", **given, "hand_over": "none"})
     site.form = Form(site.pages, app.options.upload_path, app.options.max_size)
-    if operators:
-        site.operators = Operators(site.pages, app.engine)
     return app
 
 
@@ -87,7 +87,6 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "static_dir": directory,
     "language": text,
     "operators": flag,
-    "tmp_file_dir": directory,
 }
 
 
@@ -110,6 +109,5 @@ def demo_factory(global_conf: Mapping[str, str], **local_conf: str) -> Site:
     """`[app:main] use = egg:tus#demo`, behind `filter-with = tus`."""
     values = parsed(local_conf, OPTIONS)
     pages = Pages(values.pop("template_dir", ""), values.pop("static_dir", ""), values.pop("language", ""))
-    folder, wanted = values.pop("tmp_file_dir", ""), values.pop("operators", False)
-    operators = operators_of(pages, folder) if wanted else None
+    operators = Operators(pages) if values.pop("operators", False) else None
     return Site(pages=pages, operators=operators, **values)

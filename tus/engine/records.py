@@ -310,6 +310,10 @@ class Records:
         self._identify(request)
         return overridden(self.hooks, "namespace") and self.hooks.namespace(request) is not None
 
+    def word(self, purpose: str) -> str:
+        """A secret word for one purpose, the same in all processes that share the store."""
+        return hashlib.blake2b(purpose.encode(), digest_size=16, key=self._store.secret()).hexdigest()
+
     def describe(self, request: Request, metadata: Metadata) -> Upload:
         """Add to what is known of an upload, while it runs or after; for those whose writer looks again in the end."""
         id = self._admit(request, "write").id

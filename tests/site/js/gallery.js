@@ -134,7 +134,7 @@ export const scenarios = {
     fs.writeFileSync(path.join(photos(world), 'broken.jpg'), 'no photo')
     const visit = await world.begin({ reducedMotion: 'reduce' }) // colours in transition have any contrast
     const flaws = []
-    for (const where of ['/', '/Iceland/', '/Iceland/IMG%202.jpg/', '/clip.mp4/', '/nothing/', '/~tus/operators/']) {
+    for (const where of ['/', '/Iceland/', '/Iceland/IMG%202.jpg/', '/clip.mp4/', '/nothing/', await world.server.operators()]) {
       await visit.page.goto(world.network.origin + where)
       if (where === '/') await visit.page.locator('.frame.broken').first().waitFor()
       for (const colorScheme of ['light', 'dark']) {
@@ -158,7 +158,8 @@ export const scenarios = {
     await visit.choose(file)
     await visit.shows('long.mp4', /^[1-9]\d? %/)
 
-    const office = await world.visit('/~tus/operators/')
+    const office = await world.visit(await world.server.operators())
+    assert.doesNotMatch(office.page.url(), /token/)
     const row = office.page.locator('#uploads tr', { hasText: 'long.mp4' })
     await until(async () => /B\/s/.test(await row.locator('.speed').textContent()), 'the speed')
     assert.deepEqual(await office.flaws(), [])
@@ -169,6 +170,10 @@ export const scenarios = {
     const [id] = await ids()
     await row.getByRole('button', { name: 'Remove' }).click()
     await until(async () => !(await ids()).includes(id), 'it is gone') // though its client may begin again
+
+    await office.page.reload() // the cookie lets them in again
+    await office.page.locator('#find').fill('no such upload')
+    await until(() => office.page.locator('#none').isVisible(), 'nothing is found')
 
     assert.deepEqual(office.complaints, [])
     assert.ok((await office.page.locator('#line').getAttribute('points')).length > 5)

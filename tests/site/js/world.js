@@ -35,12 +35,15 @@ export class Server {
   async start () {
     const words = ['-m', 'tus', 'serve', this.uploads, '--port', String(this.port), ...this.args]
     this.process = spawn(this.python, words, { stdio: ['ignore', 'pipe', fs.openSync(path.join(this.home, 'log.txt'), 'a')] })
-    let said = ''
-    this.process.stdout.on('data', data => { said += data })
-    const [, port] = await until(() => said.match(/:(\d+)/), 'the server listens')
+    this.said = ''
+    this.process.stdout.on('data', data => { this.said += data })
+    const [, port] = await until(() => this.said.match(/:(\d+)/), 'the server listens')
     this.port = Number(port)
     this.origin = `http://127.0.0.1:${port}`
   }
+
+  /** The operators' page, with the token that lets them in. */
+  async operators () { return (await until(() => this.said.match(/(\/~tus\/operators\/\S+)\n/), 'the link'))[1] }
 
   async kill () {
     const ended = once(this.process, 'exit')

@@ -8,6 +8,7 @@ const POINTS = 60
 const seen = new Map() // id: { row, offset, time }
 const pace = []
 let before = 0
+let start = 0
 
 function rowOf (upload) {
   const row = $('#row').content.firstElementChild.cloneNode(true)
@@ -47,23 +48,32 @@ function plot (rate) {
   $('#now').textContent = `${size(rate, language)}/s`
 }
 
-function draw ({ total, uploads }) {
+function draw ({ total, running, start: first, most, uploads }) {
   const now = performance.now() / 1000
-  let rate = 0; let running = 0
+  let rate = 0
+  let above = null
   for (const upload of uploads) {
     const old = seen.get(upload.id)
     const row = old ? old.row : rowOf(upload)
     const speed = old ? Math.max(0, (upload.offset - old.offset) / (now - old.time)) : 0
     rate += speed
-    running += !upload.complete && upload.idle < 5
     show(row, upload, speed)
     seen.set(upload.id, { row, offset: upload.offset, time: now })
-    if (!old) $('#uploads').prepend(row)
+    if (!old && above) above.after(row)
+    else if (!old) $('#uploads').prepend(row)
+    above = row
   }
   const alive = new Set(uploads.map(upload => upload.id))
   for (const [id, { row }] of seen) if (!alive.has(id)) { row.remove(); seen.delete(id) }
   $('#summary').textContent = t('uploads_now', { n: total, running })
   $('#none').hidden = total > 0
+  start = first
+  $('#more').hidden = total <= most
+  $('#range').textContent = t('range', { first: first + 1, last: first + uploads.length })
+  $('#earlier').disabled = !first
+  $('#later').disabled = first + uploads.length >= total
+  $('#earlier').onclick = () => { start -= most; ask() }
+  $('#later').onclick = () => { start += most; ask() }
   if (before) plot(rate)
   before = now
 }
@@ -77,13 +87,15 @@ async function act (action, id = '') {
 
 async function ask () {
   try {
-    draw(await (await fetch('uploads')).json())
+    draw(await (await fetch('uploads?' + new URLSearchParams({ from: start, find: $('#find').value }))).json())
     $('#lost').hidden = true
   } catch {
     $('#lost').hidden = false
   }
 }
 
+history.replaceState(null, '', location.pathname) // the token is in the cookie now, and need not be seen
 $('#sweep').onclick = () => act('sweep')
+$('#find').oninput = () => { start = 0; ask() }
 ask()
 setInterval(() => document.hidden || ask(), 1000)
