@@ -17,7 +17,7 @@ from tests.site.asking import ask
 from tests.site.conftest import Picture
 from tus.demo.albums import Tree
 from tus.demo.gallery import Gallery
-from tus.demo.thumbnails import Thumbnails, Unshowable
+from tus.demo.thumbnails import Thumbnails, Unshowable, scans
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -132,6 +132,32 @@ def test_metadata_is_stripped(shelf: Shelf, picture: Picture, format: str) -> No
     content = b"".join(path.read_bytes() for path in shelf.cache.rglob(f"*.{format}"))
     assert b"SECRET" not in content
     assert not dict(small.getexif())
+
+
+def test_date_is_read_in_either_order_of_bytes() -> None:
+    """And what is broken says nothing."""
+    from datetime import datetime
+
+    from tus.demo import exif
+
+    for order, mark in (("<", b"II"), (">", b"MM")):
+        first = struct.pack(order + "HHHIIHHIII", 2, 0x0112, 3, 1, 6 if order == "<" else 6 << 16, 0x8769, 4, 1, 38, 0)
+        block = mark + struct.pack(order + "HI", 42, 8) + first
+        block += struct.pack(order + "HHHIII", 1, 0x9003, 2, 20, 38 + 18, 0) + b"2024:05:17 18:30:00\0"
+
+        assert exif.read(b"Exif\0\0" + block) == exif.Said(6, datetime(2024, 5, 17, 18, 30))
+        for size in range(len(block)):
+            assert exif.read(block[:size]).taken is None or size > 70
+
+
+def test_scans_of_a_jpeg_are_counted(picture: Picture) -> None:
+    """One where it can be decoded as it is read; where that is hard to tell, two at least."""
+    simple, progressive = picture(), picture(progressive=True)
+
+    assert scans(io.BytesIO(simple)) == 1
+    assert 2 < scans(io.BytesIO(progressive)) < 20
+    assert scans(io.BytesIO(simple[:2] + b"\xff" + simple[2:])) == 2
+    assert scans(io.BytesIO(b"\xff\xd8")) == 2
 
 
 # What should not be shown

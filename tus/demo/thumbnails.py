@@ -1,7 +1,7 @@
 """Small pictures of large ones, made once and kept on disk; the only module that knows Pillow.
 
-It must never decode what would take more memory than the budget, try twice what cannot be shown, or run more decoders
-at once than there are cores.
+It must never decode what it has not measured, or what would take more memory than the budget; try twice what cannot be
+shown; or look into more pictures at once than there are cores.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import struct
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, BinaryIO
 
 from ..errors import NotFound, OptionError, TusError
+from . import exif
 from .albums import Item, Tree
 
 log = logging.getLogger("tus.gallery")
@@ -29,14 +31,30 @@ FORMATS = {"jpg": ("JPEG", "image/jpeg"), "webp": ("WEBP", "image/webp")}
 QUALITY = 80
 READ = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIF")  # above all no EPS, which runs Ghostscript
 BUDGET = 450 << 20  # bytes that one decoder may need
+LARGEST = 200 << 20  # bytes of a file: what calls itself a comment is read as a whole
+WHOLE = 64 << 20  # bytes of a file of the kinds that Pillow reads as a whole: WebP, AVIF and HEIF
+HEAD = 8 << 20  # bytes that may come before the size of a picture and its first pixel, in the kinds read piece by piece
 PIXELS = 50_000_000  # in anything but a baseline JPEG, which is decoded at an eighth of its size
 PIXELS_BASELINE = 89_000_000  # Pillow itself warns above that
 # Bytes a pixel while decoding, as measured; JPEG shrinks while it decodes, unless it is progressive.
 COSTS = {"PNG": 5, "GIF": 5, "WEBP": 17, "AVIF": 11, "HEIF": 10, "JPEG": 4}
+SCANS = 100  # times that a JPEG may go over its pixels; encoders make some 10
 PATIENCE = 4.0  # seconds that a request waits for its turn
 CROWD = 32  # requests that may wait at once
 
-_ORIENTATION, _EXIF, _TAKEN = 0x0112, 0x8769, 0x9003
+_WHOLE = (b"RIFF", b"\0\0\0")  # how files of these kinds begin
+# Markers in a JPEG; unsure are the progressive ones, and what may come between two markers.
+_SCAN, _BASELINE, _UNSURE = 0xDA, (0xC0, 0xC1), (0xC2, 0xC6, 0xCA, 0xCE, 0xFF)
+# What makes a picture upright, by its orientation: names of Pillow's.
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
 class Busy(TusError):
@@ -60,6 +78,7 @@ class Thumbnails:
         # Always the same few threads: in each thread that decodes, the C library keeps some of the memory.
         self._decoders = ThreadPoolExecutor(_cores(), thread_name_prefix="tus-thumbnails")
         self._crowd, self._patience = threading.BoundedSemaphore(crowd), patience
+        self._looking = threading.BoundedSemaphore(_cores())
 
     def get(self, item: Item, size: int, format: str = "jpg") -> BinaryIO:
         """The thumbnail, open; made if it must be. Raises Busy or Unshowable."""
@@ -116,9 +135,8 @@ class Thumbnails:
             raise Unshowable("this cannot be shown")
         _forget(folder, keep=item.stamp)
         try:
-            with self._tree.open(item) as file:
-                small = self._reduced(file, size)
-                _replace(path, lambda target: _save(small, target, format))
+            small = self._reduced(item, size)
+            _replace(path, lambda target: _save(small, target, format))
         except (NotFound, MemoryError):
             raise  # neither says anything of the picture
         except OSError as error:
@@ -133,29 +151,41 @@ class Thumbnails:
         _replace(self._path(item, 0, "bad"), lambda target: None)
         raise Unshowable("this cannot be shown") from error
 
-    def _reduced(self, file: BinaryIO, size: int) -> Any:
-        image, ops = self._pillow
-        with image.open(file, formats=[name for name in READ if name in image.OPEN]) as picture:
-            _check(picture)
+    @contextmanager
+    def _opened(self, item: Item) -> Iterator[Any]:
+        """A picture, measured, and not a pixel of it decoded: the only way to one."""
+        if item.size > LARGEST:
+            raise ValueError(f"{item.size} bytes are too many")
+        with self._tree.open(item) as content:
+            head = _Head(content)
+            with self._pillow.open(head, formats=[name for name in READ if name in self._pillow.OPEN]) as picture:
+                _check(picture, scans(content) if picture.format in ("JPEG", "MPO") else 0)
+                head.left = LARGEST
+                yield picture
+
+    def _reduced(self, item: Item, size: int) -> Any:
+        with self._opened(item) as picture:
             # First smaller, then upright: the other way round takes three times as long and eight times the memory.
             picture.thumbnail((size, size), reducing_gap=2.0)
-            upright = ops.exif_transpose(picture)
-            return _flat(image, upright)
+            turn = _TURNS.get(exif.read(picture.info.get("exif", b"")).orientation)
+            upright = picture.transpose(self._pillow.Transpose[turn]) if turn else picture
+            return _flat(self._pillow, upright)
 
     def facts(self, item: Item) -> tuple[int, int, datetime | None]:
         """Width and height as it is shown, and when it was taken; without decoding it."""
-        image = self._pillow[0]
+        if not self.showable(item) or not self._looking.acquire(timeout=self._patience):
+            return 0, 0, None
         try:
-            with self._tree.open(item) as file, image.open(file) as picture:
-                exif = picture.getexif()
-                width, height = picture.size
-                if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
-                    width, height = height, width
-                return width, height, _date(exif.get_ifd(_EXIF).get(_TAKEN))
+            with self._opened(item) as picture:
+                said = exif.read(picture.info.get("exif", b""))
+                width, height = picture.size if said.orientation < 5 else reversed(picture.size)
+                return width, height, said.taken
         except NotFound:
             raise
         except Exception:  # as above: a picture may be broken in any way
             return 0, 0, None
+        finally:
+            self._looking.release()
 
     def prune(self) -> int:
         """Remove thumbnails of photos that are gone; how many folders that were."""
@@ -168,6 +198,23 @@ class Thumbnails:
                 os.rmdir(above)
                 removed += 1
         return removed
+
+
+class _Head:
+    """A file of which only so much may be read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.left = WHOLE if file.read(4).startswith(_WHOLE) else HEAD  # bytes
+        self.seek, self.tell = file.seek, file.tell
+        self.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(self.left + 1 if size < 0 else min(size, self.left + 1))
+        self.left -= len(block)
+        if self.left < 0:
+            raise ValueError("there is too much before the picture")
+        return block
 
 
 class Maker:
@@ -200,9 +247,9 @@ class Maker:
                 log.exception("no thumbnail of %r", item.path)
 
 
-def _pillow() -> tuple[Any, Any]:
+def _pillow() -> Any:
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError:
         raise OptionError('the gallery needs Pillow: pip install "tus[gallery]"') from None
     with suppress(ImportError):
@@ -210,13 +257,50 @@ def _pillow() -> tuple[Any, Any]:
 
         pillow_heif.register_heif_opener()
     Image.init()
-    return Image, ImageOps
+    return Image
 
 
-def _check(picture: Any) -> None:
-    """Refuse what takes too much memory, before a pixel of it is decoded."""
+def scans(file: BinaryIO) -> int:
+    """How often a JPEG goes over its pixels: once if they are decoded as they are read, and more if all are held."""
+    place = file.tell()
+    file.seek(2)
+    try:
+        return 1 if _is_simple(file) else max(2, _counted(file, b"\xff\xda"))
+    finally:
+        file.seek(place)
+
+
+def _is_simple(file: BinaryIO) -> bool:
+    """Whether the first scan of a JPEG has all of its layers; False also where that is hard to tell."""
+    layers = 0
+    with suppress(struct.error, IndexError):
+        while True:
+            mark, kind, size = struct.unpack(">BBH", file.read(4))
+            content = file.read(max(size - 2, 0))
+            if mark != 0xFF or kind in _UNSURE:
+                return False
+            if kind == _SCAN:
+                return content[0] == layers
+            layers = content[5] if kind in _BASELINE else layers
+    return False
+
+
+def _counted(file: BinaryIO, pair: bytes) -> int:
+    """How often these two bytes are in a file."""
+    found, last = 0, b""
+    file.seek(0)
+    while block := file.read(1 << 20):
+        found += (last + block).count(pair)
+        last = block[-1:]
+    return found
+
+
+def _check(picture: Any, scans: int) -> None:
+    """Refuse what takes too much memory or time, before a pixel of it is decoded."""
     pixels = picture.width * picture.height
-    baseline = picture.format in ("JPEG", "MPO") and not picture.info.get("progressive")
+    baseline = scans == 1
+    if scans > SCANS:
+        raise ValueError(f"{scans} scans are too many")
     most = PIXELS_BASELINE if baseline else PIXELS
     cost = COSTS.get(picture.format, 16) * (0.5 if baseline else 1)
     if pixels > most or pixels * cost > BUDGET:
@@ -262,12 +346,6 @@ def _forget(folder: str, *, keep: str) -> None:
             old = name.startswith("tmp") and os.path.getmtime(path) < time.time() - 3600
             if old or not name.startswith(("tmp", keep + "-")):
                 os.unlink(path)
-
-
-def _date(text: Any) -> datetime | None:
-    with suppress(ValueError, TypeError):
-        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")
-    return None
 
 
 def _cores() -> int:
