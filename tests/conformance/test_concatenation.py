@@ -104,6 +104,41 @@ def test_part_may_be_used_again(tus: Client) -> None:
     assert tus.offset(url) == 2
 
 
+def test_part_cannot_be_used_without_end(tus: Client) -> None:
+    """A request without a body copies what it names, each time that it names it: 16 times, and not one more."""
+    large, small = tus.part(bytes(10_000)), tus.part(b"x")
+    before = tus.files()
+
+    for parts in ([large] * 200, [large] * 17, [small, *[large] * 17]):
+        answer = tus.final(*parts)
+        assert (answer.status, b"16 times" in answer.body) == (400, True)
+        assert "Location" not in answer
+    assert tus.files() == before
+    assert tus.handed() == []
+
+    answer = tus.final(*[large] * 16)
+    assert answer.status == 201
+    assert tus.head(answer["Location"])["Upload-Length"] == "160000"
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_uses_of_a_part_add_up(tus: Client, complete: bool) -> None:
+    """Many final uploads that name it once are as much as one that names it often; one asked for again is one."""
+    part = tus.part(b"abc") if complete else tus.create(3, PARTIAL)
+    names = [{"Upload-Metadata": metadata(filename=f"{number}")} for number in range(16)]
+
+    answers = [tus.final(part, part, headers=headers).status for headers in names[:7] * 2]
+    answers += [tus.final(part, headers=headers).status for headers in names[7:9]]
+    more = tus.final(part, headers=names[9])
+
+    assert {*answers} <= {200, 201}
+    assert more.status == 400
+    assert tus.final(part, part, headers=names[0]).status in (200, 201)
+    if not complete:
+        assert tus.patch(part, 0, b"abc").status == 204
+    assert live.until(lambda: len(tus.handed()) == 9)
+
+
 def test_same_final_again_is_the_same_upload(tus: Client) -> None:
     """A client that lost the answer asks again, and gets the address of the upload that is already there."""
     parts = tus.part(b"ab"), tus.part(b"cd")

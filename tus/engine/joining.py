@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -20,7 +21,9 @@ from .finishing import Finishing
 from .records import visible
 
 MAX_PARTS = 1000  # a request with more addresses would not get through most proxies
-MAX_FINALS = 16  # concatenations that wait for one part: each copies all of it when it is complete
+# Times that a part may stand in final uploads, in one or in several: each time all of it is copied, by a request that
+# has no body. Clients that upload in parallel name each part once, and once more under another name perhaps.
+MAX_USES = 16
 
 
 class Joining(Finishing):
@@ -33,6 +36,8 @@ class Joining(Finishing):
         ids = tuple(map(checked_id, ids))
         if len(ids) > MAX_PARTS:
             raise BadRequest(f"{len(ids)} parts are more than the {MAX_PARTS} that an upload may be made of")
+        for id, times in Counter(ids).items():
+            _check_uses(id, times)
         name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
         earlier = self._alive(name)
         if earlier and earlier.complete and earlier.parts == ids and visible(earlier, request):
@@ -40,14 +45,12 @@ class Joining(Finishing):
         parts = self._parts(request, ids)
         length = _total(parts)
         upload = self._drafted(request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
+        self._use_parts(upload)
         with self._locker.mutex(upload.id):
             upload, new = self._named(upload)
         if new:
             self._announce(upload)
-        if upload.complete:
-            return upload
-        self._await_parts(upload)
-        return self._joined(upload)
+        return upload if upload.complete else self._joined(upload)
 
     def _named(self, upload: Upload) -> tuple[Upload, bool]:
         """The final upload by this name, and whether it is new. Only under its mutex: so nobody else is making it, and
@@ -78,23 +81,22 @@ class Joining(Finishing):
             with suppress(NotFound):
                 part = self._store.load(id)
                 usable = part.partial and not part.dropped and not self.expired(part)
-                if len(part.finals) >= MAX_FINALS and not part.complete:
-                    raise BadRequest(f"{MAX_FINALS} concatenations wait for {id} already")
                 if usable and visible(part, request):
                     parts.append(part)
                     continue
             raise BadRequest(f"{id} is not a partial upload")
         return parts
 
-    def _await_parts(self, upload: Upload) -> None:
-        """Let the parts that still grow know what waits for them."""
-        for id in dict.fromkeys(upload.parts):
-            if self._store.load(id).complete:
-                continue
+    def _use_parts(self, upload: Upload) -> None:
+        """Let each part know what it is used for, as often as it is; those that still grow, what waits for them."""
+        for id, times in Counter(upload.parts).items():
             with self._locker.mutex(id):
                 part = self._store.load(id)
-                if upload.id not in part.finals:
-                    self._store.save(part.evolve(finals=(*part.finals, upload.id)))
+                if upload.id in part.finals:
+                    continue  # asked for again
+                _check_uses(id, len(part.finals) + times)
+                part = part.evolve(finals=(*part.finals, *[upload.id] * times))
+                self._store.save(part, durable=part.complete and self.options.durable != "none")
 
     def _joined(self, upload: Upload) -> Upload:
         """The final upload with its bytes, if all of its parts are complete."""
@@ -118,14 +120,14 @@ class Joining(Finishing):
 
     def _join_waiting(self, part: Upload) -> None:
         """A part is complete: so may be what waited for it."""
-        for final in part.finals:
+        for final in dict.fromkeys(part.finals):
             with suppress(TusError):
                 self._joined(self._store.load(final))
 
     def completed(self, part: Upload) -> list[Upload]:
         """What was made of this part and waits for the host."""
         found = []
-        for final in part.finals if part.complete else ():
+        for final in dict.fromkeys(part.finals) if part.complete else ():
             with suppress(NotFound):
                 found.append(self._store.load(final))
         return [upload for upload in found if upload.pending]
@@ -145,11 +147,20 @@ class Joining(Finishing):
                 raise Locked("a part changed while it was copied")
             if durable:
                 place.sync()
+        except BaseException:
+            with suppress(TusError, OSError):
+                self._store.truncate(upload.id, 0)  # half of it is of no use, and would keep a full disk full
+            raise
         finally:
             place.close()
         upload = upload.evolve(length=length, offset=length)
         self._check_content(upload)
         return self._mark(upload, durable)
+
+
+def _check_uses(id: str, times: int) -> None:
+    if times > MAX_USES:
+        raise BadRequest(f"{id} may be used {MAX_USES} times, in all final uploads together")
 
 
 def _total(parts: list[Upload]) -> int | None:
