@@ -17,12 +17,13 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ..adapters.wsgi import LOCAL, EnvironHeaders
+from ..adapters.wsgi import EnvironHeaders
 from ..engine import Engine
 from ..errors import NotFound, Refused, TusError
 from ..hooks import overridden
 from ..messages import Request
 from ..upload import Upload
+from ..visitors import LOCAL
 from .pages import ROOM, Environ, Pages, StartResponse, same_origin, texts, told
 
 PATH = ROOM + "operators/"
