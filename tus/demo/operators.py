@@ -23,8 +23,8 @@ from ..errors import NotFound, Refused, TusError
 from ..hooks import overridden
 from ..messages import Request
 from ..upload import Upload
-from ..visitors import LOCAL
-from .pages import ROOM, Environ, Pages, StartResponse, same_origin, texts, told
+from ..visitors import LOCAL, foreign
+from .pages import ROOM, Environ, Pages, StartResponse, texts, told
 
 PATH = ROOM + "operators/"
 _COOKIE = "tus-operators"
@@ -56,19 +56,23 @@ def check_operator(environ: Environ, engine: Engine) -> None:
         return
     hooks = engine.hooks
     if overridden(hooks, "authorise"):
-        request = Request(
-            environ["REQUEST_METHOD"],
-            "",
-            EnvironHeaders(environ),
-            user=environ.get("REMOTE_USER") or None,
-            peer=environ.get("REMOTE_ADDR", ""),
-            native=environ,
-        )
+        request = _request(environ)
         request.user = hooks.user(request)
         # A hook that never heard of operators refuses strangers and says nothing of the others.
         if hooks.authorise(request, "operate", None) is True:
             return
     raise Refused("for operators only")
+
+
+def _request(environ: Environ) -> Request:
+    return Request(
+        environ["REQUEST_METHOD"],
+        "",
+        EnvironHeaders(environ),
+        user=environ.get("REMOTE_USER") or None,
+        peer=environ.get("REMOTE_ADDR", ""),
+        native=environ,
+    )
 
 
 def _shown_tokens(environ: Environ) -> list[str]:
@@ -160,7 +164,7 @@ class Operators:
         )
 
     def _act(self, environ: Environ, start_response: StartResponse, engine: Engine, action: str) -> Iterable[bytes]:
-        if not same_origin(environ):
+        if foreign(_request(environ)):
             return told(environ, start_response, {"error": "from another site"}, 403)
         try:
             if action == "sweep":

@@ -17,7 +17,6 @@ from functools import cached_property, lru_cache
 from importlib import resources
 from string import Template
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..adapters.wsgi import outgoing
 from ..errors import OptionError
@@ -225,15 +224,6 @@ def redirect(environ: Environ, start_response: StartResponse, to: str) -> Iterab
 def root(environ: Environ) -> str:
     """The way from this page to the start, which is right behind any proxy: "", "../", "../../"."""
     return "../" * (environ.get("PATH_INFO", "/").count("/") - 1)
-
-
-def same_origin(environ: Environ) -> bool:
-    """Whether a page of ours sent this; a form on another site must not act in the reader's name."""
-    site = environ.get("HTTP_SEC_FETCH_SITE")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = environ.get("HTTP_ORIGIN")
-    return origin is None or urlsplit(origin).netloc == environ.get("HTTP_HOST")
 
 
 @lru_cache(8)
