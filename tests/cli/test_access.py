@@ -48,6 +48,13 @@ def test_client_cannot_forge_a_line_of_the_access_log(access: Access, tmp_path: 
     assert COMBINED.fullmatch(told[0]), told[0]
 
 
+def test_access_log_does_not_make_operators_of_its_readers(access: Access, tmp_path: Path) -> None:
+    """The token of the operators' page is not in it."""
+    ask(access, "/", REQUEST_URI="/~tus/operators/?a=b&token=secret&c=d")
+
+    assert "/~tus/operators/?a=b&token=-&c=d" in (tmp_path / "access.log").read_text()
+
+
 def test_log_goes_on_in_a_new_file_when_the_old_one_is_moved(access: Access, tmp_path: Path) -> None:
     """As logrotate does it."""
     ask(access, "/upload", "OPTIONS")

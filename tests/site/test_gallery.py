@@ -280,6 +280,15 @@ def test_private_album_is_for_whom_the_hook_lets_in(photos: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(ask(gallery, "/?zip").body)).namelist() == ["clip.mp4", "first.jpg"]
 
 
+def test_album_that_went_away_takes_nothing(photos: Path, tmp_path: Path, picture: Picture) -> None:
+    """Without the hook that looks before, it is as clear after all bytes came."""
+    app = Filter(Gallery(str(photos)), tmp_file_dir=str(tmp_path / "uploads"), upload_path="/~tus/files")
+
+    for path in ("", "New/a.jpg"):
+        answer = upload(app, "/~tus/files", picture(), filename="a.jpg", album="Nowhere", relativePath=path)
+        assert answer.status == 404
+
+
 def test_private_album_takes_nothing_from_strangers(photos: Path, tmp_path: Path, picture: Picture) -> None:
     """Not by the album that an upload names, and not by the folders that it was in."""
 
@@ -415,10 +424,11 @@ def test_only_photos_and_videos_are_taken(open_gallery: Any, photos: Path, name:
 
 @pytest.mark.parametrize("album", ["../..", ".secret", "Nowhere", "first.jpg"])
 def test_upload_needs_an_album_that_exists(open_gallery: Any, album: str, picture: Picture) -> None:
-    """What is no album takes nothing, and no folder in it can become one."""
+    """What is no album takes nothing, no folder in it can become one, and not a byte is kept."""
     for path in ("", "New/a.jpg"):
         answer = upload(open_gallery, "/~tus/files", picture(), filename="a.jpg", album=album, relativePath=path)
         assert answer.status == 404
+    assert not list(open_gallery.engine.uploads())
 
 
 @pytest.mark.parametrize("hand_over", ["file", "form"])

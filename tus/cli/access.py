@@ -7,6 +7,7 @@ client could begin a line with.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from typing import Any
 Environ = dict[str, Any]
 App = Callable[..., Iterable[bytes]]
 
+_TOKEN = re.compile(r"([?&]token=)[^&]*")  # who reads the log is no operator yet
 _LONGEST = 2000  # characters of a field; a line is written in one piece, also by several processes
 
 
@@ -52,7 +54,7 @@ class Access:
 
 def _line(environ: Environ, status: str, size: str, seconds: float) -> str:
     """As "combined" has it: who, when, what, how it ended, from which page, with which program."""
-    target = environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
+    target = _TOKEN.sub(r"\1-", environ.get("REQUEST_URI") or environ.get("PATH_INFO", ""))
     request = f"{environ['REQUEST_METHOD']} {target} {environ.get('SERVER_PROTOCOL', '-')}"
     who = f"{_field(environ.get('REMOTE_ADDR'))} - {_field(environ.get('REMOTE_USER')).replace(' ', '_')}"
     when = time.strftime("[%d/%b/%Y:%H:%M:%S %z]")

@@ -9,7 +9,7 @@ from ..errors import Refused
 from ..hooks import Hooks
 from ..messages import Request
 from ..upload import Upload
-from .albums import TYPES, shortened, visible
+from .albums import TYPES, Tree, shortened, visible
 from .pages import Environ
 
 
@@ -23,11 +23,18 @@ def source(environ: Environ, upload: Upload) -> str:
 
 
 class Gate(Hooks):
-    """Refuses what is neither a photo nor a video before a byte of it is sent."""
+    """Refuses what is neither a photo nor a video, or for an album that is not there, before a byte of it is sent."""
+
+    def __init__(self, tree: Tree | None = None) -> None:
+        self._tree = tree
 
     def before_create(self, request: Request, upload: Upload) -> Upload | None:
-        if not upload.partial and not takes(upload.metadata.filename):
+        if upload.partial:
+            return None
+        if not takes(upload.metadata.filename):
             raise Refused("only photos and videos are taken", status=415)
+        if self._tree and not self._tree.is_album(destination(upload)[0]):
+            raise Refused("there is no such album", status=404)
         return None
 
 

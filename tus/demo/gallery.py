@@ -378,7 +378,7 @@ def with_uploads(
     directory: str, uploads: str | None, *, operators: bool = False, host: str = "", **given: Any
 ) -> Filter:
     """The gallery with uploads in front of it, for `tus serve --gallery` at `host`."""
-    given = {"upload_path": UPLOADS, "hooks": Gate(), **given, "hand_over": "path"}
+    given = {"upload_path": UPLOADS, "hooks": Gate(Tree(directory)), **given, "hand_over": "path"}
     uploads = uploads or os.path.join(directory, ".tus", "uploads")  # the same file system: moving costs nothing
     checked = Options({**given, "tmp_file_dir": uploads})
     gallery = Gallery(directory, upload_path=checked.upload_path, max_size=checked.max_size)
