@@ -17,7 +17,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tus"
 LAYERS = (
     ("errors", "old_names", "upload", "messages", "hooks", "options", "keywords"),
-    ("events", "checksum", "fields", "digests", "problems", "headers", "stores", "lockers", "writer", "serving"),
+    (
+        "events",
+        "checksum",
+        "fields",
+        "digests",
+        "problems",
+        "headers",
+        "record",
+        "stores",
+        "lockers",
+        "writer",
+        "serving",
+    ),
     ("engine",),
     ("cors", "visitors", "progress", "forms", "downloads", "protocols"),
     ("tus",),

@@ -58,9 +58,12 @@ def expected_checksum(headers: Headers) -> Checksum | None:
     return None if value is None else checksum(value)
 
 
+_LAST = 253402300799  # the end of the year 9999
+
+
 def http_date(seconds: float) -> str:
     """An IMF-fixdate, in whatever language the server runs."""
-    return _date(int(seconds))
+    return _date(int(min(max(seconds, 0), _LAST)))
 
 
 @lru_cache(64)  # uploads that are touched in the same second expire in the same one

@@ -16,6 +16,7 @@ import gc
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from importlib import import_module
@@ -70,6 +71,14 @@ class Adapter(Protocol):
         the Result that should be remembered of it; or with False if it was undone."""
 
 
+_JUMP = 60.0  # seconds; more than any clock is corrected by that was right before
+
+
+def _behind() -> float:
+    """The clock that people see less the one that only goes on."""
+    return time.time() - time.monotonic()
+
+
 class Sweeper:
     """Removes what has expired, in a thread that sleeps nearly always, and ends with its engine. The first request of
     a process starts it, so after a fork."""
@@ -90,7 +99,12 @@ class Sweeper:
                 threading.Thread(target=self._run, name="tus-sweeper", daemon=True).start()
 
     def _run(self) -> None:
+        behind = _behind()
         while not self._over.wait(self._interval):
+            before, behind = behind, _behind()
+            if abs(behind - before) > _JUMP:
+                log.warning("the clock jumped by %d seconds; what expired is looked for next time", behind - before)
+                continue
             engine = self._engine()
             if engine is None:
                 return

@@ -20,6 +20,7 @@ MAX_NAME = 200  # bytes of a file's name; file systems allow 255, and an id shou
 MAX_METADATA = 16 * 1024  # characters; proxies allow headers of 8 KiB, so this is generous
 
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID}}}")
+_RANDOM = re.compile(r"[0-9a-f]{32}")
 _KEY = re.compile(r"[!-+\--~\x80-\xff]+")  # what may stand in a header that HEAD echoes
 _SAFE = "".join(map(chr, range(0x21, 0x7F))).replace(",", "")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -28,6 +29,11 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{
 def is_id(id: str) -> bool:
     """Whether an upload could go by this name."""
     return bool(_ID.fullmatch(id))
+
+
+def is_random(id: str) -> bool:
+    """Whether it looks like a name that we made up: nobody else has files by such names."""
+    return bool(_RANDOM.fullmatch(id))
 
 
 def checked_id(id: str) -> str:

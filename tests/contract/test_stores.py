@@ -380,6 +380,40 @@ def test_tidying_removes_what_a_crash_left_half_made(files: FileStore, tmp_path:
     assert {p.name for p in tmp_path.iterdir()} == {"a", "a.info", "other.txt", "ä.new"}
 
 
+def test_tidying_leaves_what_may_be_a_strangers(files: FileStore, tmp_path: Path) -> None:
+    """A letter, and a newer one that is empty or begins as a record does, are not certainly ours."""
+    texts = {"letter": "Dear", "letter.new": "", "memo": "Dear", "memo.new": '{"ID', "note": "Dear"}
+    texts["note.new"] = '{"ID":"another"}'
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+
+    files.tidy(time.time() + 1)
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == texts
+
+
+@pytest.mark.parametrize("id", ["0" * 32, "chosen"])
+def test_creation_that_a_crash_left_is_tidied_away_by_any_name(files: FileStore, tmp_path: Path, id: str) -> None:
+    """Also one that the host has chosen, which strangers' files could have."""
+    files.reserve(id).close()
+
+    files.tidy(time.time() + 1)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_creation_under_way_outlives_a_clock_that_jumps(files: FileStore) -> None:
+    """Its files look old, and somebody writes to them."""
+    place = files.reserve("0" * 32)
+    place.write(b"abc")
+
+    FileStore(files.directory).tidy(time.time() + 8 * 86400)
+    files.save(Upload("0" * 32))
+
+    assert content(files, "0" * 32) == b"abc"
+    place.close()
+
+
 def test_long_creation_is_not_tidied_away(files: FileStore, tmp_path: Path) -> None:
     """A body that takes hours belongs to a record that was begun hours ago."""
     place = files.reserve("a")

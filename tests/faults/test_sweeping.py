@@ -71,6 +71,21 @@ def test_upload_that_is_being_written_stays(tus: Client) -> None:
         assert connection.answer().status == 204
 
 
+def test_upload_that_is_being_written_outlives_a_clock_that_jumps(tus: Client) -> None:
+    """Its last byte seems to have come a month ago, but somebody holds it."""
+    url = tus.create(100_000)
+    with tus.begin(url, 0, 100_000, CONTENT) as connection:
+        tus.arrived(url, len(CONTENT))
+        aged(tus, tus.id(url), tus.id(url) + ".info")
+
+        said = sweep(tus)
+
+        connection.send(b"x" * (100_000 - len(CONTENT)))
+        assert connection.answer().status == 204
+    assert tus.id(url) not in said
+    assert [handed.upload for handed in tus.handed()] == [tus.id(url)]
+
+
 def test_dry_run_removes_nothing(tus: Client) -> None:
     """It only says what would go."""
     url = tus.create(20)
@@ -117,6 +132,13 @@ def test_files_of_others_are_not_touched(tus: Client, tmp_path: Path) -> None:
         "budget": "text",
         "budget.new": "a newer budget, and a longer one",
         "flat.lease": "rent",
+        "empty.lease": "",
+        "long.lease": "a lease of a flat, with as many letters as one of ours has bytes",
+        "letter": "a letter",
+        "letter.new": "",
+        "memo": "a memo",
+        "memo.new": '{"ID',
+        "photo.kept": "a photo",
     }
     for name, text in strangers.items():
         (uploads / name).write_text(text)

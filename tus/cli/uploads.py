@@ -36,7 +36,11 @@ def main(args: argparse.Namespace) -> int:
         return _report(engine.sweep(), args.json, engine, "removed")
     if args.command == "sweep":
         return _report(filter(engine.expired, engine.uploads()), args.json, engine, "would be removed")
-    return _report(_chosen(engine, args), args.json, engine, "")
+    bad: list[str] = []
+    _report(_chosen(engine, args, bad), args.json, engine, "")
+    for id in bad:
+        print(f"tus: the record {id}.info cannot be read; the others are not concerned", file=sys.stderr)
+    return 1 if bad else 0
 
 
 def _is_directory(path: str) -> bool:
@@ -45,8 +49,8 @@ def _is_directory(path: str) -> bool:
     return Path(path).is_dir()
 
 
-def _chosen(engine: Engine, args: argparse.Namespace) -> Iterable[Upload]:
-    for upload in engine.uploads():
+def _chosen(engine: Engine, args: argparse.Namespace, bad: list[str]) -> Iterable[Upload]:
+    for upload in engine.uploads(bad):
         if args.unfinished and upload.complete or args.expired and not engine.expired(upload):
             continue
         yield upload

@@ -53,15 +53,26 @@ class Engine(Writing):
         self._store.tidy(now - _CRASHED)
         self._locker.tidy(now - _CRASHED, self._exists)
         for count, upload in enumerate(self.uploads(), 1):
-            if self.expired(upload, now):
-                with suppress(TusError):
-                    self._remove(upload)
-                    events.expired(upload)
+            # Whoever writes keeps it alive; what says otherwise is a clock that jumped.
+            if self.expired(upload, now) and not self._locker.writing(upload.id):
+                if self._gone(upload):
                     yield upload
             elif tell and upload.pending and not self._delivers and not upload.target:
                 self._tell(upload)
             if pause and not count % 100:
                 time.sleep(pause)
+
+    def _gone(self, upload: Upload) -> bool:
+        """Remove what has expired; one that cannot be removed is nobody else's concern."""
+        try:
+            self._remove(upload)
+        except TusError:
+            return False
+        except OSError as error:
+            log.error("upload %s has expired and cannot be removed: %s", upload.id, error)
+            return False
+        events.expired(upload)
+        return True
 
     def _tell(self, upload: Upload) -> None:
         """An upload was complete when its process died, before the hooks heard of it."""

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from math import inf
 from typing import BinaryIO
 
 from .. import events
@@ -31,6 +32,7 @@ from ..writer import Writer
 
 log = logging.getLogger("tus")
 
+_LAST = 253402300799  # seconds since the epoch: the end of the year 9999, and of what HTTP can write
 _BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
 
 
@@ -182,9 +184,9 @@ class Records:
         if kept and not (upload.partial or upload.dropped or self.options.sweep_finished):
             return None
         if upload.expires is not None:
-            return upload.expires
+            return _date(upload.expires)
         duration = self.options.upload_valid_duration
-        return None if duration is None else upload.touched + duration
+        return None if duration is None else _date(upload.touched + duration)
 
     def remaining(self, upload: Upload) -> int | None:
         """Seconds that are left to it, if nothing happens."""
@@ -255,8 +257,8 @@ class Records:
         """Seconds since the epoch."""
         return self._clock()
 
-    def uploads(self) -> Iterator[Upload]:
-        """Every upload there is; for operators."""
+    def uploads(self, bad: list[str] | None = None) -> Iterator[Upload]:
+        """Every upload there is; for operators. The ids of those whose record cannot be read go into `bad`."""
         for id in self._store.ids():
             try:
                 upload = self._store.load(id)
@@ -264,6 +266,8 @@ class Records:
                 continue
             except Exception as error:  # whatever is wrong with one, the others are not concerned
                 events.bad_record(id, error)
+                if bad is not None:
+                    bad.append(id)
                 continue
             yield upload
 
@@ -272,6 +276,8 @@ class Records:
             return bool(self._store.load(id))
         except NotFound:
             return False
+        except TusError:  # something is there, whatever it is
+            return True
 
     def path(self, upload: Upload) -> str:
         """The finished file."""
@@ -344,6 +350,13 @@ class Records:
             self._store.delete(id)
         with suppress(TusError):
             self._locker.lease(id).release(forget=True)
+
+
+def _date(seconds: float) -> float | None:
+    """A time that calendars have; None is never."""
+    if 0 <= seconds <= _LAST:
+        return seconds
+    return 0.0 if seconds < 0 else _LAST if seconds < inf else None
 
 
 def certain(upload: Upload) -> Upload:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import secrets
 import socket
 import stat
@@ -19,13 +20,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ..errors import FULL, Interrupted, Locked, NotFound, StoreFull
-from ..upload import checked_id
+from ..upload import checked_id, is_random
 
 log = logging.getLogger("tus")
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _NUMBER = 12  # digits; a number is raised once a request
 _RECORD = 64  # bytes: the number, a space, the owner's address, blanks
+_OURS = re.compile(rb"[0-9]{%d} [ -~]{%d}" % (_NUMBER, _RECORD - _NUMBER - 1))
 _MOMENT = 0.05  # seconds; longer than a turn, shorter than a hand-over
 _BRIEFLY = 1.0  # seconds; longer than a record takes to be saved on a busy disk
 _PATIENCE = 5.0  # seconds to wait for another's turn; a turn is one write
@@ -108,13 +110,26 @@ class FileLocker:
         for name in os.listdir(self._dir):
             id = name.removesuffix(".lease")
             with suppress(NotFound, FileNotFoundError):
-                if id != name and not exists(checked_id(id)) and self._left(name, before):
-                    self._forget(id, exists)
+                try:
+                    if id != name and not exists(checked_id(id)) and self._left(id, before):
+                        self._forget(id, exists)
+                except OSError as error:
+                    log.warning("%s is left as it is: %s", name, error)
 
-    def _left(self, name: str, before: float) -> bool:
+    def _left(self, id: str, before: float) -> bool:
         """Whether this is a file of ours, and an old one."""
-        found = os.stat(name, dir_fd=self._dir, follow_symlinks=False)
-        return stat.S_ISREG(found.st_mode) and found.st_size in (0, _RECORD) and found.st_mtime < before
+        found = os.stat(id + ".lease", dir_fd=self._dir, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode) or found.st_mtime >= before:
+            return False
+        # Chunks have leases of their own, by the id and their number.
+        return is_random(id.partition("-")[0]) and not found.st_size or found.st_size == _RECORD and self._is_ours(id)
+
+    def _is_ours(self, id: str) -> bool:
+        fd = os.open(id + ".lease", os.O_RDONLY | os.O_NONBLOCK | _FLAGS & ~os.O_RDWR, dir_fd=self._dir)
+        try:
+            return bool(_OURS.fullmatch(os.pread(fd, _RECORD, 0)))
+        finally:
+            os.close(fd)
 
     def _forget(self, id: str, exists: Callable[[str], bool]) -> None:
         with suppress(Locked):

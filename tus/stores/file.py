@@ -14,7 +14,8 @@ has a second name, `<id>.kept`, which nobody is told.
 from __future__ import annotations
 
 import errno
-import json
+import fcntl
+import logging
 import os
 import secrets
 import stat
@@ -24,21 +25,23 @@ from math import inf
 from typing import Any, BinaryIO
 
 from ..errors import FULL, Damaged, NotFound, StoreBroken, StoreFull, TusError
-from ..upload import Chunks, Metadata, Result, Target, Upload, checked_id
+from ..record import OPENING, decoded, encoded
+from ..upload import Result, Upload, checked_id, is_random
+
+log = logging.getLogger("tus")
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD = os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # somebody's pipe by such a name must not hold us up
 _SECRET = ".secret"  # no id begins with a dot
 _SECRET_SIZE = 32  # bytes
-_READ = 1 << 16  # a record is smaller than this
-_OPENING = b'{"ID":'  # of every record that we write
+_READ = 1 << 16  # a record is smaller than this, nearly always
+_MOST = 1 << 24  # bytes; of a larger file we do not want to know
 _KEPT = ".kept"
 _DATA = ("", ".chunks", _KEPT)
+_MARKS = (1 << 20) + 1  # bytes; no upload has so many chunks
 _DIGITS = 20  # of a number of bytes
 _FAILING = frozenset((errno.EIO, errno.EREMOTEIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT))
 _NEVER = -inf  # when a file was touched that does not exist
-_parse = json.JSONDecoder().decode
-_write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _NO_LINKS = frozenset((errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV))
 _COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
 
@@ -63,16 +66,26 @@ class FileStore:
         # The name of something unfinished comes first: whatever happens then, it tells whose the data file is. Only
         # saving the record makes the upload exist.
         try:
-            os.close(os.open(id + ".new", os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir))
+            self._begin(id)
             try:
                 if self._exists(id + ".info"):
                     raise FileExistsError(id)
-                return FilePlace(os.open(id, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir), 0)
+                fd = os.open(id, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
+                alone(fd)  # as long as it is open, nobody takes it for what a crash left
+                return FilePlace(fd, 0)
             except OSError:
                 self._unlink(id + ".new")
                 raise
         except OSError as error:
             raise _explained(error) from None
+
+    def _begin(self, id: str) -> None:
+        fd = os.open(id + ".new", os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
+        try:
+            if not is_random(id):  # others may have files by such a name
+                os.write(fd, f'{OPENING}"{id}"'.encode())
+        finally:
+            os.close(fd)
 
     def load(self, id: str) -> Upload:
         with closing(self.hold(id)) as record:
@@ -82,7 +95,8 @@ class FileStore:
         try:
             fd = os.open(id + ".info", os.O_RDONLY | _OLD, dir_fd=self._dir)
         except OSError as error:
-            raise _missing(error) from None
+            missing = _missing(error)
+            raise missing if isinstance(missing, NotFound) else _unreadable(error) from None
         try:
             return FileRecord(self, fd, self._read(id, fd))
         except _Replaced:
@@ -94,18 +108,15 @@ class FileStore:
 
     def _read(self, id: str, fd: int) -> Upload:
         try:
-            text = os.read(fd, _READ)
-            if len(text) == _READ:
-                text += b"".join(iter(lambda: os.read(fd, _READ), b""))
-            record = _parse(text.decode())
-            upload = _decoded(record, id)
-        except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError):
-            raise NotFound("no such upload") from None  # somebody else's file, or what a power cut left of one
-        try:
+            upload, ours = decoded(_text(fd), id)
             upload = self.placed(upload)
         except FileNotFoundError:
             return self._without_data(upload, fd)
-        if "tus" not in record and upload.filled:  # tusd finished it, and told whoever had to know
+        except (IsADirectoryError, BlockingIOError):
+            raise NotFound("no such upload") from None
+        except OSError as error:
+            raise _unreadable(error) from None
+        if not ours and upload.filled:  # tusd finished it, and told whoever had to know
             return upload.evolve(complete=True, result=Result())
         return upload
 
@@ -152,7 +163,7 @@ class FileStore:
     def _write_new(self, upload: Upload, *, durable: bool) -> None:
         fd = os.open(upload.id + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OLD, 0o600, dir_fd=self._dir)
         try:
-            text = memoryview(_encoded(upload).encode())
+            text = memoryview(encoded(upload).encode())
             while text:
                 text = text[os.write(fd, text) :]
             if durable:
@@ -252,8 +263,12 @@ class FileStore:
             fd = os.open(id + ".chunks", os.O_RDONLY | _OLD, dir_fd=self._dir)
         except FileNotFoundError:
             return b""
-        with open(fd, "rb", buffering=0) as file:
-            return file.read()
+        try:
+            return os.read(fd, _MARKS)
+        except OSError as error:
+            raise Damaged(f"nobody can tell which chunks are there: {error.strerror}") from None
+        finally:
+            os.close(fd)
 
     def secret(self) -> bytes:
         while not self._secret:
@@ -306,26 +321,48 @@ class FileStore:
                         yield checked_id(id)
 
     def tidy(self, before: float) -> None:
-        for id in self._named(".new"):
-            if not self._is_record(id + ".new"):
-                continue
-            # A long creation-with-upload writes to its data file all the time, and to its record only at the end.
-            if max(self._touched(id), self._touched(id + ".new")) > before:
-                continue
-            if not self._exists(id + ".info"):
-                self.drop(id)
-            self._unlink(id + ".new")
-        for id in self._named(_KEPT):
-            with suppress(TusError):
-                if self.load(id).result:  # nobody holds it in his hands any more
-                    self.give(id)
+        for suffix, tidied in ((".new", self._tidy_new), (_KEPT, self._tidy_kept)):
+            for id in self._named(suffix):
+                try:
+                    tidied(id, before)
+                except (OSError, TusError) as error:
+                    log.warning("%s%s is left as it is: %s", id, suffix, error)
 
-    def _is_record(self, name: str) -> bool:
-        """Whether this is a record of ours, or the beginning of one: others may use such names, too."""
+    def _tidy_new(self, id: str, before: float) -> None:
+        # A long creation-with-upload writes to its data file all the time, and to its record only at the end.
+        if max(self._touched(id), self._touched(id + ".new")) > before or not self._is_ours(id) or self._busy(id):
+            return
+        if not self._exists(id + ".info"):
+            self.drop(id)
+        self._unlink(id + ".new")
+
+    def _tidy_kept(self, id: str, before: float) -> None:
+        with suppress(NotFound):
+            if self.load(id).result:  # nobody holds it in his hands any more
+                self.give(id)
+
+    def _is_ours(self, id: str) -> bool:
+        """Whether `<id>.new` is certainly the beginning of a record of ours: others may use such names, too."""
+        opening = f'{OPENING}"{id}"'.encode()
         try:
-            with open(self._open(name, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
-                return _OPENING.startswith(file.read(len(_OPENING)))
+            with open(self._open(id + ".new", os.O_RDONLY), "rb", buffering=0) as file:
+                found = file.read(len(opening)) or b""
         except (OSError, NotFound):
+            return False
+        # Of a name that only we give, less will do: the process may have died before it wrote anything.
+        return found == opening or opening.startswith(found) and (is_random(id) or self._is_known(id))
+
+    def _is_known(self, id: str) -> bool:
+        with suppress(TusError):
+            return bool(self.load(id))
+        return False
+
+    def _busy(self, id: str) -> bool:
+        """Whether somebody is still at this creation, whatever the clock says."""
+        try:
+            with open(self._open(id, os.O_RDONLY), "rb", buffering=0) as file:
+                return not alone(file.fileno())
+        except NotFound:
             return False
 
     def _exists(self, name: str) -> bool:
@@ -336,6 +373,14 @@ class FileStore:
             return os.stat(name, dir_fd=self._dir, follow_symlinks=False).st_mtime
         except FileNotFoundError:
             return _NEVER
+
+
+def _text(fd: int) -> bytes:
+    """A record, as far as it is one."""
+    text = os.read(fd, _READ)
+    if len(text) == _READ and os.fstat(fd).st_size < _MOST:
+        text += b"".join(iter(lambda: os.read(fd, _READ), b""))
+    return text
 
 
 class _Replaced(Exception):
@@ -455,6 +500,17 @@ def _write_back(fd: int, start: int, size: int) -> None:
     _sync_file_range(fd, start, size, 2)  # SYNC_FILE_RANGE_WRITE
 
 
+def alone(fd: int) -> bool:
+    """Whether nobody else is at this file; from now on we are, until it is closed."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # no locks here
+        return True
+    return True
+
+
 def _sync(fd: int) -> None:
     try:
         os.fdatasync(fd)
@@ -485,15 +541,19 @@ def _copy(directory: int, old: str, new: str) -> None:
             raise
 
 
+def _unreadable(error: OSError) -> Damaged:
+    return Damaged(f"the record of this upload cannot be read: {error.strerror}")
+
+
 def _lost() -> Damaged:
     return Damaged("the upload was complete, but its file is gone, and the application has not accepted it")
 
 
 def _missing(error: OSError) -> Exception:
     """A file that is not there, or is a link somebody put there, is an unknown upload."""
-    if error.errno in (errno.ENOENT, errno.ELOOP):
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
         return NotFound("no such upload")
-    return error
+    return _explained(error)
 
 
 def _explained(error: OSError) -> Exception:
@@ -504,87 +564,3 @@ def _explained(error: OSError) -> Exception:
     if error.errno in _FAILING:
         return StoreBroken(f"the disk fails: {error.strerror}")
     return error
-
-
-def _encoded(upload: Upload) -> str:
-    """The record as tusd writes it, with what only we know under a key of its own. Put together by hand: most of it is
-    the same for every upload, and it is written twice or more for each."""
-    raw, values = upload.metadata.raw, "{}"
-    ours = f'"created":{_number(upload.created)}'
-    if raw:
-        ours += f',"metadata":{_write(raw)}'
-        values = _write({key: value.decode("utf-8", "replace") for key, value in upload.metadata.items()})
-    for name in _OURS:
-        value = getattr(upload, name)
-        # `in` would find 0 to be False. And an owner without a name is an owner.
-        if value is not None and value is not False and value != () and (value != "" or name == "owner"):
-            ours += f',"{name}":{"true" if value is True else _write(value)}'
-    if upload.result:
-        ours += f',"result":{_answer(*upload.result) if upload.result != Result() else _NO_ANSWER}'
-    return (
-        f'{{"ID":{_write(upload.id)},"Size":{_number(upload.length or 0)},'
-        f'"SizeIsDeferred":{_flag(upload.length is None)},"Offset":0,"MetaData":{values},'
-        f'"IsPartial":{_flag(upload.partial)},"IsFinal":{_flag(upload.final)},'
-        f'"PartialUploads":{_write(upload.parts) if upload.parts else "null"},"Storage":null,"tus":{{{ours}}}}}'
-    )
-
-
-_OURS = ("concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped", "expected",
-         "finals", "digests", "target", "chunks")  # fmt: skip
-
-
-def _answer(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> str:
-    return _write([status, headers, body.decode("latin-1")])
-
-
-_NO_ANSWER = _answer(*Result())
-
-
-def _number(value: float) -> str:
-    """As JSON has it, whatever kind of number the host made of it."""
-    return repr(value) if type(value) in (int, float) and abs(value) < inf else _write(value)
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _decoded(record: dict[str, Any], id: str) -> Upload:
-    ours = record.get("tus") or {}
-    result = ours.get("result")
-    return Upload(
-        id=id,  # and not what the record says: no name of a file comes out of a file
-        length=None if record.get("SizeIsDeferred") else int(record["Size"]),
-        metadata=_metadata(record, ours),
-        concat=ours.get("concat") or ("partial" if record.get("IsPartial") else ""),
-        partial=bool(record.get("IsPartial")),
-        parts=tuple(record.get("PartialUploads") or ()),
-        finals=tuple(ours.get("finals", ())),
-        complete=ours.get("complete", False),
-        owner=ours.get("owner"),
-        limit=ours.get("limit"),
-        created=ours.get("created", 0.0),
-        expires=ours.get("expires"),
-        unverified_from=ours.get("unverified_from"),
-        dropped=ours.get("dropped", False),
-        result=Result(result[0], _pairs(result[1]), result[2].encode("latin-1")) if result else None,
-        digests=_pairs(ours["digests"]) if "digests" in ours else (),
-        chunks=Chunks(*ours["chunks"]) if "chunks" in ours else None,
-        expected=ours.get("expected"),
-        target=_target(*ours["target"]) if "target" in ours else None,
-    )
-
-
-def _target(method: str, path: str, query: str, headers: list[list[str]]) -> Target:
-    return Target(method, path, query, _pairs(headers))
-
-
-def _pairs(found: list[list[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((first, second) for first, second in found)
-
-
-def _metadata(record: dict[str, Any], ours: dict[str, Any]) -> Metadata:
-    if "tus" in record:
-        return Metadata.stored(ours.get("metadata", ""))
-    # A record that tusd wrote: it keeps the values only.
-    return Metadata.of({key: value.encode("utf-8", "replace") for key, value in (record.get("MetaData") or {}).items()})
