@@ -604,7 +604,7 @@ export const scenarios = {
   },
 
   async 'screenshots' (world) {
-    const visit = await world.begin({ viewport: { width: 900, height: 830 }, reducedMotion: 'reduce' })
+    const visit = await world.begin({ viewport: { width: 900, height: 950 }, reducedMotion: 'reduce' })
     const target = process.env.SCREENSHOTS
     world.network.rate = 4 * MB
     const picture = path.join(world.home, 'Harbour at dawn.jpg')

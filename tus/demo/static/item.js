@@ -60,8 +60,8 @@ export class Item {
   }
 
   text () {
-    const all = bytes(this.size); const { sent } = this
     if (this.status) return this.status
+    const all = bytes(this.size); const { sent } = this
     if (this.state === 'waiting') return navigator.onLine ? t('waiting', { size: all }) : t('waiting_online')
     // Once all is sent, the browser has given its last byte away, and the server has not answered yet.
     if (sent === this.size) return t('finishing')
@@ -147,7 +147,7 @@ export class Item {
   retries ({ status, text }) {
     const again = navigator.onLine && (!status || status > 499 || LATER.includes(status))
     const busy = status === 423 && this.sent === this.size // the host looks at the whole file
-    if (again) this.status = status > 423 ? t('busy', { status, text }) : busy ? '' : t('reconnecting')
+    if (again) this.status = status > 423 && text ? t('busy', { status, text }) : busy ? '' : t('reconnecting')
     changed()
     return again
   }

@@ -25,8 +25,9 @@ export const tell = text => told.push(text)
 
 /** Several things are summed up, and nothing is said faster than somebody can listen. */
 export function speak (total, going) {
-  const silence = now() - spoken; const n = told.length
-  if (silence < (n && (n === 1 || !going) ? 1 : n ? 10 : 15) || !(n || going)) return
+  const n = told.length; const pause = !n ? 15 : n > 1 && going ? 10 : 1
+  if (!n && !going) return
+  if (now() - spoken < pause) return changed()
   say(n === 1 ? told[0] : total)
   told = []
 }
