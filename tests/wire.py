@@ -194,9 +194,10 @@ def ask(
     *,
     bytewise: bool = False,
     version: str = "HTTP/1.1",
+    timeout: float = TIMEOUT,
 ) -> Answer:
     """One request on a connection of its own; the headers are sent as given, `body` follows as it is."""
-    with Wire(address) as wire:
+    with Wire(address, timeout=timeout) as wire:
         first = head(method, target, headers, version=version)
         if bytewise:
             wire.offer(first)

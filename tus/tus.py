@@ -57,6 +57,10 @@ class Adapter(Protocol):
         """Find out, with the options, which part of the URL is ours."""
 
     @property
+    def handed_over(self) -> bool:
+        """Whether a filter made this request, to hand an upload over."""
+
+    @property
     def undoes(self) -> bool:
         """Whether the view's work may still be undone after the view has returned."""
 
@@ -320,8 +324,8 @@ class Tus:
 
     @property
     def valid(self) -> bool:
-        """Whether the request is for us."""
-        return speaks(self.adapter.request, self.engine)
+        """Whether the request is for us. What a filter in front hands over is the view's, like a form."""
+        return not self.adapter.handed_over and speaks(self.adapter.request, self.engine)
 
     def handle(self) -> None:
         """Do what the request asks for; the answer is in the adapter."""

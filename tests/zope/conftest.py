@@ -1,4 +1,4 @@
-"""Real Zopes, each in a process and an environment of its own, with the product of `tests/zope/product` in it.
+"""Real Zopes and Plones, each in a process and an environment of its own, with a product of the tests in it.
 
 Nothing here may import Zope.
 """
@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -25,27 +26,16 @@ import pytest
 from tests import live, wire
 from tests.zope.environment import ROOT, ZOPES, Uninstallable
 
-START = 60.0  # seconds that Zope may take to answer for the first time
+START = 180.0  # seconds that Zope may take to answer for the first time
+PATIENCE = 60.0  # seconds that it may take to answer when many ask at once
 
-FILTERS = """
-[filter:tus-path]
+WAYS = ("path", "file", "form")
+FILTER = """
+[filter:tus-{way}-{number}]
 use = egg:tus#main
-upload_path = /f/@@take-path
+upload_path = {path}
 tmp_file_dir = {uploads}
-send_file = false
-
-[filter:tus-file]
-use = egg:tus#main
-upload_path = /f/@@take-file
-tmp_file_dir = {uploads}
-send_file = true
-
-[filter:tus-form]
-use = egg:tus#main
-upload_path = /f/@@take-form
-tmp_file_dir = {uploads}
-send_file = false
-hand_over = form
+hand_over = {way}
 """
 SERVERS = {
     "waitress": "use = egg:waitress#main\nhost = 127.0.0.1\nport = {port}\nthreads = 8",
@@ -57,9 +47,15 @@ SITE = """<configure xmlns="http://namespaces.zope.org/zope" xmlns:five="http://
   <five:loadProducts file="meta.zcml" />
   <five:loadProducts />
   <five:loadProductsOverrides />
-  <include package="tests.zope.product" />
+  <include package="{product}" />
 </configure>
 """
+BLOBS = """<blobstorage>
+    blob-dir $INSTANCE/var/blobs
+    <filestorage>
+      path $INSTANCE/var/Data.fs
+    </filestorage>
+  </blobstorage>"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,9 @@ class Kind:
     version: str
     server: str
     send_file: bool = False
+    product: str = "tests.zope.product"
+    folder: str = "/f"
+    blobs: bool = False
 
     @property
     def streams(self) -> bool:
@@ -81,6 +80,14 @@ KINDS = {
     "zope6-gunicorn": Kind("6.3", "gunicorn", send_file=True),
     "zope6-ours": Kind("6.3", "ours"),
     "zope5-waitress": Kind("5.14.2", "waitress", send_file=True),
+}
+PLONES = {
+    name: Kind("plone-6.2.2", server, send_file, product="tests.zope.plone", folder="/plone/f", blobs=True)
+    for name, server, send_file in (
+        ("plone-waitress", "waitress", False),
+        ("plone-gunicorn", "gunicorn", True),
+        ("plone-ours", "ours", True),
+    )
 }
 
 
@@ -111,15 +118,31 @@ class Zope:
         command = [str(installed.program("mkwsgiinstance")), "-d", str(self.home), "-u", "admin:admin"]
         subprocess.run(command, check=True, capture_output=True)
         self.uploads.mkdir()
-        (self.home / "etc" / "site.zcml").write_text(SITE)
+        (self.home / "etc" / "site.zcml").write_text(SITE.format(product=self.kind.product))
+        if self.kind.blobs:
+            self._keep_blobs()
         ini = self.home / "etc" / "zope.ini"
         before, _, after = ini.read_text().partition("[server:main]")
         after = after.partition("[filter:translogger]")[2]
         server = SERVERS[self.kind.server].format(port=self.port)
         text = f"{before}[server:main]\n{server}\n\n[filter:translogger]{after}"
+        filters = {
+            f"tus-{way}-{number}": FILTER.format(way=way, number=number, path=path, uploads=self.uploads)
+            for way in WAYS
+            for number, path in enumerate(
+                (f"{self.kind.folder}/@@take-{way}", f"{self.kind.folder}/by-{way}/fileUpload")
+            )
+        }
         # The filters stand outside httpexceptions, so that they see answers and not exceptions.
-        text = text.replace("pipeline =\n", "pipeline =\n    tus-path\n    tus-file\n    tus-form\n")
-        ini.write_text(text + FILTERS.format(uploads=self.uploads))
+        text = text.replace("pipeline =\n", "\n    ".join(["pipeline =", *filters]) + "\n")
+        ini.write_text(text + "".join(filters.values()))
+
+    def _keep_blobs(self) -> None:
+        """Let the database have a directory for blobs, as every Plone has."""
+        conf = self.home / "etc" / "zope.conf"
+        text, found = re.subn(r"<filestorage>.*?</filestorage>", BLOBS, conf.read_text(), flags=re.DOTALL)
+        assert found == 1
+        conf.write_text(text)
 
     def start(self) -> None:
         ini = str(self.home / "etc" / "zope.ini")
@@ -177,7 +200,7 @@ class Zope:
         given = {"Host": f"127.0.0.1:{self.port}", "Tus-Resumable": "1.0.0", "Connection": "close", **(headers or {})}
         if body or method in ("POST", "PATCH"):
             given.setdefault("Content-Length", str(len(body)))
-        return wire.ask(self.address, method, urlsplit(url).path, given, body)
+        return wire.ask(self.address, method, urlsplit(url).path, given, body, timeout=PATIENCE)
 
     def create(self, view: str, length: int, name: str = "", **headers: str) -> str:
         """A new upload's URL."""
@@ -193,7 +216,11 @@ class Zope:
 
     def stored(self, name: str) -> Any:
         """Size, sha1 and title of what the folder has by this name; None if it has nothing."""
-        return json.loads(self.ask("GET", "/f/stored").body).get(name)
+        return self.all_stored(self.kind.folder).get(name)
+
+    def all_stored(self, folder: str) -> Any:
+        """The same of everything, by name."""
+        return json.loads(self.ask("GET", f"{folder}/stored").body)
 
     def kept(self, url: str) -> bool:
         """Whether the data of the upload is still there."""
@@ -231,15 +258,16 @@ def monster(view: str, host: str = "example.com:443") -> str:
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Zope]]:
     """Starts an instance when it is first asked for; they all end with the run."""
     running: dict[str, Zope | str] = {}
+    kinds = KINDS | PLONES
 
     def start(name: str) -> Zope:
         if name not in running:
             try:
-                ZOPES[KINDS[name].version].install()
+                ZOPES[kinds[name].version].install()
             except Uninstallable as why:
                 running[name] = str(why)
             else:
-                running[name] = zope = Zope(KINDS[name], tmp_path_factory.mktemp(name) / "instance")
+                running[name] = zope = Zope(kinds[name], tmp_path_factory.mktemp(name) / "instance")
                 zope.prepare()
                 zope.start()
         found = running[name]
@@ -256,6 +284,12 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 @pytest.fixture(params=KINDS)
 def zope(request: pytest.FixtureRequest, started: Callable[[str], Zope]) -> Zope:
     """Every combination."""
+    return started(request.param)
+
+
+@pytest.fixture(params=PLONES)
+def plone(request: pytest.FixtureRequest, started: Callable[[str], Zope]) -> Zope:
+    """Every server with a Plone."""
     return started(request.param)
 
 

@@ -1,4 +1,4 @@
-"""Environments with a real Zope, made once below `.cache` of the checkout and used again by every later run.
+"""Environments with a real Zope or Plone, made once below `.cache` of the checkout and used again by every later run.
 
 Nothing here may touch the environment that runs the tests; and where pip cannot install, tests are skipped and say so.
 """
@@ -24,7 +24,7 @@ class Uninstallable(Exception):
 
 @dataclass(frozen=True)
 class Zope:
-    """One version of Zope, with what has to stand beside it."""
+    """One version of Zope or Plone, with what has to stand beside it."""
 
     version: str
     packages: tuple[str, ...]
@@ -67,4 +67,6 @@ ZOPES = {
     "6.3": Zope("6.3", ("Zope[wsgi]==6.3", *COMMON)),
     # Zope 5 does not start with ZODB 6.3 and newer.
     "5.14.2": Zope("5.14.2", ("Zope[wsgi]==5.14.2", "ZODB==6.2", *COMMON)),
+    # The newer layout asks for what only the next Plone has.
+    "plone-6.2.2": Zope("plone-6.2.2", ("Products.CMFPlone==6.2.2", "plone.app.layout<7", "gunicorn>=23")),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import wire
-from tests.zope.conftest import TYPE, Zope, basic, digest, monster, named, noise
+from tests.zope.conftest import TYPE, WAYS, Zope, basic, digest, monster, named, noise
 
 client = pytest.importorskip("tusclient.client", reason="tuspy is not installed (pip install tuspy)")
 
@@ -16,8 +16,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-WAYS = ("path", "file", "form")
 
 
 @pytest.mark.parametrize("way", WAYS)

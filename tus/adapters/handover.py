@@ -105,6 +105,7 @@ class HandOver:
         """The application's answer; None if its work was undone."""
         with closing(self._file(delivery)) as file:
             prepared = self._prepared(environ, path, delivery.upload, file)
+            prepared["tus.path"] = delivery.path  # for a host that moves the file, and then repeats the request
             answer = call(self._app, prepared)
         # Set by a host whose transaction was rolled back, which need not show in its answer.
         return None if answer[0] < 400 and prepared.get("tus.undone") else answer
@@ -144,8 +145,9 @@ class HandOver:
         upload = delivery.upload
         if self._options.hand_over == "path" and not upload.target:
             return io.BytesIO(delivery.path().encode())
-        file = delivery.open()
-        return file if self._options.hand_over == "file" or upload.target else Form(upload, file)  # type: ignore[return-value]
+        if self._options.hand_over == "file" or upload.target:
+            return open(delivery.path(), "rb")  # with a name, by which ZODB moves it into its storage
+        return Form(upload, delivery.open())  # type: ignore[return-value]
 
     def _prepared(self, environ: Environ, path: str, upload: Upload, file: BinaryIO) -> Environ:
         """The environ of an ordinary POST; or of the very request that was for another resource."""

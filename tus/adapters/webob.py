@@ -44,6 +44,10 @@ class WebobAdapter:
             root = path.rstrip("/").removesuffix("/" + id) if id else path.rstrip("/")
         self.request, self.body = incoming(environ, options, id=id, path=root)
 
+    @property
+    def handed_over(self) -> bool:
+        return "tus.upload" in self.req.environ
+
     def once(self, name: str, act: Callable[[], Any]) -> Any:
         return act()
 

@@ -64,6 +64,10 @@ class Zope2RequestAdapter:
         user = self.req.other.get("AUTHENTICATED_USER")
         self.request.user = user.getId() if user is not None else None  # the anonymous user has no id
 
+    @property
+    def handed_over(self) -> bool:
+        return "tus.upload" in self.req._orig_env
+
     def _environ(self) -> dict[str, Any]:
         """The environ, with the body where it is now."""
         environ = {**self.req.environ, "SCRIPT_NAME": ""}  # ACTUAL_URL has that already

@@ -21,11 +21,12 @@ from zope.publisher.interfaces.browser import IBrowserPublisher
 from ZPublisher.interfaces import IPubStart
 
 from ..tus import Tus
+from ..upload import Upload
 from .handover import unforgeable
 from .wsgi import guessed
 from .zope2 import TAKEN, Zope2RequestAdapter, exempt
 
-OLD_VIEWS = {"fileUpload"}  # names of views that take the id by `__getitem__`; Plone's is one
+OLD_VIEWS = {"fileUpload"}  # names of views made for the first versions of this package; Plone's is one
 _STEP = "tus_upload"
 
 
@@ -99,7 +100,7 @@ def routed(event: Any) -> None:
     taken off before Zope looks, and the method is not taken for WebDAV."""
     request = event.request
     collection, id = guessed(request.environ["PATH_INFO"])
-    if collection.rpartition("/")[2].removeprefix("@@") in OLD_VIEWS:
+    if _is_old(collection):
         request.maybe_webdav_client = 0
         if unforgeable(request.environ):
             exempt(request)
@@ -111,10 +112,25 @@ def routed(event: Any) -> None:
 @adapter(IPubStart)
 def handed_over(event: Any) -> None:
     """The filter hands an upload over, and must know if that is rolled back."""
-    environ = event.request._orig_env
+    request, environ = event.request, event.request._orig_env
     if "tus.upload" not in environ:
         return
     environ.pop("tus.undone", None)
     if environ.get("tus.unforgeable"):
-        exempt(event.request)
+        exempt(request)
+    if request.retry_count:
+        environ["tus.path"]()  # the last try may have given the file to the ZODB; now it is there again
+    if _is_old(environ["PATH_INFO"]) and not environ["CONTENT_TYPE"].startswith("multipart/"):
+        request.form["file"] = _posted(environ["tus.path"](), environ["tus.upload"])
     transaction.get().addAfterAbortHook(environ.__setitem__, ("tus.undone", True))
+
+
+def _posted(path: str, upload: Upload) -> Any:
+    """The file as those views find it in a form, which is all that they take but tus. It stays where it is."""
+    file: Any = open(path, "rb")  # noqa: SIM115 - the view reads it, or the ZODB moves it by its name
+    file.filename = upload.metadata.filename or upload.id
+    return file
+
+
+def _is_old(path: str) -> bool:
+    return path.rpartition("/")[2].removeprefix("@@") in OLD_VIEWS
