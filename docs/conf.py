@@ -12,6 +12,8 @@ extensions = ["sphinx.ext.autodoc"]
 autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]
 nitpicky = True
+# Types in signatures that have no page of their own.
+nitpick_ignore_regex = [("py:class", r"collections\.abc\..*|os\.PathLike|Adapter|OptionsDict|TusOptions")]
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"
 
