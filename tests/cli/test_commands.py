@@ -103,6 +103,35 @@ def test_serve_says_which_address_is_taken(tmp_path: Path, workers: str) -> None
     assert done.stderr.count("\n") == 1 and "already in use" in done.stderr and f"127.0.0.1:{port}" in done.stderr
 
 
+PASSING = """
+import os, socket, sys
+sock = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.dup2(sock.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.executable, [sys.executable, "-m", "tus", "serve", *sys.argv[2:]])
+"""  # what systemd does
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_uses_the_socket_that_systemd_passes(tmp_path: Path, workers: str) -> None:
+    """A directory is served there, as an ini is, where no option says where to listen."""
+    port = live.free_port()
+    command = [sys.executable, "-c", PASSING, str(port), str(tmp_path), "--workers", workers]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        url = process.stdout.readline().split()[-1]
+
+        answer = create(url)
+    finally:
+        process.terminate()
+        process.communicate(timeout=15)
+
+    assert urlsplit(url).port == port
+    assert answer.status == 201
+
+
 def test_serve_takes_the_options_of_the_application(tmp_path: Path) -> None:
     """Every option is one of the command line, too."""
     with serving(str(tmp_path), "--port", "0", "--upload-path", "/here", "--max-size", "1kB") as (url, _):

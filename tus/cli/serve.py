@@ -15,15 +15,15 @@ from .access import Access
 from .login import Login, passwords
 from .opening import opening
 
+HOST, PORT = "127.0.0.1", "8080"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "directory", nargs="?", metavar="DIR", help="where uploads go (default: ./uploads), or an ini file"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port", default="8080", type=_port, help="port to listen on; 0 for any (default: %(default)s)"
-    )
+    parser.add_argument("--host", help=f"address to listen on (default: {HOST}, or what systemd passes)")
+    parser.add_argument("--port", type=_port, help=f"port to listen on; 0 for any (default: {PORT})")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any other option of the server"
@@ -101,7 +101,7 @@ def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
     if args.gallery:
         from ..demo.gallery import with_uploads
 
-        return with_uploads(args.gallery, directory, operators=args.operators, host=args.host, **given)
+        return with_uploads(args.gallery, directory, operators=args.operators, host=args.host or HOST, **given)
     given.setdefault("upload_path", os.environ.get("TUS_UPLOAD_PATH", "/files"))
     given["tmp_file_dir"] = directory or "./uploads"
     if args.no_page:
@@ -110,14 +110,16 @@ def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
         return Filter(None, **given)
     from ..demo.site import with_uploads
 
-    return with_uploads(operators=args.operators, host=args.host, **given)
+    return with_uploads(operators=args.operators, host=args.host or HOST, **given)
 
 
 def _server_options(args: argparse.Namespace) -> dict[str, Any]:
+    from ..server.serving import WHERE, passed
+
     chosen = dict(pair.partition("=")[::2] for pair in args.set)
-    if not {"listen", "unix_socket", "sockets", "host", "port"} & set(chosen):
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        chosen["listen"] = f"{host}:{args.port}"
+    if not WHERE & set(chosen) and (args.host or args.port or not passed()):
+        host = args.host or HOST
+        chosen["listen"] = f"{f'[{host}]' if ':' in host else host}:{args.port or PORT}"
     if args.gallery:
         chosen.setdefault("threads", "40")  # more than may wait for thumbnails, so that pages never do
     return {"workers": args.workers, **chosen}

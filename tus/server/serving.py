@@ -70,13 +70,18 @@ def stopping(server: Server) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def passed() -> int:
+    """How many sockets systemd passed to this very process."""
+    return int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
+
+
 def passed_by_systemd(options: dict[str, Any]) -> dict[str, Any]:
     """Listen on the sockets that systemd passed, unless the options say where to listen."""
-    if WHERE & options.keys() or os.environ.get("LISTEN_PID") != str(os.getpid()):
+    count = passed()
+    if not count or WHERE & options.keys():
         return options
-    passed = int(os.environ.pop("LISTEN_FDS", "0"))
-    os.environ.pop("LISTEN_PID")
-    sockets = [socket.socket(fileno=FIRST_PASSED + number) for number in range(passed)]
+    del os.environ["LISTEN_FDS"], os.environ["LISTEN_PID"]
+    sockets = [socket.socket(fileno=FIRST_PASSED + number) for number in range(count)]
     for sock in sockets:
         sock.set_inheritable(False)
-    return {**options, "sockets": sockets} if sockets else options
+    return {**options, "sockets": sockets}
