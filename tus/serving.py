@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import BinaryIO
@@ -16,8 +16,26 @@ _RANGE = re.compile(r"bytes=\s*([0-9]{0,19})-([0-9]{0,19})\s*", re.ASCII)
 _TAG = re.compile(r'(W/)?("[^"]*")')
 
 
+class Pausing:
+    """A body that may be taken in one thread after another, with pauses: a server can wait for a slow client without
+    keeping a thread for it. It says so by `pauses`."""
+
+    pauses = True
+
+    def __init__(self, blocks: Generator[bytes, None, None]) -> None:
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._blocks
+
+    def close(self) -> None:
+        self._blocks.close()
+
+
 class FileSlice:
     """Part of an open file, as an iterable of blocks that closes the file."""
+
+    pauses = True
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self.file, self.start, self.size = file, start, size

@@ -84,6 +84,7 @@ class Sent:
 
     def __init__(self, body: Iterable[bytes], sent: Callable[..., None]) -> None:
         self._body, self._sent = body, sent
+        self.pauses = getattr(body, "pauses", False)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._body)

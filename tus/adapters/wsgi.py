@@ -260,9 +260,13 @@ def outgoing(response: Response, environ: Environ, start_response: StartResponse
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]  # never an empty list: hypercorn fails on it
     start_response(status_line(response.status), headers)
     wrapper = environ.get("wsgi.file_wrapper")
-    if wrapper and isinstance(body, FileSlice) and response.status == 200:  # servers send such a file to its end
-        return wrapper(body.file, 1 << 18)  # type: ignore[no-any-return]
-    return body
+    if not wrapper or not isinstance(body, FileSlice):
+        return body
+    # Most servers send such a file to its end. waitress, and so our own server, stops where Content-Length says.
+    if response.status != 200 and getattr(wrapper, "__module__", "") != "waitress.buffers":
+        return body
+    body.file.seek(body.start)
+    return wrapper(body.file, 1 << 18)  # type: ignore[no-any-return]
 
 
 class Filter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 
 from ..errors import NotFound
@@ -32,7 +32,7 @@ class _Gathering(io.RawIOBase):
         return b"".join(blocks)
 
 
-def zipped(tree: Tree, items: Iterable[Item], above: str) -> Iterator[bytes]:
+def zipped(tree: Tree, items: Iterable[Item], above: str) -> Generator[bytes, None, None]:
     """The items, under their names below the album `above`; stored, since pictures do not get smaller."""
     gathering = _Gathering()
     with zipfile.ZipFile(gathering, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:

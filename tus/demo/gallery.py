@@ -16,7 +16,7 @@ from ..errors import FULL, NotFound, OptionError, Refused, StoreFull, TusError
 from ..headers import disposition
 from ..messages import Response
 from ..options import Options, directory, flag, size, text, url_path
-from ..serving import serve
+from ..serving import Pausing, serve
 from ..upload import Upload
 from .albums import ACCEPT, Item, Tree, joined, lineage, quoted
 from .archive import zipped
@@ -297,7 +297,7 @@ class Gallery:
             "Cache-Control": "no-store",
         }
         items = (item for item in self.tree.walk(path) if self._may_see(environ, item))
-        body: Any = () if environ["REQUEST_METHOD"] == "HEAD" else zipped(self.tree, items, path)
+        body: Any = () if environ["REQUEST_METHOD"] == "HEAD" else Pausing(zipped(self.tree, items, path))
         return outgoing(Response(200, headers, body), environ, start_response)
 
     # Uploads

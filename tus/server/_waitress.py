@@ -15,7 +15,7 @@ from waitress.parser import HTTPRequestParser, ParsingError, unquote_bytes_to_ws
 from waitress.receiver import FixedStreamReceiver
 from waitress.rfc7230 import CHUNK_EXT_RE
 from waitress.server import BaseWSGIServer, TcpWSGIServer
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, WSGITask, hop_by_hop
 from waitress.utilities import (
     BadRequest,
     RequestEntityTooLarge,
@@ -51,6 +51,7 @@ __all__ = [
     "aslist",
     "build_http_date",
     "cleanup_unix_socket",
+    "hop_by_hop",
     "logger",
     "missing",
     "queue_logger",
@@ -62,10 +63,11 @@ __all__ = [
 ON_CLASSES = {
     "waitress.adjustments:Adjustments": "_params _param_map check_sockets",
     "waitress.buffers:OverflowableBuffer": "get append close",
+    "waitress.buffers:ReadOnlyFileBasedBuffer": "prepare close",
     "waitress.channel:HTTPChannel": (
         "parser_class task_class error_task_class request last_activity will_close close_when_flushed "
         "total_outbufs_len readable writable handle_read handle_write handle_close received write_soon service "
-        "cancel add_channel del_channel _flush_outbufs_below_high_watermark"
+        "cancel add_channel del_channel _flush_outbufs_below_high_watermark _flush_some _flush_exception"
     ),
     "waitress.parser:HTTPRequestParser": (
         "received parse_header get_body_stream close completed error empty expect_continue headers_finished "
@@ -79,7 +81,8 @@ ON_CLASSES = {
     "waitress.server:TcpWSGIServer": "bind_server_socket getsockname set_socket_options",
     "waitress.task:WSGITask": (
         "service execute write finish build_response_header get_environment set_close_on_finish has_body "
-        "close_on_finish wrote_header content_length chunked_response status content_bytes_written"
+        "close_on_finish wrote_header content_length chunked_response status content_bytes_written "
+        "remove_content_length_header complete"
     ),
     "waitress.task:ErrorTask": "execute service",
     "waitress.wasyncore:dispatcher": "add_channel del_channel close handle_error",

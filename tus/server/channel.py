@@ -5,14 +5,15 @@ It must never let the loop read a socket whose body a thread is reading.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from typing import Any
 
-from ._waitress import HTTPChannel
+from ._waitress import HTTPChannel, ReadOnlyFileBasedBuffer, logger
 from .body import FRAMES, BodyStream
 from .request import Request
-from .task import Task
+from .task import TURN, Pause, Task
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DRAIN_TIMEOUT = 2.0  # seconds, under a plain waitress that has no such option
@@ -24,9 +25,13 @@ class Channel(HTTPChannel):
     """waitress's channel; works in our loop and, without its speed, in waitress's own."""
 
     parser_class = Request
-    task_class = Task
     interest = 0  # the events for which our loop watches the socket
     _postponed = b""  # what the loop sends when it has served the others who asked at once
+    _paused = False  # an answer goes on when the client has read what was sent
+
+    @staticmethod
+    def task_class(channel: Channel, request: Request) -> Task:
+        return request.task or Task(channel, request)
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:
         self.loop = getattr(server, "loop", None)
@@ -140,9 +145,19 @@ class Channel(HTTPChannel):
             return  # another thread is sending; if it leaves anything, we are called again
         try:
             self.send_postponed()
+            if self._paused:  # waitress would wait for more to send
+                self._flush_exception(self._flush_some)
             super().handle_write()
+            if self._paused and not self.total_outbufs_len:
+                self._go_on()
         finally:
             self.outbuf_lock.release()
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        with self.outbuf_lock:
+            if self._paused:
+                self._go_on()  # to close what it sends from
 
     def send_continue(self) -> None:
         self.send_postponed()
@@ -158,20 +173,84 @@ class Channel(HTTPChannel):
         self.last_activity = time.time()
         return sent
 
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """As waitress does it; but files are sent by the kernel, and nobody gets more than TURN before others."""
+        sent = 0
+        while sent < TURN and (size := self._flush_first(do_close)):
+            sent += size
+            self.total_outbufs_len -= size
+        if sent:
+            self.last_activity = time.time()
+        return sent > 0
+
+    def _flush_first(self, do_close: bool) -> int:
+        """Send from the first buffer that has anything."""
+        while not self.outbufs[0].__len__():  # len() would fail beyond 2 GiB on small systems
+            if len(self.outbufs) == 1:
+                return 0
+            self._drop_first()
+        first = self.outbufs[0]
+        size = self._send_file(first) if isinstance(first, ReadOnlyFileBasedBuffer) else None
+        if size is None:
+            size = self.send(first.get(TURN), do_close=do_close)
+            if size:
+                first.skip(size, True)
+        if not first.__len__() and len(self.outbufs) > 1:
+            self._drop_first()
+        return size
+
+    def _drop_first(self) -> None:
+        try:
+            self.outbufs.pop(0).close()
+        except Exception:
+            logger.exception("What was sent cannot be closed")
+
+    def _send_file(self, file: ReadOnlyFileBasedBuffer) -> int | None:
+        """How much the kernel sent of it; None if it cannot."""
+        try:
+            at = file.file.tell()
+            size = os.sendfile(self.socket.fileno(), file.file.fileno(), at, min(file.remain, TURN))
+        except BlockingIOError:
+            return 0
+        except (OSError, AttributeError):  # no file of the kernel's, or a connection that send() finds broken, too
+            return None
+        if not size:
+            self.will_close = True  # somebody shortened it: the client sees that it is not whole
+        file.file.seek(at + size)
+        file.remain -= size
+        return size
+
     def _flush_outbufs_below_high_watermark(self) -> None:
         self._changed()  # it waits for the loop, which must know that there is something to send
         super()._flush_outbufs_below_high_watermark()
 
     def service(self) -> None:
-        stream = self.requests[0].stream if self.requests else None
+        request = self.requests[0] if self.requests else None
         try:
-            if stream is None:
+            if request is None or request.stream is None:
                 super().service()
             else:
-                self._service_stream(stream)
+                self._service_stream(request.stream)
+            if request is not None and request.task is not None:
+                request.task.end_body()
+        except Pause as pause:
+            self._pause(request, pause.task)
         finally:
             self._hold()
             self._changed()
+
+    def _pause(self, request: Request, task: Task) -> None:
+        """Keep no thread while the client does not read."""
+        with self.outbuf_lock:
+            request.task = task
+            self._paused = True
+            if not self.total_outbufs_len or not self.connected:
+                self._go_on()  # others' turn first
+
+    def _go_on(self) -> None:
+        self._paused = False
+        crew = self.server.task_dispatcher
+        getattr(crew, "go_on", crew.add_task)(self)  # a plain waitress has one queue for all
 
     def _service_stream(self, stream: BodyStream) -> None:
         adj = self.adj

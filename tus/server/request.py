@@ -47,6 +47,7 @@ class Request(HTTPRequestParser):
 
     stream: BodyStream | None = None  # the body, when the application is called before it is whole
     held = False  # a small body that the loop collects for a moment
+    task: Any = None  # what answers, where it stopped until the client has read what was sent
 
     def parse_header(self, header_plus: bytes) -> None:
         if self._parse_plain(header_plus):

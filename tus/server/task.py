@@ -6,12 +6,12 @@ It must never keep a connection alive whose next bytes could belong to this requ
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 from ..messages import interim_head
-from ._waitress import BadRequest, ErrorTask, WSGITask, build_http_date
+from ._waitress import BadRequest, ErrorTask, ReadOnlyFileBasedBuffer, WSGITask, build_http_date, hop_by_hop
 from .body import BodyStream
 from .chunks import BadBody
 
@@ -22,7 +22,16 @@ FORWARDED = (
     "HTTP_X_FORWARDED_PROTO",
     "HTTP_X_FORWARDED_PREFIX",
 )
+TURN = 1 << 18  # bytes of an answer that can pause after which others get their turn
 JOINED = 65536  # bytes of a first block that are sent together with the headers: one system call instead of two
+
+
+def checked(what: str, text: Any) -> None:
+    """Nothing that an application puts into a head may end its line."""
+    if not isinstance(text, str):
+        raise AssertionError(f"{what} {text!r} is not a string")
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"carriage return/line feed character present in {what}")
 
 
 @lru_cache(256)
@@ -36,8 +45,19 @@ def http_date(second: int) -> str:
     return str(build_http_date(second))
 
 
+class Pause(BaseException):
+    """The client has to read before it gets more; waitress must not take it for an error."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+
 class Task(WSGITask):
-    """waitress's task with a streamed body, and with connections that live on after 204 and 304."""
+    """waitress's task with a streamed body, with connections that live on after 204 and 304, and with answers that
+    keep no thread while the client does not read."""
+
+    _body: Any = None  # what the application returned
+    _blocks: Iterator[bytes] | None = None
 
     def service(self) -> None:
         stream = self.request.stream
@@ -73,6 +93,103 @@ class Task(WSGITask):
                 environ["tus.interim"] = self.interim
             environ["wsgi.multiprocess"] = getattr(self.channel.adj, "workers", 1) > 1
         return self.environ
+
+    # -- the application's answer
+
+    def execute(self) -> None:
+        """Call the application and send what it returns; and go on with that after a pause."""
+        if self._blocks is None and self._called():
+            return
+        try:
+            if self._paused():
+                raise Pause(self)
+            self._check_length()
+        except Pause:
+            raise
+        except BaseException:
+            self.end_body()
+            raise
+        self.end_body()
+
+    def _called(self) -> bool:
+        """Call the application; true if its answer is a file, which the connection sends and closes."""
+        self._body = body = self.channel.server.application(self.get_environment(), self.start_response)
+        try:
+            if isinstance(body, ReadOnlyFileBasedBuffer) and self._send_file(body):
+                return True
+            self._blocks = iter(body)
+        except BaseException:
+            self.end_body()
+            raise
+        return False
+
+    def end_body(self) -> None:
+        """Close what the application returned."""
+        body, self._body, self._blocks = self._body, None, iter(())
+        if hasattr(body, "close"):
+            body.close()
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """As PEP 3333 has it."""
+        if exc_info:
+            try:
+                if self.wrote_header:
+                    raise exc_info[1]
+            finally:
+                exc_info = None
+            self.response_headers, self.content_length = [], None
+        elif self.complete:
+            raise AssertionError("start_response called a second time without providing exc_info.")
+        self.complete = True
+        checked("status", status)
+        self.status = status
+        for name, value in headers:
+            checked("header name", name)
+            checked(name, value)
+            lower = name.lower()
+            if lower == "content-length":
+                self.content_length = int(value)
+            elif lower in hop_by_hop:
+                raise AssertionError(f"{name} is hop-by-hop, so that a WSGI application cannot send it (PEP 3333)")
+        self.response_headers.extend(headers)
+        return self.write
+
+    def _send_file(self, file: ReadOnlyFileBasedBuffer) -> bool:
+        """From where it stands, and at most Content-Length; false if that is nothing, or cannot be known."""
+        size = file.prepare(self.content_length)
+        if not size:
+            return False
+        if size != self.content_length:
+            self.remove_content_length_header()
+            self.content_length = size
+        self.write(b"")
+        if self.request.command == "HEAD" or not self.has_body:
+            self.end_body()
+        else:
+            self.channel.write_soon(file)
+        return True
+
+    def _paused(self) -> bool:
+        """Send blocks; true if the client has to read before there can be more, or it is the turn of others."""
+        body, channel, sent = self._body, self.channel, 0
+        pauses = getattr(body, "pauses", False) and self.request.stream is None
+        for block in self._blocks:
+            if self.content_length is None and not self.wrote_header and hasattr(body, "__len__") and len(body) == 1:
+                self.content_length = len(block)
+            if block:
+                self.write(block)
+                sent += len(block)
+                if self.request.command == "HEAD":
+                    return False
+            if pauses and (channel.total_outbufs_len or sent >= TURN):
+                return True
+        return False
+
+    def _check_length(self) -> None:
+        length = self.content_length
+        if length is not None and self.content_bytes_written != length and self.request.command != "HEAD":
+            self.set_close_on_finish()  # the client must not wait for the rest
+            self.logger.warning("the application sent %s bytes of %s", self.content_bytes_written, length)
 
     def interim(self, status: int, headers: Mapping[str, str]) -> None:
         """Send an answer before the answer, while there is none yet."""

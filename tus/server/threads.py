@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ._waitress import logger, queue_logger
@@ -48,6 +49,8 @@ class Crew:
         self._threads = 0
         self._idle = 0
         self._queue: deque[Any] = deque()
+        self._answers: deque[Any] = deque()  # connections with room for more of a long answer
+        self._answering = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._closing = False
         self._changed = threading.Condition(threading.Lock())
@@ -59,6 +62,12 @@ class Crew:
             self._wake()
         if waiting > 0:
             queue_logger.warning("Task queue depth is %d", waiting)
+
+    def go_on(self, channel: Any) -> None:
+        """Send more of a long answer; after every request, and never in more than half of the threads."""
+        with self._changed:
+            self._answers.append(channel)
+            self._wake()
 
     def call(self, function: Callable[[], None]) -> None:
         """Run a function in one of the threads, before any request."""
@@ -89,27 +98,38 @@ class Crew:
         """The request that was begun is over."""
         with self._changed:
             self.running -= 1
-            if self._queue:
+            if self._queue or self._answers:
                 self._wake()
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            function, channel = job
-            if function is not None:
-                function()
-                continue
-            serve(channel)
-            del channel, job  # nothing may live on because this thread is idle
-            self.end()
+            job()
+            del job  # nothing may live on because this thread is idle
 
-    def _next(self) -> tuple[Callable[[], None] | None, Any] | None:
+    def _serve(self, channel: Any) -> None:
+        serve(channel)
+        del channel
+        self.end()
+
+    def _answer(self, channel: Any) -> None:
+        serve(channel)
+        del channel
+        with self._changed:
+            self._answering -= 1
+        self.end()
+
+    def _next(self) -> Callable[[], None] | None:
         with self._changed:
             while True:
                 if self._calls:
-                    return self._calls.popleft(), None
+                    return self._calls.popleft()
                 if self._queue and self.running < self.limit:
                     self.running += 1
-                    return None, self._queue.popleft()
+                    return partial(self._serve, self._queue.popleft())
+                if self._answers and self.running < self.limit and self._answering < max(self.limit // 2, 1):
+                    self.running += 1
+                    self._answering += 1
+                    return partial(self._answer, self._answers.popleft())
                 if self._closing:
                     self._threads -= 1
                     return None
@@ -119,7 +139,7 @@ class Crew:
 
     @property
     def busy(self) -> bool:
-        return bool(self.running or self._queue)
+        return bool(self.running or self._queue or self._answers)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         """End the threads that are idle, and the others when their requests are over."""
