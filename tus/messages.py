@@ -31,6 +31,7 @@ class Request:
         "native",
         "peer",
         "query",
+        "said",
         "shows_cuts",
         "target",
         "trailers",
@@ -45,6 +46,7 @@ class Request:
         *,
         length: int | None = 0,
         chunked: bool = False,
+        said: bool = True,
         location: Callable[[str], str] = str,
         identify: Callable[[str], str] = str,
         user: str | None = None,
@@ -63,6 +65,7 @@ class Request:
         self.headers: Headers = headers if headers is not None else {}
         self.length = length  # bytes announced; None when only the end of the body will tell
         self.chunked = chunked  # the server shows where such a body ends
+        self.said = said  # the client says that there is a body, or none; HTTP/2 need not
         self.location = location  # id -> URL for the client
         self.identify = identify  # URL from a client -> id; raises BadRequest unless it is one of ours
         self.user = user  # as the server or the host authenticated it

@@ -61,7 +61,10 @@ class Source:
 class Spooled(Source):
     """Stock waitress and others that call the application when the body lies in a file or in memory."""
 
-    arrived = True
+    dechunks = arrived = True
+
+    def __init__(self, environ: Environ) -> None:
+        self.input = environ["wsgi.input"]
 
     def read(self, size: int) -> bytes | memoryview:
         return self.input.read(size)  # type: ignore[no-any-return]
@@ -262,7 +265,7 @@ class Uwsgi(Source):
 
 
 class Unterminated(Source):
-    """A chunked body whose end the server doesn't show, or gets wrong."""
+    """A body without a length whose end the server doesn't show, or gets wrong."""
 
     def __init__(self, environ: Environ) -> None:
         super().__init__(environ)
@@ -282,6 +285,8 @@ def source(environ: Environ, *, chunked: bool) -> Source:
         return Uwsgi(environ)
     if module.startswith("cheroot."):
         return Cheroot(environ)
+    if module == "tempfile" or hasattr(input, "getbuffer") or module == "waitress.buffers":
+        return Spooled(environ)
     if chunked:
         # werkzeug's decoder hands out memory that no client sent when a chunk is cut.
         road = Unterminated(environ) if module.startswith("werkzeug.") else Source(environ)
@@ -291,8 +296,6 @@ def source(environ: Environ, *, chunked: bool) -> Source:
         return Paste(environ)
     if module == "gevent.pywsgi" and input.content_length is not None:
         return Pywsgi(environ)
-    if module == "tempfile" or hasattr(input, "getbuffer") or module == "waitress.buffers":
-        return Spooled(environ)
     return Piecewise(environ) if hasattr(input, "read1") else Source(environ)
 
 
@@ -307,7 +310,8 @@ class Body:
         self.arrived = self._source.arrived
         self.trailers = self._source.trailers if self._source.shows_trailers else None
         self._left = length  # None: only the end tells
-        self._expects = "HTTP_EXPECT" in environ
+        # A client that asks first sends nothing; and the frames of HTTP/2 that nobody reads harm no other answer.
+        self._quiet = "HTTP_EXPECT" in environ or environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2")
         self._over = length == 0
 
     def fill(self, writer: Sink) -> BaseException | None:
@@ -375,7 +379,7 @@ class Body:
         """Read a little of a body that nobody wants: closing on unread bytes makes the kernel answer with a reset,
         and the client never sees why it was refused."""
         source = self._source
-        if self._over or source.own or isinstance(source, Spooled | Unterminated) or self._expects:
+        if self._over or source.own or isinstance(source, Spooled | Unterminated) or self._quiet:
             return
         if source.end is None:
             return  # the rest may never come, and nothing could end the read

@@ -209,20 +209,29 @@ def guessed(path: str) -> tuple[str, str]:
     return (collection, last) if _GENERATED.fullmatch(last) else (path, "")
 
 
+def framed(environ: Environ) -> tuple[int | None, bool, bool]:
+    """The length of the body, None if it is not known; whether its end tells; and whether the client said anything."""
+    announced = environ.get("CONTENT_LENGTH")
+    # Our own server has decoded the framing already; a body without a length can be nothing else there.
+    coded = not environ["tus.input"].finished if "tus.input" in environ else "HTTP_TRANSFER_ENCODING" in environ
+    if announced:
+        # A server that lets anything else through would have its body read as far as it goes: not at all.
+        length = int(announced) if _NUMBER.fullmatch(announced) else None
+        if not coded or length != 0:  # Paste says 0 of a body in chunks
+            return length, False, True
+    if coded:
+        return None, True, True
+    # RFC 9112, 6.3: in HTTP/1 that means no body. HTTP/2 and 3 have frames, and need no header to send some.
+    if environ.get("SERVER_PROTOCOL", "").startswith(("HTTP/2", "HTTP/3")) and "tus.input" not in environ:
+        return None, True, False
+    return 0, False, True
+
+
 def incoming(
     environ: Environ, options: Options, *, id: str, path: str, public: str = "", target: Target | None = None
 ) -> tuple[Request, Body]:
     """A request and its body; `path` is that of the collection, below SCRIPT_NAME, and `public` its URL, if known."""
-    announced = environ.get("CONTENT_LENGTH")
-    # Our own server has decoded the framing already; a body without a length can be nothing else there.
-    chunked = not environ["tus.input"].finished if "tus.input" in environ else "HTTP_TRANSFER_ENCODING" in environ
-    length: int | None = 0
-    if announced:
-        # A server that lets anything else through would have its body read as far as it goes: not at all.
-        length = int(announced) if _NUMBER.fullmatch(announced) else None
-        chunked = False
-    elif chunked:
-        length = None
+    length, chunked, said = framed(environ)
     body = Body(environ, length, chunked)
     place = Place(environ, options, path, public)
     request = Request(
@@ -231,6 +240,7 @@ def incoming(
         EnvironHeaders(environ),
         length=length,
         chunked=body.chunked,
+        said=said,
         location=place.location,
         identify=place.identify,
         user=environ.get("REMOTE_USER") or None,

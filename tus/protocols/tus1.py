@@ -167,7 +167,7 @@ def _nothing(engine: Engine, writer: Writer) -> Filling:
 
 
 def _join(request: Request, engine: Engine, urls: tuple[str, ...], metadata: Metadata) -> Response:
-    if request.has_body:
+    if request.has_body and request.said:
         raise Refused("a concatenation takes no body", status=403)
     if headers.natural(request.headers, "upload-length") is not None or headers.deferred(request.headers):
         raise BadRequest("the length of a concatenation follows from its parts")
