@@ -16,13 +16,15 @@ class TusError(Exception):
     """The root of everything that this package raises on purpose."""
 
     status = 500
+    retry_after = 0  # seconds, where the same request may do better when it comes again
 
     def __init__(
         self, message: str = "", *, offset: int | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
         self.offset = offset  # what the store holds, where the client is helped by knowing it
-        self.headers = dict(headers or {})  # for the answer
+        self.headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}  # for the answer
+        self.headers.update(headers or {})
         self.upload: Any = None  # the Upload that it happened to, where somebody who had it at hand said so
 
 
@@ -137,6 +139,7 @@ class Locked(TusError):
     """The upload is busy for a moment. Clients retry a 423, and give up at most other codes below 500."""
 
     status = 423
+    retry_after = 1
 
 
 class ChecksumMismatch(TusError):
@@ -146,15 +149,18 @@ class ChecksumMismatch(TusError):
 
 
 class Interrupted(TusError):
-    """A newer request for the same upload took over; this one can write no more."""
+    """A newer request for the same upload took over; this one can write no more. Nothing is wrong with the server."""
 
-    status = 500
+    status = 503
+    retry_after = 1
 
 
 class BodyCut(TusError):
-    """The body ended early. 5xx, since clients that are still there retry those, and give up at a 4xx."""
+    """The body ended early: the client left, or the server stops. Not 4xx, at which clients that are still there would
+    give up; and not 500, which means an error of the server's own."""
 
-    status = 500
+    status = 503
+    retry_after = 1
 
 
 class StoreBroken(TusError):

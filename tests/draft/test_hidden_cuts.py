@@ -129,7 +129,7 @@ def test_cut_that_is_told_by_any_exception(ask: Ask, seen: list[bytes], error: E
 
     answer = ask("POST", "/upload", body, HTTP_UPLOAD_COMPLETE="?1", CONTENT_LENGTH="10")
 
-    assert (answer[0], answer[1]["Upload-Complete"], answer[1]["Upload-Offset"], seen) == (500, "?0", "5", [])
+    assert (answer[0], answer[1]["Upload-Complete"], answer[1]["Upload-Offset"], seen) == (503, "?0", "5", [])
     assert "Location" in answer[1]
 
 
@@ -137,7 +137,7 @@ def test_short_read_is_a_cut(ask: Ask, seen: list[bytes]) -> None:
     """Content-Length says what should have come."""
     answer = ask("POST", "/upload", Hiding(b"hello"), HTTP_UPLOAD_COMPLETE="?1", CONTENT_LENGTH="10")
 
-    assert (answer[0], answer[1]["Upload-Complete"], seen) == (500, "?0", [])
+    assert (answer[0], answer[1]["Upload-Complete"], seen) == (503, "?0", [])
 
 
 def test_collected_bodies_are_announced(ask: Ask) -> None:

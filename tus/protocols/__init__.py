@@ -110,8 +110,6 @@ def _failure(request: Request, error: TusError) -> Response:
     headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     if error.offset is not None:
         headers["Upload-Offset"] = str(error.offset)
-    if isinstance(error, Locked):
-        headers["Retry-After"] = "1"
     headers.update(error.headers)
     if error.status == 412:
         headers["Tus-Version"] = tus1.VERSION

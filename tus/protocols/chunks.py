@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..engine import Engine
 from ..engine.numbered import Numbered
 from ..engine.pieces import Again, Piece
-from ..errors import BadRequest, BodyCut, Interrupted, LengthMismatch, Locked, Refused, TusError
+from ..errors import BadRequest, Interrupted, LengthMismatch, Locked, Refused, TusError
 from ..forms import Conversation, Exchange, Fields, Form, Part, check_length, is_form, metadata
 from ..messages import Request, Response
 from ..progress import told
@@ -267,13 +267,11 @@ class ChunkExchange(Exchange):
         """The status at which this client does what it should: send again, or give up."""
         response = super().failure(error)
         response.status = self._status(error)
-        if response.status == 503:
-            response.headers["Retry-After"] = "1"
         return self._remembered(response)
 
     def _status(self, error: TusError) -> int:
         spoken = self.dialect or DIALECTS[0]
-        if isinstance(error, Locked | Interrupted | BodyCut):
+        if error.retry_after:
             return 503
         if isinstance(error, LengthMismatch) and self._piece:
             return spoken.wrong

@@ -359,9 +359,8 @@ class Exchange:
         # A digest that does not match, and a host that does not want the upload, end it; anything else does not.
         final = isinstance(error, DigestMismatch) or isinstance(error, Refused) and self._creates
         answer = {**self._headers(final, error.offset), "Cache-Control": "no-store"}
+        # 5xx and not 423: at that, most clients would give up.
         status = 503 if isinstance(error, Locked) else 400 if isinstance(error, ChecksumMismatch) else error.status
-        if isinstance(error, Locked):
-            answer["Retry-After"] = "1"  # 5xx and not 423: at that, most clients would give up
         if self._creates and error.offset is not None and not isinstance(error, ChecksumMismatch):
             answer.update(self._location)  # the upload exists, so the client can go on with it
         if isinstance(error, Overrun):

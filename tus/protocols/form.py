@@ -130,7 +130,9 @@ class FormExchange(Keyed):
 
     def failure(self, error: TusError) -> Response:
         if self._page:
-            return self._shown(error.status, str(error))
+            response = self._shown(error.status, str(error))
+            response.headers.update(error.headers)
+            return response
         return super().failure(error)
 
     @property
