@@ -59,10 +59,41 @@ class Channel(HTTPChannel):
 
     def _hold(self) -> None:
         request = self.request
-        if request is not None and request.held and self.loop is not None:
+        if request is None:
+            return
+        if not request.held:
+            getattr(self.server, "arriving", set()).add(self)  # its time is limited; a plain waitress knows no limit
+        elif self.loop is not None:
             self.loop.hold(self)
             if not self.loop.leading:
                 self.server.trigger.pull_trigger()  # the leader may wait for longer than that
+
+    def is_late(self, request: Request, now: float) -> bool:
+        """Whether the request that arrives takes too long: its head in all, or a body that we collect by its rate."""
+        adj = self.adj
+        if self.requests or request.due == 0:  # what we do not read cannot be late
+            request.due, request.seen = now + adj.head_timeout, 0
+        if request.headers_finished and not request.collecting:
+            request.collecting, request.due = True, now + adj.body_timeout
+        if now < request.due:
+            return False
+        came = request.body_bytes_received - request.seen
+        if not request.collecting or came < max(adj.body_min_rate * adj.body_timeout, 1):
+            return True
+        request.due, request.seen = now + adj.body_timeout, request.body_bytes_received
+        return False
+
+    def give_up(self) -> None:
+        """Answer 408 to a request that takes too long, and close."""
+        with self.requests_lock:
+            request = self.request
+            if request is None or request.held or self.requests or self.will_close or self.close_when_flushed:
+                return
+            request.expire()
+            self.request = None
+            self.requests.append(request)
+            self.server.add_task(self)
+        self._changed()
 
     def _read_held(self, request: Request) -> None:
         """A small body that is cut reaches the application all the same, with every byte that came."""
@@ -96,8 +127,7 @@ class Channel(HTTPChannel):
             with self.loop.changing:
                 self.loop.forget(self)
                 super().del_channel(map)
-            if self.server.in_connection_overflow:
-                self.loop.update(self.server)  # there is room for another
+            self.server.relieved()
 
     # -- in the thread that serves the request
 

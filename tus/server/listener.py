@@ -5,6 +5,7 @@ It must never drop a request that it has begun, except when the time to stop is 
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -27,6 +28,10 @@ CHECK = 0.01  # seconds between two looks whether all is over
 
 
 CROWD = 64  # uploads
+REST = 0.5  # seconds without accepting, where the system has no room for another connection
+GLANCE = 0.25  # seconds between two looks at the requests that arrive
+SILENCE = 5.0  # seconds between two lines that say the same
+FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Listening:
@@ -40,6 +45,8 @@ class Listening:
     def __init__(self, *args: Any, loop: Loop | None, uploads: UploadThreads, **kw: Any) -> None:
         self.loop = loop
         self.uploads = uploads
+        self.arriving: set[Any] = set()  # connections with a request that has begun and is not whole
+        self._next_glance = self._rests_until = self._said = 0.0
         self.active_channels: dict[int, Any] = {}  # waitress makes them last, and close() needs them if it cannot bind
         super().__init__(*args, **kw)
 
@@ -63,6 +70,54 @@ class Listening:
         if self.loop is None:
             super().pull_trigger()
 
+    # -- where the system has no room
+
+    def accept(self: Any) -> Any:
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._rest(error)
+            return None
+
+    def _rest(self, error: OSError) -> None:
+        """Without this the loop would do nothing but fail: the connection that waits stays there."""
+        now = time.monotonic()
+        self._rests_until = now + REST
+        if now >= self._said + SILENCE:
+            self._said = now
+            logger.error("No more connections for a moment: %s", error.strerror)
+
+    def readable(self: Any) -> bool:
+        accepts = super().readable()
+        if self.loop is None:
+            self.glance()
+        return accepts and time.monotonic() >= self._rests_until
+
+    def relieved(self: Any) -> None:
+        """A connection is closed: there is room for another."""
+        if self._rests_until or self.in_connection_overflow:
+            self._rests_until = 0.0
+            if self.loop is not None:
+                self.loop.update(self)
+
+    # -- from time to time
+
+    def glance(self: Any) -> None:
+        """Give up requests that take too long to arrive; in the loop's thread."""
+        now = time.monotonic()
+        if now < self._next_glance:
+            return
+        self._next_glance = now + GLANCE
+        for channel in list(self.arriving):
+            request = channel.request
+            if request is None or request.held or not channel.connected:
+                self.arriving.discard(channel)
+            elif channel.is_late(request, now):
+                self.arriving.discard(channel)
+                channel.give_up()
+
     def maintenance(self: Any, now: float) -> None:
         super().maintenance(now)
         cutoff = now - self.adj.channel_timeout
@@ -76,7 +131,7 @@ class Listening:
         """Take what waits to be accepted, and accept no more; in the loop's thread."""
         if not self.accepting:
             return
-        while self._pending():
+        while self._pending() and time.monotonic() >= self._rests_until:
             self.handle_accept()
         self.accepting = False
         self.closing = True

@@ -182,10 +182,11 @@ class Loop:
             self.update(handler)
 
     def _look(self, now: float) -> None:
-        """Once a second or so: idle connections, the connection limit."""
+        """Once a second or so: requests that take too long, idle connections, the connection limit."""
         self._next_look = now + self._timeout
         for handler in list(self._map.values()):
             if getattr(handler, "accepting", False):
+                handler.glance()  # not in update(), which holds a lock that those who close a connection want
                 self.update(handler)
 
     # -- sending together

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ._waitress import (
+    BadRequest,
     FixedStreamReceiver,
     HTTPRequestParser,
     OverflowableBuffer,
@@ -36,6 +37,13 @@ CODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 LENGTH = 18  # digits of a Content-Length: more is left to waitress
 
 
+class RequestTimeout(BadRequest):
+    """The client took too long to say what it wants."""
+
+    code = 408
+    reason = "Request Timeout"
+
+
 @lru_cache(512)
 def environ_key(name: str) -> str:
     """``Content-Length`` as waitress keeps it: ``CONTENT_LENGTH``; nothing for names that could be mistaken."""
@@ -47,6 +55,9 @@ class Request(HTTPRequestParser):
 
     stream: BodyStream | None = None  # the body, when the application is called before it is whole
     held = False  # a small body that the loop collects for a moment
+    due = 0.0  # when more of it must have come
+    seen = 0  # bytes of the body that had come when that was decided
+    collecting = False  # a body that does not stream
     task: Any = None  # what answers, where it stopped until the client has read what was sent
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -167,6 +178,12 @@ class Request(HTTPRequestParser):
         if len(self.body_rcv) > SMALL:
             return super().get_body_stream()
         return BodyStream(self._collected(), trailers=self.body_rcv.chunks.trailers if self.chunked else None)
+
+    def expire(self) -> None:
+        """It took too long; what came of it is of no use."""
+        self.close()
+        self.body_rcv, self.expect_continue = None, False
+        self.error, self.completed, self.version = RequestTimeout("the request took too long"), True, "1.1"
 
     def close(self) -> None:
         if self.stream is None:

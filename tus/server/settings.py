@@ -50,6 +50,7 @@ class Settings(Adjustments):
 
     _ours = (
         ("upload_threads", count),
+        ("head_timeout", positive),
         ("body_timeout", positive),
         ("body_min_rate", rate),
         ("drain_timeout", positive),
@@ -61,6 +62,7 @@ class Settings(Adjustments):
     _param_map = dict(_params)
 
     upload_threads = 1000  # uploads that are received at the same time; more wait
+    head_timeout = 20.0  # seconds from the first byte of a request's head to its last
     body_timeout = 60.0  # seconds of silence after which a body is ended
     body_min_rate = 100  # bytes per second over body_timeout; a slower body is ended
     drain_timeout = 2.0  # seconds in which the rest of a refused body is thrown away
@@ -122,4 +124,4 @@ def connections(open_files: int) -> int:
     """How many connections fit into so many open files."""
     if open_files < 0:  # RLIM_INFINITY
         return 20000
-    return max(100, min(20000, open_files // FILES_PER_CONNECTION))
+    return max(10, min(20000, open_files // FILES_PER_CONNECTION))
