@@ -14,6 +14,13 @@ from waitress.parser import HTTPRequestParser
 from tus.server.request import Request
 
 adjustments = Adjustments(listen="127.0.0.1:0")
+STRICTER = {
+    "Host is invalid",
+    "More than one Host",
+    "A control character in the request target",
+    "Not a version of HTTP that this server speaks",
+    "this server speaks HTTP/1.1",
+}
 IGNORED = {"adj", "body_rcv", "stream", "held"}
 
 
@@ -53,11 +60,16 @@ value = st.one_of(part, st.sampled_from(["5", "0", "-1", " 12 ", "5, 5", "100-co
 def test_it_gives_what_waitress_gives(method: str, path: str, version: str, fields: list[Any], newline: str) -> None:
     """Every attribute is the same, for what is ordinary and for what is strange."""
     hosts = [field for field in fields if field[0] == "Host"]
-    assume(len(hosts) < 2 and not any(", " in "".join(field) or ",\r" in "".join(field) for field in hosts))
-    lines = [f"{method} /{path}{version}", *("".join(field) for field in fields)]
+    assume(len(hosts) < 2)
+    lines = [f"{method} /{path}{version}", *("".join(field) for field in fields), *([] if hosts else ["Host: a"])]
     raw = newline.join([*lines, "", ""]).encode("latin-1", "replace")
 
-    assert parsed(Request, raw) == parsed(HTTPRequestParser, raw)
+    ours = parsed(Request, raw)
+
+    if ours["error"] and ours["error"][1] in STRICTER:
+        assert parsed(HTTPRequestParser, raw)["completed"]  # test_raw_requests.py has what is refused, and why
+    else:
+        assert ours == parsed(HTTPRequestParser, raw)
 
 
 def test_it_is_taken_by_ordinary_requests() -> None:

@@ -111,9 +111,12 @@ def test_any_fragmentation_of_requests_gives_the_same_answers(served) -> None:
     requests = [
         (PATCH + b"Content-Length: 1500\r\n\r\n" + data, told("PATCH", data)),
         (GET, told("GET", b"")),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked, told("POST", data, {"x-sum": "1"})),
-        (b"PUT / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", told("PUT", b"")),
-        (b"DELETE / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", told("DELETE", b"abc")),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked,
+            told("POST", data, {"x-sum": "1"}),
+        ),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", told("PUT", b"")),
+        (b"DELETE / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", told("DELETE", b"abc")),
     ]
     raw = b"".join(request for request, _ in requests)
     for size in (1, 7, 100, 999, 1600, 10_000):
@@ -145,7 +148,7 @@ def test_a_length_beside_chunks_is_hidden_and_ends_nothing(served) -> None:
         return respond(start_response, environ["wsgi.input"].read())
 
     client = served(app).connect()
-    head = b"PATCH / HTTP/1.1\r\nContent-Length: 999\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"PATCH / HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\nTransfer-Encoding: chunked\r\n\r\n"
     client.send(head, b"3\r\nabc\r\n")
     until(lambda: seen)
     client.send(b"0\r\n\r\n")

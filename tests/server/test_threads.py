@@ -119,7 +119,7 @@ def test_a_slow_request_does_not_hold_the_loop(served) -> None:
         return respond(start_response, environ["PATH_INFO"].encode())
 
     server = served(app)
-    slow = [server.connect().send(b"GET /slow HTTP/1.1\r\n\r\n") for _ in range(3)]
+    slow = [server.connect().send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n") for _ in range(3)]
     started = time.monotonic()
 
     assert server.connect().send(GET).answer()[2] == b"/"

@@ -30,7 +30,7 @@ def test_waitress_has_every_name_on_its_instances() -> None:
     channel = HTTPChannel(server, ours, ("127.0.0.1", 1), server.adj, map=map)
     request = HTTPRequestParser(Adjustments())
     bare = set(vars(request))
-    request.received(b"GET /a?b HTTP/1.1\r\n\r\n")
+    request.received(b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n")
     have = {
         "waitress.channel:HTTPChannel": channel,
         "waitress.parser:HTTPRequestParser": request,

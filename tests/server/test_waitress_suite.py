@@ -16,8 +16,21 @@ CACHE = CHECKOUT / ".cache" / "waitress"
 CONFTEST = """
 import waitress.server
 from tus.server.channel import Channel
+from tus.server.request import Request
 
-waitress.server.BaseWSGIServer.channel_class = Channel
+
+class Lenient(Request):
+    # Nearly all requests of this suite are HTTP/1.1 without Host, which RFC 9112, 3.2, wants refused. Ours does so,
+    # and test_raw_requests.py shows it; all the rest that it refuses holds here, too.
+    def _wrong_host(self):
+        return "" if "HOST" not in self.headers else super()._wrong_host()
+
+
+class Tested(Channel):
+    parser_class = Lenient
+
+
+waitress.server.BaseWSGIServer.channel_class = Tested
 """
 
 

@@ -164,7 +164,7 @@ def test_a_dead_worker_is_replaced(how, processes) -> None:
         os.kill(min(before), signal.SIGKILL)
         until(lambda: not alive(min(before)))
     else:
-        dying = server.connect().send(b"GET /die HTTP/1.1\r\n\r\n")
+        dying = server.connect().send(b"GET /die HTTP/1.1\r\nHost: a\r\n\r\n")
         with pytest.raises(ConnectionResetError):  # what it had accepted dies with it
             dying.answer()
         dying.close()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..engine import Engine
 from ..engine.numbered import Numbered
 from ..engine.pieces import Again, Piece
-from ..errors import BadRequest, Interrupted, LengthMismatch, Locked, Refused, TusError
+from ..errors import BadRequest, LengthMismatch, Locked, Refused, TusError
 from ..forms import Conversation, Exchange, Fields, Form, Part, check_length, is_form, metadata
 from ..messages import Request, Response
 from ..progress import told

@@ -25,6 +25,17 @@ from .chunks import ChunkedBody
 PLAIN_LINE = re.compile(rb"([A-Z]+) (/(?!/)[!$-.0-9:;=@-~/]*)(?:\?([!$-~]*))? HTTP/1\.1")
 PLAIN_FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)*\r\n")
 
+# RFC 9112, 3.2: `Host` is a name or an address and perhaps a port; an empty one is right where a URL has none.
+HOST = re.compile(
+    r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~:]+\])"
+    r"(?::[0-9]{0,5})?"
+)
+CONTROL = re.compile(r"[\x00-\x20\x7f]")
+LATER = re.compile(
+    rb"[^\r\n]* HTTP/1\.[2-9]\r\n"
+)  # RFC 9110, 2.5: to be read as the highest minor version that we know
+KNOWN = ("1.0", "1.1")
+
 STREAMED = frozenset({"PATCH", "POST", "PUT"})  # the methods whose bodies can be long
 SMALL = 65536  # bytes that the loop may collect before it calls the application: quicker than a thread
 
@@ -35,6 +46,13 @@ GAP = re.compile(rb"[ \t]{512}")
 OTHER_CODING = re.compile(rb"\r\ntransfer-encoding:(?![ \t]*chunked[ \t]*\r\n(?![ \t]))", re.IGNORECASE)
 CODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 LENGTH = 18  # digits of a Content-Length: more is left to waitress
+
+
+class UnknownVersion(BadRequest):
+    """The client speaks another HTTP."""
+
+    code = 505
+    reason = "HTTP Version Not Supported"
 
 
 class RequestTimeout(BadRequest):
@@ -48,6 +66,11 @@ class RequestTimeout(BadRequest):
 def environ_key(name: str) -> str:
     """``Content-Length`` as waitress keeps it: ``CONTENT_LENGTH``; nothing for names that could be mistaken."""
     return "" if "_" in name else name.upper().replace("-", "_")
+
+
+def tokens(field: str) -> set[str]:
+    """The words of a list, in small letters."""
+    return {word.strip(" \t").lower() for word in field.split(",")}
 
 
 class Request(HTTPRequestParser):
@@ -64,18 +87,23 @@ class Request(HTTPRequestParser):
         if self._parse_plain(header_plus):
             return
         self.headers.clear()
+        later = LATER.match(header_plus)
+        if later:
+            header_plus = header_plus[: later.end() - 3] + b"1" + header_plus[later.end() - 2 :]
         if GAP.search(header_plus):
             raise ParsingError("Too much white space in a header")
         try:
             super().parse_header(header_plus)
         except ValueError as error:  # int() refuses thousands of digits
             raise ParsingError("Content-Length is invalid") from error
-        wrong = self._ambiguity(header_plus)
+        wrong = self._ambiguity(header_plus) or self._wrong_target() or self._wrong_host()
         if wrong:
             self.close()
             self.body_rcv, self.expect_continue = None, False
             self.headers.pop("CONNECTION", None)  # waitress would say Keep-Alive, and close
             raise ParsingError(wrong)
+        connection = tokens(self.headers.get("CONNECTION", ""))
+        self.connection_close = "close" in connection or self.version == "1.0" and "keep-alive" not in connection
         if self.chunked:
             self.body_rcv = ChunkedBody(self.body_rcv.getbuf())
             # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nobody downstream may see;
@@ -85,6 +113,8 @@ class Request(HTTPRequestParser):
 
     def _ambiguity(self, header_plus: bytes) -> str:
         """What two readers of this head could understand differently; waitress lets it pass."""
+        if not header_plus.startswith(self.first_line + b"\r\n"):
+            return "White space behind the request line"
         if ", " in self.headers.get("HOST", ""):  # how repeated fields are joined; no host has a space
             return "More than one Host"
         if "TRANSFER_ENCODING" in self.headers:  # waitress removes it from HTTP/1.1 only
@@ -92,6 +122,33 @@ class Request(HTTPRequestParser):
         if OTHER_CODING.search(header_plus) or len(CODING.findall(header_plus)) > 1:
             return "Transfer-Encoding is not chunked"
         return ""
+
+    def _wrong_target(self) -> str:
+        """RFC 9112, 3.2: a path, an URL, or the asterisk of OPTIONS; and a version that we speak."""
+        if self.version not in KNOWN:
+            return "Not a version of HTTP that this server speaks"
+        if CONTROL.search(self.request_uri):
+            return "A control character in the request target"
+        if self.proxy_scheme:
+            return self._wrong_url()
+        if not self.request_uri.startswith("/") and (self.command, self.request_uri) != ("OPTIONS", "*"):
+            return "The request target is no path"
+        return ""
+
+    def _wrong_url(self) -> str:
+        """A whole URL: what it says of the host counts, whatever Host says."""
+        if self.proxy_scheme not in ("http", "https") or not self.proxy_netloc or not HOST.fullmatch(self.proxy_netloc):
+            return "The request target is no URL of this server"
+        self.path = self.path or "/"
+        if "HOST" in self.headers or self.version == "1.0":
+            self.headers["HOST"] = self.proxy_netloc
+        return ""
+
+    def _wrong_host(self) -> str:
+        host = self.headers.get("HOST")
+        if host is None:
+            return "" if self.version == "1.0" else "Host is missing"
+        return "" if HOST.fullmatch(host) else "Host is invalid"
 
     def _parse_plain(self, header_plus: bytes) -> bool:
         """What nearly every request looks like, in half the time; false leaves the rest to waitress."""
@@ -106,7 +163,7 @@ class Request(HTTPRequestParser):
             if key:
                 value = value.strip(" \t")
                 headers[key] = f"{headers[key]}, {value}" if key in headers else value
-        if ", " in headers.get("HOST", ""):
+        if not HOST.fullmatch(headers.get("HOST", " ")):
             return False
         length = headers.get("CONTENT_LENGTH", "0")
         if "TRANSFER_ENCODING" in headers or not length.isascii() or not length.isdigit() or len(length) > LENGTH:
@@ -119,7 +176,7 @@ class Request(HTTPRequestParser):
         self.proxy_scheme = self.proxy_netloc = self.fragment = ""
         self.version, self.url_scheme = "1.1", self.adj.url_scheme
         self.expect_continue = headers.get("EXPECT", "").lower() == "100-continue"
-        self.connection_close = headers.get("CONNECTION", "").lower() == "close"
+        self.connection_close = "CONNECTION" in headers and "close" in tokens(headers["CONNECTION"])
         self.content_length = int(length)
         if self.content_length:
             buffer = OverflowableBuffer(self.adj.inbuf_overflow)
@@ -137,6 +194,9 @@ class Request(HTTPRequestParser):
 
     def received(self, data: bytes) -> int:
         consumed: int = super().received(data)
+        if self.error is not None and self.version not in KNOWN and self.version:
+            self.error = UnknownVersion("this server speaks HTTP/1.1")
+            self.version = "1.1"
         if self.body_rcv is None or self.stream is not None or not self.streams:
             return consumed
         if isinstance(self.error, RequestEntityTooLarge):

@@ -242,19 +242,15 @@ class Task(WSGITask):
         return length
 
     def _choose_framing(self, length: str | None) -> None:
-        connection = self.request.headers.get("CONNECTION", "").lower()
         framed = length is not None or not self.has_body or self.request.command == "HEAD"
-        if self.version == "1.0":
-            if connection != "keep-alive" or not framed:
-                self.set_close_on_finish()
-            elif not self.close_on_finish:
-                self.response_headers.append(("Connection", "Keep-Alive"))
-            return
         if not framed:
+            self.set_close_on_finish()
+        if self.version == "1.0":
+            if not self.close_on_finish:
+                self.response_headers.append(("Connection", "Keep-Alive"))
+        elif not framed:
             self.response_headers.append(("Transfer-Encoding", "chunked"))
             self.chunked_response = True
-        if connection == "close" or not framed:
-            self.set_close_on_finish()
 
     def write(self, data: bytes) -> None:
         """The headers and a first block in one piece; no body for HEAD, whatever the application returns."""
