@@ -205,7 +205,7 @@ class Upload(NamedTuple):
     concat: str = ""  # Upload-Concat as the client sent it
     partial: bool = False
     parts: tuple[str, ...] = ()  # ids of what a final upload consists of
-    finals: tuple[str, ...] = ()  # ids of final uploads that name this part, each as often as it does
+    finals: tuple[str, ...] = ()  # ids of final uploads that wait for this part
     owner: str | None = None
     limit: int | None = None  # most bytes that this upload may have, if the host set a limit of its own
     created: float = 0.0  # seconds since the epoch

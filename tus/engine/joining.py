@@ -45,12 +45,15 @@ class Joining(Finishing):
         parts = self._parts(request, ids)
         length = _total(parts)
         upload = self._drafted(request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
-        self._use_parts(upload)
         with self._locker.mutex(upload.id):
             upload, new = self._named(upload)
         if new:
+            self._use_parts(upload)
             self._announce(upload)
-        return upload if upload.complete else self._joined(upload)
+        if upload.complete:
+            return upload
+        self._await_parts(upload)
+        return self._joined(upload)
 
     def _named(self, upload: Upload) -> tuple[Upload, bool]:
         """The final upload by this name, and whether it is new. Only under its mutex: so nobody else is making it, and
@@ -88,15 +91,29 @@ class Joining(Finishing):
         return parts
 
     def _use_parts(self, upload: Upload) -> None:
-        """Let each part know what it is used for, as often as it is; those that still grow, what waits for them."""
-        for id, times in Counter(upload.parts).items():
+        """Count how often each part is used: a mark each time, and not in its record, which would have to be forced to
+        the disk again. What a power cut takes of the count may be used once more."""
+        try:
+            for id, times in Counter(upload.parts).items():
+                with self._locker.mutex(id):
+                    self._store.load(id)  # where it is gone, nothing must be left of it
+                    times += len(self._store.marks(id))
+                    _check_uses(id, times)
+                    self._store.mark(id, times - 1)
+        except TusError:
+            with self._locker.mutex(upload.id):
+                self._store.delete(upload.id)
+            raise
+
+    def _await_parts(self, upload: Upload) -> None:
+        """Let the parts that still grow know what waits for them."""
+        for id in dict.fromkeys(upload.parts):
+            if self._store.load(id).complete:
+                continue
             with self._locker.mutex(id):
                 part = self._store.load(id)
-                if upload.id in part.finals:
-                    continue  # asked for again
-                _check_uses(id, len(part.finals) + times)
-                part = part.evolve(finals=(*part.finals, *[upload.id] * times))
-                self._store.save(part, durable=part.complete and self.options.durable != "none")
+                if upload.id not in part.finals:
+                    self._store.save(part.evolve(finals=(*part.finals, upload.id)))
 
     def _joined(self, upload: Upload) -> Upload:
         """The final upload with its bytes, if all of its parts are complete."""
@@ -120,14 +137,14 @@ class Joining(Finishing):
 
     def _join_waiting(self, part: Upload) -> None:
         """A part is complete: so may be what waited for it."""
-        for final in dict.fromkeys(part.finals):
+        for final in part.finals:
             with suppress(TusError):
                 self._joined(self._store.load(final))
 
     def completed(self, part: Upload) -> list[Upload]:
         """What was made of this part and waits for the host."""
         found = []
-        for final in dict.fromkeys(part.finals) if part.complete else ():
+        for final in part.finals if part.complete else ():
             with suppress(NotFound):
                 found.append(self._store.load(final))
         return [upload for upload in found if upload.pending]
