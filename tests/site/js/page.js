@@ -249,6 +249,24 @@ export const scenarios = {
     return visit
   },
 
+  async 'of very many that are not finished, some are listed, and the page says so' (world) {
+    const visit = await world.begin()
+    await visit.page.evaluate(async () => {
+      for (let n = 0; n < 55; n++) {
+        const answer = await fetch('files', { method: 'POST', headers: { 'Tus-Resumable': '1.0.0', 'Upload-Length': 9 } })
+        const uploadUrl = new URL(answer.headers.get('Location'), location).href
+        localStorage[`tus::some file::${n}`] = JSON.stringify({ uploadUrl, size: 9, metadata: { filename: `${n}.txt` } })
+      }
+    })
+
+    await visit.page.reload()
+    await visit.page.getByRole('button', { name: 'Show more, 5 are not listed' }).click()
+    await until(async () => await visit.page.locator('#left li').count() === 55)
+
+    assert.ok(await visit.page.locator('#left-more').isHidden())
+    return visit
+  },
+
   async 'offline is said, and online goes on' (world) {
     const visit = await world.begin()
     world.network.rate = 4 * MB

@@ -79,9 +79,12 @@ async function recall (key) {
   $('#left').append(row(key, url, metadata.relativePath || metadata.filename, status)); listed()
 }
 
-export async function recallAll () {
-  const keys = Object.keys(localStorage).filter(key => key.startsWith('tus::'))
-  for (const key of keys.slice(0, MOST)) await recall(key)
+export async function recallSome (keys = Object.keys(localStorage).filter(key => key.startsWith('tus::'))) {
+  const more = $('#left-more')
+  for (const key of keys.splice(0, MOST)) await recall(key)
+  more.hidden = !keys.length
+  more.textContent = t('more', { n: keys.length })
+  more.onclick = () => recallSome(keys)
 }
 
 addEventListener('pagehide', flush)

@@ -10,7 +10,10 @@ export const endpoint = new URL(dataset.endpoint, location).href
 export const bytes = n => size(n, lang)
 export const now = () => performance.now() / 1000 // seconds
 export const copy = id => $(id).content.firstElementChild.cloneNode(true)
-export const name = (button, key, what) => { button.textContent = t(key); button.ariaLabel = `${t(key)} ${what}` }
+export const name = (button, key, what) => {
+  button.textContent = t(key)
+  button.setAttribute('aria-label', `${t(key)} ${what}`)
+}
 
 // Drawing: at once after what a person did, and a few times a second for what the network does.
 let paint; let timer

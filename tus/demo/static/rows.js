@@ -51,18 +51,16 @@ class Row {
 
 /** Says so where it was asked for. Without a clipboard, on plain http, the old way is left. */
 async function copyLink (item) {
-  const old = () => {
-    const field = document.createElement('textarea')
+  const focused = document.activeElement; const field = document.createElement('textarea')
+  let done = true
+  try { await navigator.clipboard.writeText(item.link) } catch {
     field.value = item.link
     document.body.append(field)
     field.select()
-    const done = document.execCommand('copy')
+    done = document.execCommand('copy')
     field.remove()
-    return done
+    focused.focus()
   }
-  const focused = document.activeElement
-  const done = await (navigator.clipboard?.writeText(item.link).then(() => true) || Promise.reject()).catch(old)
-  focused.focus()
   item.note = done ? 'copied' : 'not_copied'
   say(t(item.note)); draw()
   setTimeout(() => { item.note = ''; changed() }, 2000)
@@ -119,7 +117,7 @@ function totals ({ done, failed }) {
   if (!running.size) samples.length = 0
   samples.push([now(), sent])
   while (samples.length > 2 && now() - samples[0][0] > 10) samples.shift()
-  const pace = speed(samples); const part = going ? Math.min(99, percent(sent, all)) : percent(sent, all)
+  const pace = speed(samples); const part = Math.min(going ? 99 : 100, percent(sent, all))
   const text = t('total', { done: done.length, n: items.size, percent: part }) +
     (failed.length ? t('of_which_failed', { n: failed.length }) : '') +
     (going && pace ? t('pace', { speed: bytes(pace), left: duration((all - sent) / pace) }) : '')

@@ -1,5 +1,5 @@
 // The upload page: how files come in, and what is done to all of them. item.js sends one, rows.js shows them.
-import { recallAll } from './earlier.js'
+import { recallSome } from './earlier.js'
 import { Item, active, items, next, resume, running, some, stopped } from './item.js'
 import { $, draw, form, now, say, t } from './page.js'
 import './rows.js'
@@ -64,4 +64,4 @@ onbeforeunload = event => { if (some(active)) event.preventDefault() }
 setInterval(() => { for (const item of [...running]) item.watch() }, 1000)
 classList.add('js')
 online()
-recallAll()
+recallSome()
