@@ -14,16 +14,20 @@ _INERT = {
     "audio": ("wav", "wave", "webm", "ogg", "mpeg", "mp4"),
     "video": ("mp4", "webm", "ogg"),
 }
+# Types that are saved, and that no page can use as a part of itself, whatever is in the file. Everything else that a
+# client claims is not repeated: a page that allows its own host's scripts would run an upload that calls itself one.
+_SAVED = {"application": ("pdf", "zip", "gzip")}
+UNKNOWN = "application/octet-stream"
 
 
 def given(request: Request, engine: Engine) -> Response:
     """The file, or what the client asks for of it. Only what is finished, and nothing that a browser would run."""
     upload = engine.readable(request)
-    kind = upload.metadata.media_type or "application/octet-stream"
+    kind = upload.metadata.media_type
     group, _, subtype = kind.partition(";")[0].strip().lower().partition("/")
     inert = subtype in _INERT.get(group, ())
     extra = {
-        "Content-Type": kind,
+        "Content-Type": kind if inert or subtype in _SAVED.get(group, ()) else UNKNOWN,
         "Content-Disposition": disposition("inline" if inert else "attachment", upload.metadata.filename),
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Cache-Control": "private, no-cache",

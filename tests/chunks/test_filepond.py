@@ -194,3 +194,15 @@ def test_upload_belongs_to_its_user(make_page: MakePage) -> None:
     assert page("HEAD", f"/filepond?patch={id}", X_User="bob").status_int == 404
     assert page("DELETE", "/filepond", id.encode(), X_User="bob").status_int == 404
     assert page("HEAD", f"/filepond?patch={id}", X_User="ann").status_int == 200
+
+
+def test_load_gives_no_script(page: Page) -> None:
+    """A page that allows its own host's scripts cannot run what FilePond loads."""
+    body, kind = form({"filepond": json.dumps({"type": "text/javascript"})}, DATA)
+    id = page("POST", "/filepond", body, kind).text
+
+    answer = page("GET", f"/filepond?load={id}")
+
+    assert (answer.status_int, answer.body) == (200, DATA)
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -103,6 +103,52 @@ def test_what_could_act_is_an_attachment(kept: Client, type: str) -> None:
     assert "X-Evil" not in answer
 
 
+# Every type at which a browser takes a response for a script (WHATWG, MIME Sniffing, 4.6), and what else a page can use
+# as a part of itself: styles, documents, modules.
+SCRIPTS = [
+    *(f"application/{name}" for name in ("ecmascript", "javascript", "x-ecmascript", "x-javascript")),
+    *(f"text/{name}" for name in ("ecmascript", "javascript", "jscript", "livescript", "x-ecmascript", "x-javascript")),
+    *(f"text/javascript1.{number}" for number in range(6)),
+    "text/JavaScript",
+    "text/javascript; charset=utf-8",
+    "application/json",
+    "application/manifest+json",
+    "application/wasm",
+    "application/xml",
+    "application/xslt+xml",
+    "application/importmap+json",
+    "text/css",
+    "text/html",
+    "text/event-stream",
+    "text/cache-manifest",
+    "text/vtt",
+    "image/svg+xml",
+    "multipart/x-mixed-replace",
+    "message/rfc822",
+    "font/woff2",
+]
+
+
+@pytest.mark.parametrize("type", SCRIPTS)
+def test_no_page_can_run_what_was_uploaded(kept: Client, type: str) -> None:
+    """`<script src>` and the like get bytes without a type, which `nosniff` keeps a browser from running."""
+    answer = kept.get(file(kept, type))
+
+    assert answer["Content-Type"] == "application/octet-stream"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in answer["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("type", ["application/pdf", "application/zip", "Application/PDF"])
+def test_what_can_only_be_saved_keeps_its_type(kept: Client, type: str) -> None:
+    """An attachment all the same."""
+    answer = kept.get(file(kept, type))
+
+    assert answer["Content-Type"] == type
+    assert answer["Content-Disposition"].startswith("attachment")
+
+
 @pytest.mark.parametrize("type", ["image/png", "image/jpeg", "image/gif", "video/mp4"])
 def test_what_can_only_be_looked_at_may_be_shown(kept: Client, type: str) -> None:
     """Pictures and films keep their type, and are not forced into a download."""
