@@ -63,7 +63,7 @@ def answered(upload: Upload) -> None:
     if log.isEnabledFor(logging.INFO) and upload.result:
         status = upload.result.status
         if status >= 400:
-            refused(upload, status, "the host does not want it")
+            refused(upload, status, upload.result.reason or "the host does not want it")
         else:
             _tell(logging.INFO, "handed over", upload, size=upload.offset, status=status, peer=peer.get())
 

@@ -47,11 +47,12 @@ class Hooks:
         """Bytes arrived; at most once a second for each request. Raise Refused to stop the request."""
 
     def before_finish(self, upload: Upload, file: BinaryIO) -> None:
-        """Every byte is there: read `file` and refuse, if the content is not what it should be."""
+        """Every byte is there: read `file` and refuse, if the content is not what it should be. That is the last word,
+        and the client hears it each time it asks; with 408, 423, 425, 429 or 5xx, the hook is asked again."""
 
     def finished(self, upload: Upload) -> Result | None:
-        """The upload is complete. Called until it returns without raising, and then never again; but each time with the
-        application behind the filter, which may refuse and be asked again."""
+        """The upload is complete. Called until it returns or refuses for good, and then never again; but each time with
+        the application behind the filter, while that may be asked again."""
 
     def before_terminate(self, request: Request, upload: Upload) -> None:
         """The client wants to remove the upload."""

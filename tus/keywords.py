@@ -31,8 +31,11 @@ class TusOptions(TypedDict, total=False):
     """How long an unfinished upload is kept after its last byte; seconds, or 90s, 30min, 2h, 7d, none."""
     sweep_interval: float | str | None
     """How often a process looks for expired uploads; none leaves that to `tus sweep`."""
+    refused_valid_duration: float | str | None
+    """How long a file is kept that the application or a hook refused, so that its client hears the reason each
+    time it asks; none for ever."""
     sweep_finished: bool | str
-    """Let finished uploads expire too, and those that the application refuses."""
+    """Let finished uploads expire too, and those that the application has not taken yet."""
     durable: Literal["none", "finish", "always"]
     """What is forced to the disk, and when: see Durability. One of `none`, `finish` and `always`."""
     hand_over: Literal["path", "file", "form", "none"]

@@ -195,7 +195,8 @@ OPTIONS = (
     Option("max_size", size, "none", "Most bytes that an upload may have."),
     Option("upload_valid_duration", duration, "7d", "How long an unfinished upload is kept after its last byte; seconds, or 90s, 30min, 2h, 7d, none."),
     Option("sweep_interval", duration, "1h", "How often a process looks for expired uploads; none leaves that to `tus sweep`."),
-    Option("sweep_finished", flag, "false", "Let finished uploads expire too, and those that the application refuses."),
+    Option("refused_valid_duration", duration, "1h", "How long a file is kept that the application or a hook refused, so that its client hears the reason each time it asks; none for ever."),
+    Option("sweep_finished", flag, "false", "Let finished uploads expire too, and those that the application has not taken yet."),
     Option("durable", Choice("none", "finish", "always"), "finish", "What is forced to the disk, and when: see Durability."),
     Option("hand_over", Choice("path", "file", "form", "none"), "path", "How the application behind the filter gets a finished file: its path as the body, the file as the body, a form as a browser sends it, or not at all."),
     Option("draft_targets", targets, "", "What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos POST:/albums/* PUT`. It sees the very request once its body is whole."),
@@ -230,6 +231,7 @@ class Options:
     max_size: int | None
     upload_valid_duration: float | None
     sweep_interval: float | None
+    refused_valid_duration: float | None
     sweep_finished: bool
     durable: str
     hand_over: str

@@ -7,7 +7,7 @@ from typing import Any
 from .engine import Engine
 from .errors import Gone, NotFound
 from .messages import Request
-from .upload import Upload
+from .upload import State, Upload
 
 SILENCE = 120.0  # seconds without a byte, after which whoever sent a form is surely gone
 
@@ -34,6 +34,8 @@ def told(engine: Engine, upload: Upload) -> dict[str, Any]:
     """The upload, for a script."""
     total = upload.expected if upload.length is None else upload.length
     answer = {"id": upload.id, "state": _state(engine, upload), "received": upload.offset, "total": total}
+    if upload.result and upload.refused:
+        answer |= {"status": upload.result.status, "reason": upload.result.reason}
     for name in ("filename", "description"):
         if upload.metadata.text(name):
             answer[name] = upload.metadata.text(name)
@@ -41,8 +43,11 @@ def told(engine: Engine, upload: Upload) -> dict[str, Any]:
 
 
 def _state(engine: Engine, upload: Upload) -> str:
+    state = engine.state(upload)
+    if state is State.REFUSED:
+        return "refused"
     if upload.complete:
         return "finished"
     # A form cannot be resumed, so one whose sender went away, or whose process died, is over.
     silent = upload.expected is not None and upload.touched + SILENCE < engine.now()
-    return "failed" if silent or upload.result or engine.expired(upload) else "uploading"
+    return "failed" if silent or state is State.EXPIRED else "uploading"

@@ -185,9 +185,10 @@ def converse(
         delivery = _claimed(engine, response.finished.id, response.patience)
         if not delivery.upload.pending:
             delivery.release()
-            return replayed(response, delivery.upload, engine), None
+            return replayed(request, response, delivery.upload, engine), None
         try:
-            delivery.told = once("told", lambda: engine.hooks.finished(delivery.upload) or Result())
+            if not delivery.hear(once("told", lambda: engine.told(delivery.upload))):
+                return replayed(request, response, delivery.upload, engine), None
         except BaseException:
             delivery.release()
             raise
@@ -239,11 +240,16 @@ def put_off(request: Request, error: Exception, engine: Engine) -> Response:
     return failure(request, error, exchange(request, engine))
 
 
-def replayed(response: Response, upload: Upload, engine: Engine) -> Response:
+def replayed(request: Request, response: Response, upload: Upload, engine: Engine) -> Response:
     """The response, with what the host once answered."""
     words = response.relay or response.render
     if words:
         return words(upload.result or Result())
+    if upload.refused:
+        location = {name: value for name, value in response.headers.items() if name == "Location"}
+        answer = tus1.refused(request, upload, engine, location)
+        tus1.sign(answer)
+        return answer
     if response.status != 204:
         return response
     answer = tus1.stored(upload, engine)

@@ -10,6 +10,7 @@ from base64 import b64encode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -163,6 +164,41 @@ class Result(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the host does not want the upload."""
+        return self.status >= 400
+
+    @property
+    def reason(self) -> str:
+        """What a refusal says, in one line for a person; "" if it is meant for programs, or for nobody."""
+        kind = next((value for name, value in self.headers if name.lower() == "content-type"), "text/plain")
+        if not self.refuses or not kind.lower().startswith("text/plain"):
+            return ""
+        text = self.body.decode("utf-8", "replace").strip().partition("\n")[0]
+        return "".join(c for c in text if c.isprintable())[:_REASON]
+
+
+def definite(status: int) -> bool:
+    """Whether this status of a host says no for good. Trouble, and a few words for "later", mean: ask again."""
+    return 400 <= status < 500 and status not in _LATER
+
+
+_REASON = 200  # characters
+_LATER = frozenset((408, 423, 425, 429))
+
+
+class State(Enum):
+    """What has become of an upload. The words are those of `tus ls`."""
+
+    RECEIVING = "unfinished"
+    PENDING = "pending"  # every byte is there, and the host does not have it yet
+    ACCEPTED = "finished"
+    PART = "part"  # finished, and never handed over by itself
+    REFUSED = "refused"  # the host does not want it, and said why
+    DROPPED = "handed over"  # the host has it, and the data is gone from here
+    EXPIRED = "expired"
+
 
 class Target(NamedTuple):
     """The request that began an upload, for the application that shall see it once its body is whole."""
@@ -237,7 +273,25 @@ class Upload(NamedTuple):
     @property
     def readable(self) -> bool:
         """Whether it is a whole file that the host has taken, and that is still here."""
-        return self.complete and not (self.partial or self.dropped) and bool(self.result and self.result.status < 400)
+        return self.state is State.ACCEPTED
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing can come of it any more, for the reason in `result`: mostly that of the host."""
+        return self.result is not None and self.result.refuses
+
+    @property
+    def state(self) -> State:
+        """What has become of it, but for expiry: `Engine.state` knows of that, too."""
+        if self.refused:
+            return State.REFUSED
+        if not self.complete:
+            return State.RECEIVING
+        if self.dropped:
+            return State.DROPPED
+        if self.partial:
+            return State.PART
+        return State.PENDING if self.pending else State.ACCEPTED
 
     def evolve(self, **changes: Any) -> Upload:
         """A copy with these changes. In half the time that `_replace` takes."""

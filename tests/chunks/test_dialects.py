@@ -269,20 +269,32 @@ def test_refusal_by_a_hook_stops_the_client(make_page: MakePage, library: Librar
 
 
 @every_library
-@pytest.mark.parametrize("status, heard", [("422 No", "stop"), ("503 Busy", 503)])
-def test_application_refuses(page: Page, library: Library, status: str, heard: Any) -> None:
-    """A file that the application does not want ends the upload; an application in trouble is asked again."""
-    page.status, page.body = status, b"the reason"
+def test_application_in_trouble_is_asked_again(page: Page, library: Library) -> None:
+    """What it cannot take now stays, and is offered again with the last chunk."""
+    page.status, page.body = "503 Busy", b"the reason"
 
     answers = [library.send(page, DATA, number) for number in library.numbers(DATA)]
+    page.status = "200 OK"
+    again = library.send(page, DATA, library.numbers(DATA)[-1])
 
-    stop = 415 if library in FLOWS else 422
-    assert answers[-1].status_int == (stop if heard == "stop" else heard)
-    assert answers[-1].body == b"the reason"
+    assert (answers[-1].status_int, answers[-1].body) == (503, b"the reason")
+    assert again.status_int == 200
+    assert page.handed == [DATA, DATA]
+
+
+@every_library
+def test_application_refuses_once_and_the_client_hears_it_each_time(page: Page, library: Library) -> None:
+    """A file that the application does not want ends the upload at the code at which this client gives up."""
+    page.status, page.body = "422 No", b"the reason"
+
+    answers = [library.send(page, DATA, number) for number in library.numbers(DATA)]
     page.status = "200 OK"
     last = library.numbers(DATA)[-1]
-    assert library.send(page, DATA, last).status_int == 200
-    assert page.handed == [DATA, DATA]
+    answers += [library.send(page, DATA, last), library.test(page, DATA, last)]
+
+    stop = 415 if library in FLOWS else 422
+    assert [(answer.status_int, answer.body) for answer in answers[-3:]] == [(stop, b"the reason")] * 3
+    assert page.handed == [DATA]
 
 
 def test_users_never_meet(make_page: MakePage) -> None:
@@ -490,12 +502,12 @@ def test_page_that_asks_finishes_what_a_crash_left(make_page: MakePage) -> None:
 
         def before_finish(self, upload: Any, file: Any) -> None:
             if self.refuses:
-                raise Refused("not now", status=422)
+                raise Refused("not now", status=503)
 
     hooks, library = Moody(), FLOWS[0]
     page = make_page(hooks=hooks)
     answers = [library.send(page, DATA, number).status_int for number in library.numbers(DATA)]
-    assert (answers, page.handed) == ([200, 415], [])
+    assert (answers, page.handed) == ([200, 503], [])
 
     hooks.refuses = False
     answer = library.test(page, DATA, 0)

@@ -102,10 +102,9 @@ def test_body_of_the_application_can_be_passed(collection) -> None:
 
 
 @every_manner
-@pytest.mark.parametrize("status", ["422 Unprocessable Content", "503 Service Unavailable"])
-def test_refusal_reaches_the_client_and_a_retry_the_application(tus: Client, status: str) -> None:
+def test_trouble_reaches_the_client_and_a_retry_the_application(tus: Client) -> None:
     """What the application did not take stays here, until it takes it."""
-    tus.plan(status=status, body="not today")
+    tus.plan(status="503 Service Unavailable", body="not today")
     url = tus.create(5)
 
     refused = tus.patch(url, 0, b"hello")
@@ -114,11 +113,30 @@ def test_refusal_reaches_the_client_and_a_retry_the_application(tus: Client, sta
     taken = tus.patch(url, 5)
     late = tus.patch(url, 5)
 
-    assert (refused.status, refused.body) == (int(status[:3]), b"not today")
-    assert again.status == int(status[:3])
+    assert (refused.status, refused.body) == (503, b"not today")
+    assert again.status == 503
     assert (taken.status, taken["Upload-Offset"]) == (204, "5")
     assert late.status == 204
     assert [handed.file for handed in tus.handed()] == [b"hello"] * 3
+
+
+@every_manner
+def test_refusal_reaches_the_client_each_time_it_asks(tus: Client) -> None:
+    """What the application does not want is not offered to it again, and no question about it gets another answer."""
+    tus.plan(status="422 Unprocessable Content", body="not this", headers=[["X-Why", "because"]])
+    url = tus.create(5)
+
+    first = tus.patch(url, 0, b"hello")
+    tus.plan()
+    answers = [first, tus.patch(url, 5), tus.patch(url, 0, b"hello")]
+    head = tus.head(url)
+
+    for answer in answers:
+        assert (answer.status, answer.body, answer["X-Why"]) == (422, b"not this", "because")
+        assert answer["Content-Type"] == "text/plain"
+    assert (head.status, head["X-Why"], head.get("Upload-Offset")) == (422, "because", None)
+    assert tus.get(url).status == 404
+    assert len(tus.handed()) == 1
 
 
 def test_application_that_fails_loses_nothing(tus: Client) -> None:

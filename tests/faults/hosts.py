@@ -90,6 +90,22 @@ class Attentive(Hooks):
 attentive = Attentive() if HOME in os.environ else None  # given as an object, by its name
 
 
+class Strict(Hooks):
+    """Refuses at the point that the metadata `refuse` name, with the status that they give."""
+
+    def before_finish(self, upload: Upload, file: BinaryIO) -> None:
+        self.refuses("before_finish", upload)
+
+    def finished(self, upload: Upload) -> Result | None:
+        self.refuses("finished", upload)
+        return None
+
+    def refuses(self, point: str, upload: Upload) -> None:
+        if upload.metadata.text("refuse") == point:
+            status = int(upload.metadata.text("status") or 422)
+            raise Refused("this is no film", status=status, headers={"X-Why": point})
+
+
 class Waiting(Hooks):
     """Takes its time over what is finished: until the file `go` lies where the metadata says."""
 

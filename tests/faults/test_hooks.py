@@ -122,13 +122,29 @@ def test_creation_as_the_host_wants_it(host: Host) -> None:
     assert host.ask("DELETE", answer["Location"], {"X-User": "root"}).status == 204
 
 
-@pytest.mark.parametrize("way", ["refuse", "fail"])
 @pytest.mark.parametrize("what", ["before_finish", "finished"])
-def test_finish_refused(host: Host, what: str, way: str) -> None:
+def test_finish_refused(host: Host, what: str) -> None:
+    """The application hears nothing, each question gets the hook's answer, and the hook is not asked again."""
+    before = len(host.handed())
+    url = host.create(5)
+    host.says(refuse=what)
+
+    first = host.patch(url, 0, b"hello")
+    host.says()
+    answers = [first, host.head(url), host.patch(url, 5), host.patch(url, 2, b"llo")]
+
+    assert {(answer.status, answer["X-Reason"]) for answer in answers} == {(451, what)}
+    assert {answer.body for answer in answers} == {f"the host refuses: {what}\n".encode(), b""}
+    assert len(host.handed()) == before
+    assert [heard[2] for heard in host.heard(what)] == [5]
+
+
+@pytest.mark.parametrize("what", ["before_finish", "finished"])
+def test_finish_failed(host: Host, what: str) -> None:
     """The bytes stay, the application hears nothing, HEAD is 423, and a retry reaches the host again."""
     before = len(host.handed())
     url = host.create(5)
-    host.says(**{way: what})
+    host.says(fail=what)
 
     refused = host.patch(url, 0, b"hello")
     asked = host.head(url)
@@ -137,7 +153,7 @@ def test_finish_refused(host: Host, what: str, way: str) -> None:
     host.says()
     taken = host.patch(url, 5)
 
-    assert refused.status == again.status == (451 if way == "refuse" else 500)
+    assert refused.status == again.status == 500
     assert asked.status == 423
     assert (taken.status, taken["X-Heard"]) == (204, "finished")
     assert len(host.handed()) == before + 1

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from tests import engines
-from tests.engines import append, ask, content, create
+from tests.engines import Clock, append, ask, content, create
 from tus import Engine, Hooks, Metadata, Refused, Result, Upload
 from tus.checksum import Checksum
 from tus.errors import (
@@ -36,16 +36,6 @@ def sha1(data: bytes) -> Checksum:
     return Checksum("sha1", hashlib.sha1(data).digest())
 
 
-class Clock:
-    """Stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Before(Hooks):
     """Does something once, after a request was admitted and before it does anything."""
 
@@ -63,9 +53,12 @@ class Picky(Hooks):
 
     likes = False
 
+    def __init__(self, status: int = 422) -> None:
+        self.status = status
+
     def before_finish(self, upload: Upload, file: BinaryIO) -> None:
         if not self.likes:
-            raise Refused("the host does not like it", status=422)
+            raise Refused("the host does not like it", status=self.status)
 
 
 # Writing
@@ -261,9 +254,9 @@ def test_unverified_bytes_do_not_survive_a_newer_request(build: Build) -> None:
     assert content(engine, done) == b"abcdef"
 
 
-def test_verified_bytes_are_kept_when_the_host_refuses(build: Build) -> None:
+def test_verified_bytes_are_kept_when_the_host_has_no_time(build: Build) -> None:
     """What was found good is not sent again, only because the host does not want the whole yet."""
-    hooks = Picky()
+    hooks = Picky(503)
     engine = build(hooks)
     upload = create(engine, 3)
 
@@ -348,9 +341,10 @@ def test_crash_before_completion_is_repaired_by_the_next_look_at_the_offset(buil
     assert (found.complete, found.pending) == (True, True)
 
 
-def test_refused_content_is_answered_with_a_423_at_head(build: Build) -> None:
+@pytest.mark.parametrize("status", [408, 423, 425, 429, 500, 503])
+def test_content_that_may_be_taken_later_is_answered_with_a_423_at_head(build: Build, status: int) -> None:
     """A client that gets anything else at HEAD forgets the upload and sends everything again."""
-    engine = build(Picky())
+    engine = build(Picky(status))
     upload = create(engine, 3)
     with pytest.raises(Refused):
         append(engine, upload.id, b"abc")

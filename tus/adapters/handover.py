@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 from .. import events
 from ..engine import Delivery
-from ..errors import Locked, Refused, TusError
+from ..errors import Locked, TusError
 from ..messages import Request, Response
 from ..protocols import tus1
-from ..tus import Application, put_off
-from ..upload import Result, Upload, name_of
+from ..tus import Application, put_off, replayed
+from ..upload import Result, Upload, definite, name_of
 from .targets import repeated
 
 Environ = dict[str, Any]
@@ -33,6 +33,9 @@ log = logging.getLogger("tus")
 _OURS = ("HTTP_UPLOAD_", "HTTP_TUS_", "HTTP_TRANSFER_", "HTTP_TRAILER", "HTTP_EXPECT", "HTTP_X_HTTP_METHOD",
          "HTTP_IF_", "HTTP_RANGE", "HTTP_CONTENT_", "webob.", "werkzeug.", "tus.", "bottle.")  # fmt: skip
 _HOPS = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive"))
+_UNREPEATED = _HOPS | {"date", "server", "set-cookie"}  # true of the moment, or meant for one client
+_PLAIN = (("Content-Type", "text/plain; charset=utf-8"),)
+_LOGIN = 401  # is said of the request, and not of the file: with other credentials it may be taken
 # What speaks of the application's own body or connection.
 _DROPPED = frozenset(("content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "date",
                       "server", "etag", "last-modified", "accept-ranges", "keep-alive"))  # fmt: skip
@@ -60,15 +63,22 @@ class HandOver:
             return _located(put_off(request, error, self._engine), response)
         finally:
             delivery.release()
-        if response.render:
-            said = answer if isinstance(answer, Result) else Result(answer.status, answer.extra, bytes(answer.body))  # type: ignore[arg-type]
-            return response.render(said)
         if isinstance(answer, Response):
-            if request.method == "HEAD":
-                return put_off(request, Refused(f"the application answered {answer.status}"), self._engine)
-            answer.headers["Upload-Offset"] = str(delivery.upload.offset)
-            return _signed(_located(answer, response))
-        return _signed(_merged(response, answer))
+            return self._undecided(request, response, answer, delivery.upload)
+        if delivery.upload.refused:
+            return replayed(request, response, delivery.upload, self._engine)
+        return response.render(answer) if response.render else _signed(_merged(response, answer))
+
+    def _undecided(self, request: Request, response: Response, answer: Response, upload: Upload) -> Response:
+        """What the application said, while it may still take the upload: whoever asks again has it asked again."""
+        # Who is not logged in has to hear so. At any other error a client that asks how far it is begins from zero.
+        if request.method == "HEAD" and answer.status != _LOGIN:
+            return put_off(request, Locked(f"the application answered {answer.status}"), self._engine)
+        if response.render:
+            return response.render(Result(answer.status, answer.extra, bytes(answer.body)))
+        if request.method != "HEAD":
+            answer.headers["Upload-Offset"] = str(upload.offset)
+        return _signed(_located(answer, response))
 
     def besides(self, request: Request, path: str, upload: Upload) -> None:
         """Hand over what a part completed. The answer to the part has no place for what the application says: who
@@ -76,8 +86,7 @@ class HandOver:
         try:
             delivery = self._engine.claim(upload.id)
             try:
-                if delivery.upload.pending:
-                    delivery.told = self._engine.hooks.finished(delivery.upload) or Result()
+                if delivery.upload.pending and delivery.hear(self._engine.told(delivery.upload)):
                     self._delivered(request.native, path, delivery)
             finally:
                 delivery.release()
@@ -92,13 +101,21 @@ class HandOver:
         if answer is None:
             return Response(503, {"Retry-After": "1", "Content-Type": "text/plain"}, b"rolled back; try again\n")
         status, headers, body = answer
+        if definite(status) and status != _LOGIN:
+            return self._refused(Result(status, _without(headers, _UNREPEATED), body), delivery)
         if not 200 <= status < 400:
             # Content-Length is worked out anew, should the application have miscounted.
-            kept = tuple(pair for pair in headers if pair[0].lower() not in _HOPS)
             events.refused(delivery.upload, status, "the host does not take it now")
-            return Response(status, {}, body, extra=kept)
+            return Response(status, {}, body, extra=_without(headers, _HOPS))
         result = self._result(status, headers, body, delivery.told)
         delivery.accept(self._remembered(result), drop=self._options.cleanup)
+        return result
+
+    def _refused(self, result: Result, delivery: Delivery) -> Result:
+        """It does not want the upload, for good: no later request has it asked again."""
+        if len(result.body) > _KEPT:
+            result = result._replace(body=b"the application refused this upload\n", headers=_PLAIN)
+        delivery.accept(result)
         return result
 
     def _called(self, environ: Environ, path: str, delivery: Delivery) -> tuple[int, Pairs, bytes] | None:
@@ -175,6 +192,10 @@ class HandOver:
         else:
             new.pop("HTTP_FILENAME", None)
         return new
+
+
+def _without(headers: Pairs, names: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    return tuple(pair for pair in headers if pair[0].lower() not in names)
 
 
 def unforgeable(environ: Environ) -> bool:

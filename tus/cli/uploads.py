@@ -67,19 +67,16 @@ def _report(uploads: Iterable[Upload], as_json: bool, engine: Engine, deed: str)
     return 0
 
 
-def _state(upload: Upload, engine: Engine) -> str:
-    if upload.dropped:
-        return "handed over"
-    if upload.complete:
-        return "part" if upload.partial else "pending" if upload.pending else "finished"
-    return "expired" if engine.expired(upload) else "unfinished"
-
-
 def _line(upload: Upload, engine: Engine) -> str:
     length = "?" if upload.length is None else str(upload.length)
     touched = _minute(int(upload.touched) // 60)
-    state = _state(upload, engine)
-    return f"{upload.id}  {upload.offset:>13}/{length:<13} {touched}  {state:<11} {upload.metadata.filename}".rstrip()
+    state, reason = engine.state(upload).value, _reason(upload)
+    line = f"{upload.id}  {upload.offset:>13}/{length:<13} {touched}  {state:<11} {upload.metadata.filename}".rstrip()
+    return f"{line}  refused: {reason}" if reason else line
+
+
+def _reason(upload: Upload) -> str:
+    return upload.result.reason or str(upload.result.status) if upload.result and upload.refused else ""
 
 
 @lru_cache(256)
@@ -93,7 +90,8 @@ def _json(upload: Upload, engine: Engine) -> str:
             "id": upload.id,
             "offset": upload.offset,
             "length": upload.length,
-            "state": _state(upload, engine),
+            "state": engine.state(upload).value,
+            "reason": _reason(upload) or None,
             "touched": upload.touched,
             "expires": engine.expires(upload),
             "owner": upload.owner,

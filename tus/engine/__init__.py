@@ -23,7 +23,7 @@ from ..errors import OptionError, TusError
 from ..hooks import Hooks
 from ..messages import Request
 from ..options import Options
-from ..upload import Result, Upload
+from ..upload import Upload
 from .finishing import Delivery
 from .records import new_id
 from .writing import Writing
@@ -79,8 +79,8 @@ class Engine(Writing):
         with suppress(TusError):
             delivery = self.claim(upload.id)
             try:
-                if delivery.upload.pending:
-                    delivery.accept(self.hooks.finished(delivery.upload) or Result())
+                if delivery.upload.pending and delivery.hear(self.told(delivery.upload)):
+                    delivery.accept(delivery.told)
             except Exception:
                 log.exception("upload %s is complete and cannot be handed over", upload.id)
             finally:

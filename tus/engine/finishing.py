@@ -13,10 +13,11 @@ from ..errors import (
     DigestMismatch,
     Locked,
     NotFound,
+    Refused,
     StoreFull,
 )
 from ..lockers import Claim
-from ..upload import Digests, Result, Upload, checked_id
+from ..upload import Digests, Result, Upload, checked_id, definite
 from .records import Records
 
 
@@ -34,19 +35,44 @@ class Finishing(Records):
                 raise DigestMismatch(f"the {name} of the whole is another one", algorithm=name, digest=announced)
         return tuple((name, hash.digest().hex()) for name, _, hash in hashes)
 
-    def _check_content(self, upload: Upload) -> None:
-        if self._checks and not upload.partial:
-            with self._store.open(upload.id) as file:
+    def _refusal(self, upload: Upload) -> Result | None:
+        """What the host has against the content, if anything. A refusal that is not for good is raised, and the next
+        request has the host look again."""
+        if not self._checks or upload.partial:
+            return None
+        with self._store.open(upload.id) as file:
+            try:
                 self.hooks.before_finish(upload, file)
+            except Refused as error:
+                return _refusing(error)
+        return None
 
-    def _mark(self, upload: Upload, durable: bool) -> Upload:
+    def _mark(self, upload: Upload, durable: bool, refusal: Result | None) -> Upload:
         # A part is never handed over by itself, and without a host nothing is.
         waits = self._delivers or self._tells or upload.target
-        result = None if waits and not upload.partial else Result()
-        upload = upload.evolve(complete=True, result=result)
+        result = refusal or (None if waits and not upload.partial else Result())
+        upload = self._answered(upload.evolve(complete=True), result)
         self._store.save(upload, durable=durable)
         events.finished(upload)
+        if refusal:
+            events.answered(upload)
         return upload
+
+    def _answered(self, upload: Upload, result: Result | None) -> Upload:
+        """The upload with what the host said of it. A refused one stays for a while, so that its client hears why."""
+        upload = upload.evolve(result=result)
+        kept = self.options.refused_valid_duration
+        if not upload.refused or kept is None:
+            return upload
+        ends = self._clock() + kept
+        return upload.evolve(expires=ends if upload.expires is None else min(ends, upload.expires))
+
+    def told(self, upload: Upload) -> Result:
+        """What the hook `finished` says when it hears of the upload; a refusal, too."""
+        try:
+            return self.hooks.finished(upload) or Result()
+        except Refused as error:
+            return _refusing(error)
 
     def claim(self, id: str, *, patience: float = 0.0) -> Delivery:
         """The right to hand a complete upload over; raises Locked while somebody else does, for so many seconds."""
@@ -69,9 +95,9 @@ class Finishing(Records):
             time.sleep(0.01)
 
     def accept(self, upload: Upload, result: Result, *, drop: bool) -> Upload:
-        """The host has it: remember its answer, so that nobody is told twice."""
+        """The host has it, or does not want it: remember its answer, so that nobody is told twice."""
         # What the target's request held, passwords perhaps, is needed no more.
-        upload = upload.evolve(result=result, dropped=drop or upload.dropped, target=None)
+        upload = self._answered(upload, result).evolve(dropped=drop or upload.dropped, target=None)
         try:
             # Some file systems lose a durable record with the one that replaces it, if that is not durable, too.
             # Where the data goes as well, all that a power cut can take is the memory of it.
@@ -99,7 +125,7 @@ class Finishing(Records):
 
     def returned(self, upload: Upload) -> None:
         """The host has no use for the file any more; if it did not accept the upload, the file is ours again."""
-        if upload.pending:
+        if upload.pending or upload.refused:
             self._store.regain(upload.id)
         elif not upload.dropped:
             self._store.give(upload.id)
@@ -130,8 +156,15 @@ class Delivery:
         """The data, to read."""
         return self.engine.lent(self.upload)
 
+    def hear(self, told: Result) -> bool:
+        """Take what the hook `finished` said: whether the host may have the upload now. If not, that is over."""
+        self.told = told
+        if told.refuses:
+            self.accept(told)
+        return not told.refuses
+
     def accept(self, result: Result, *, drop: bool = False) -> None:
-        """It arrived."""
+        """The host has decided."""
         self.upload = self.engine.accept(self.upload, result, drop=drop)
         events.answered(self.upload)
         self.release()
@@ -144,3 +177,11 @@ class Delivery:
                 self.engine.returned(self.upload)
         finally:
             self.claim.release()
+
+
+def _refusing(error: Refused) -> Result:
+    """A hook's refusal as an answer to remember; raised again, if it is not for good."""
+    if not definite(error.status):
+        raise error
+    headers = {"Content-Type": "text/plain; charset=utf-8", **error.headers}
+    return Result(error.status, tuple(headers.items()), f"{error}\n".encode("utf-8", "replace"))

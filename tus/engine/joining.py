@@ -171,8 +171,7 @@ class Joining(Finishing):
         finally:
             place.close()
         upload = upload.evolve(length=length, offset=length)
-        self._check_content(upload)
-        return self._mark(upload, durable)
+        return self._mark(upload, durable, self._refusal(upload))
 
 
 def _check_uses(id: str, times: int) -> None:

@@ -174,7 +174,8 @@ class Numbered:
             return True
         anew = piece.nameless and piece.number == 0
         if upload.complete:
-            return upload.dropped and (anew or upload.touched + remembered < engine.now())
+            over = upload.dropped or upload.refused
+            return over and anew or upload.dropped and upload.touched + remembered < engine.now()
         return anew and self._store.marks(upload.id).count(1) > 1
 
     def _clear(self, upload: Upload, piece: Piece) -> None:
@@ -193,9 +194,9 @@ class Numbered:
 
     def _clash(self, upload: Upload, piece: Piece) -> NoReturn:
         """Two files go by one name, and nobody can tell which chunk is whose: so it becomes neither."""
-        if upload.complete:
+        if upload.complete and not upload.refused:
             raise Refused("there is a finished file by this name, and this is another one", status=409)
-        first = piece.nameless and self._store.marks(upload.id).count(1) == 1
+        first = upload.refused or piece.nameless and self._store.marks(upload.id).count(1) == 1
         lease = self._locker.lease(upload.id)
         try:
             with lease.turn(), suppress(NotFound):
@@ -305,8 +306,7 @@ class Numbered:
                 _check_good(upload)
                 if durable:
                     self._store.sync(upload.id)
-                engine._check_content(upload)
-                upload = engine._mark(upload, durable)
+                upload = engine._mark(upload, durable, engine._refusal(upload))
         finally:
             claim.release()  # and with it every share
         return upload

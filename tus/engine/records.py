@@ -27,7 +27,7 @@ from ..lockers import Lease, Locker
 from ..messages import Request
 from ..options import Options
 from ..stores import Place, Record, Store
-from ..upload import Metadata, Upload, checked_id
+from ..upload import Metadata, State, Upload, checked_id
 from ..writer import Writer
 
 log = logging.getLogger("tus")
@@ -181,7 +181,8 @@ class Records:
         """When it will be removed, if nothing happens; seconds since the epoch."""
         # A target hears of it only when the client comes back; one that never does must not leave it for ever.
         kept = upload.complete and not (upload.pending and upload.target)
-        if kept and not (upload.partial or upload.dropped or self.options.sweep_finished):
+        ends = upload.refused and upload.expires is not None
+        if kept and not (upload.partial or upload.dropped or ends or self.options.sweep_finished):
             return None
         if upload.expires is not None:
             return _date(upload.expires)
@@ -196,6 +197,10 @@ class Records:
     def expired(self, upload: Upload, now: float | None = None) -> bool:
         expires = self.expires(upload)
         return expires is not None and expires < (self._clock() if now is None else now)
+
+    def state(self, upload: Upload, now: float | None = None) -> State:
+        """What has become of the upload, for all who show it or answer for it."""
+        return State.EXPIRED if self.expired(upload, now) else upload.state
 
     def look(self, request: Request, intent: Intent = "look") -> Upload:
         """The upload as it is; disturbs nobody."""
@@ -296,12 +301,12 @@ class Records:
         """The data, to read."""
         return self._store.open(upload.id)
 
-    def forget_expired(self, id: str) -> None:
+    def forget_failed(self, id: str) -> None:
         """Remove an upload of which nothing can come any more, so that its id is free."""
         upload = self._store.load(id)
-        if self.expired(upload):
+        if upload.refused or self.expired(upload):
             self._remove(upload)
-            events.expired(upload)
+            (events.removed if upload.refused else events.expired)(upload)
 
     def secret_id(self, request: Request, *said: object) -> str:
         """The id that follows from what a client says. Whoever lacks our secret can't work it out, and the same words

@@ -112,6 +112,8 @@ class Writing(Creating):
         whether this request ends the upload; None, where its length alone tells."""
         with closing(self._held(request, "write")) as record:
             upload = record.upload
+            if upload.result and upload.refused:  # wherever the client wants to go on
+                return Writer(upload)
             if upload.final or upload.chunks:
                 how = "by concatenation" if upload.final else "of numbered chunks"
                 raise Refused(f"an upload made {how} cannot be written to", status=403)
@@ -250,8 +252,8 @@ class Writing(Creating):
             self._secure(upload, lease, writer)
         if upload.digests:
             upload = upload.evolve(digests=self._digested(upload))
-        self._check_content(upload)
+        refusal = self._refusal(upload)
         # Only these records change while somebody else holds the lease: see _await_parts and describe.
         if (upload.partial or upload.expected is not None) and not (writer and writer.fresh):
             upload = self._store.load(upload.id).evolve(length=upload.length)
-        return self._mark(upload, durable)
+        return self._mark(upload, durable, refusal)

@@ -17,7 +17,7 @@ from ..errors import BadRequest, LengthMismatch, Locked, Refused, TusError
 from ..forms import Conversation, Exchange, Fields, Form, Part, check_length, is_form, metadata
 from ..messages import Request, Response
 from ..progress import told
-from ..upload import Chunks, Result, Upload
+from ..upload import Chunks, Result, Upload, definite
 from ..visitors import foreign, key_of, new_visitor, visitor
 from ..writer import Sink, Writer
 
@@ -205,7 +205,7 @@ class ChunkExchange(Exchange):
         """simple-uploader.js can be taught to ask once, and not for each chunk."""
         numbers = [number for number, mark in enumerate(marks, 1) if mark]
         state = told(self.engine, upload) if upload else {"state": "unknown"}
-        response = self.stored(upload) if upload and upload.pending else self.json(200, {})
+        response = self.stored(upload) if upload and (upload.pending or upload.refused) else self.json(200, {})
         if response.status == 200 and not response.finished:
             response = self.json(200, {**state, "uploaded": numbers})
         return response
@@ -271,7 +271,7 @@ class ChunkExchange(Exchange):
 
     def _status(self, error: TusError) -> int:
         spoken = self.dialect or DIALECTS[0]
-        if error.retry_after:
+        if error.retry_after or isinstance(error, Refused) and not definite(error.status):
             return 503
         if isinstance(error, LengthMismatch) and self._piece:
             return spoken.wrong

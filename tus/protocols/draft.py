@@ -229,7 +229,7 @@ class Exchange:
         upload = self._engine.seize(self._request, finish=False)
         complete = upload.complete and not upload.pending
         answer = self._headers(complete, upload.offset)
-        if upload.length is not None:
+        if upload.length is not None and not upload.refused:  # else tus-js-client takes the end for success, and asks
             answer["Upload-Length"] = str(upload.length)
         answer["Upload-Limit"] = self._limits(upload)
         return Response(204, {**answer, **_represented(upload), "Cache-Control": "no-store"})
@@ -292,12 +292,7 @@ class Exchange:
             if writer.lease and self._request.length != 0:
                 self._report(writer)
                 cut = yield writer
-            try:
-                return self._engine.conclude(writer, cut)
-            except Refused as refusal:
-                # The host looked at the whole and does not want it: that is its last word.
-                refusal.headers.setdefault(self._version.field, self._version.done)
-                raise
+            return self._engine.conclude(writer, cut)
 
     # What is answered
 
@@ -350,6 +345,8 @@ class Exchange:
         """What the target answered, with the word that this is all."""
         extra = tuple(pair for pair in result.headers if pair[0].lower() not in _DROPPED)
         answer = {**self._headers(True, upload.offset), **_represented(upload)}
+        if result.refuses:
+            answer["Cache-Control"] = "no-store"
         if self._version.located and "location" not in {name.lower() for name, _ in extra}:
             answer.update(self._location)
         return Response(result.status, answer, result.body, extra=extra)

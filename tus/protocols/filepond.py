@@ -7,6 +7,7 @@ with the next whole one. So a chunk is kept when it is whole, and forgotten othe
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from ..downloads import given
@@ -15,7 +16,7 @@ from ..errors import BadRequest, LengthMismatch, OffsetMismatch, Refused
 from ..forms import Conversation, Discarded, Exchange, Fields, Form, Part, Text, check_length, is_form, metadata
 from ..headers import natural
 from ..messages import Request, Response
-from ..upload import Metadata, Upload
+from ..upload import Metadata, Result, Upload
 from ..writer import Sink, Writer
 
 
@@ -92,9 +93,16 @@ class FilePondExchange(Exchange):
         """Where to go on; always between two chunks."""
         self.request.id = self.query.get("patch", "")
         upload = self.engine.seize(self.request)
-        answer = {"Cache-Control": "no-store", "Upload-Offset": str(upload.offset)}
-        return Response(200, answer, finished=upload if upload.pending else None)
+        response = self._far(upload, upload.result or Result())
+        if upload.pending:
+            response.finished, response.render = upload, partial(self._far, upload)
+        return response
         yield
+
+    def _far(self, upload: Upload, result: Result) -> Response:
+        if result.refuses:
+            return self.final(upload, result)
+        return Response(200, {"Cache-Control": "no-store", "Upload-Offset": str(upload.offset)})
 
     def delete(self) -> Conversation:
         """`revert`: the user took the file back. The body says which."""

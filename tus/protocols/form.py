@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 
 from ..engine import Engine
-from ..errors import BadRequest, NotFound, TusError
+from ..errors import BadRequest, NotFound
 from ..forms import Conversation, Exchange, Fields, Form, Part, Text, is_form, metadata, posted
 from ..messages import Request, Response
 from ..progress import ask, key_id
@@ -94,7 +95,7 @@ class FormExchange(Keyed):
     def _clear(self) -> None:
         """A form that failed may be sent again under the same key."""
         with suppress(NotFound):
-            self.engine.forget_expired(self.request.id)
+            self.engine.forget_failed(self.request.id)
 
     # Words
 
@@ -128,12 +129,12 @@ class FormExchange(Keyed):
         name = upload.metadata.filename or "The file"
         return self._shown(200, f"{name} has arrived.")
 
-    def failure(self, error: TusError) -> Response:
+    def refusal(self, status: int, body: bytes, headers: Mapping[str, str]) -> Response:
         if self._page:
-            response = self._shown(error.status, str(error))
-            response.headers.update(error.headers)
+            response = self._shown(status, body.decode("utf-8", "replace"))
+            response.headers.update(headers)
             return response
-        return super().failure(error)
+        return super().refusal(status, body, headers)
 
     @property
     def _page(self) -> bool:

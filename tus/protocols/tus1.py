@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 
 from .. import downloads, headers
 from ..checksum import ALGORITHMS, Checksum
@@ -18,7 +18,7 @@ from ..errors import (
     UnsupportedVersion,
 )
 from ..messages import Request, Response
-from ..upload import Metadata, Upload, is_id
+from ..upload import Metadata, Result, Upload, is_id
 from ..writer import Writer
 
 VERSION = "1.0.0"
@@ -28,6 +28,7 @@ Conversation = Generator[Writer, BaseException | None, Response]
 Filling = Generator[Writer, BaseException | None, Upload]
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_NOWHERE: Mapping[str, str] = {}
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,concatenation,concatenation-unfinished"
 
 
@@ -104,6 +105,8 @@ def _extensions(request: Request, engine: Engine) -> str:
 
 def _head(request: Request, engine: Engine) -> Conversation:
     upload = engine.seize(request)
+    if upload.refused:
+        return refused(request, upload, engine)
     answer = {"Cache-Control": "no-store", **_expiry(upload, engine)}
     if upload.complete or not upload.final:
         answer["Upload-Offset"] = str(upload.offset)
@@ -122,6 +125,20 @@ def _head(request: Request, engine: Engine) -> Conversation:
 def _expiry(upload: Upload, engine: Engine) -> dict[str, str]:
     expires = engine.expires(upload)
     return {} if expires is None else {"Upload-Expires": headers.http_date(expires)}
+
+
+def refused(request: Request, upload: Upload, engine: Engine, location: Mapping[str, str] = _NOWHERE) -> Response:
+    """What the host answered instead of taking the upload, for whoever asks, and however often."""
+    result = upload.result or Result()
+    # As in the IETF's protocol: this is the last word, and nothing is left to resume.
+    answer = {"Cache-Control": "no-store", "Upload-Complete": "?1", **_expiry(upload, engine), **location}
+    body = result.body
+    if request.method == "HEAD":
+        body = b""  # and no Upload-Offset: clients would take an offset at the end for success
+    else:
+        answer["Upload-Offset"] = str(upload.offset)
+    extra = tuple(pair for pair in result.headers if pair[0].title() not in answer)
+    return Response(result.status, answer, body, extra=extra)
 
 
 def _news(upload: Upload) -> Upload | None:
@@ -155,6 +172,8 @@ def _post(request: Request, engine: Engine) -> Conversation:
         if error.offset is not None and not isinstance(error, ChecksumMismatch):
             error.headers.update(location)  # the upload exists, so the client can go on with it
         raise
+    if upload.refused:
+        return refused(request, upload, engine, location)
     answer = {**location, **_expiry(upload, engine), "Upload-Offset": str(upload.offset)}
     return Response(201, answer, finished=_news(upload))
 
@@ -173,7 +192,10 @@ def _join(request: Request, engine: Engine, urls: tuple[str, ...], metadata: Met
         raise BadRequest("the length of a concatenation follows from its parts")
     ids = [request.identify(url) for url in urls]
     upload = engine.join(request, ids, metadata=metadata, concat=request.headers["upload-concat"])
-    answer = {"Location": request.location(upload.id), **_expiry(upload, engine)}
+    location = {"Location": request.location(upload.id)}
+    if upload.refused:
+        return refused(request, upload, engine, location)
+    answer = {**location, **_expiry(upload, engine)}
     if upload.complete:
         answer["Upload-Offset"] = str(upload.offset)
     return Response(201, answer, finished=_news(upload))
@@ -201,6 +223,8 @@ def _patch(request: Request, engine: Engine) -> Conversation:
             unverified=body.trailing,
         ),
     )
+    if upload.refused:
+        return refused(request, upload, engine)
     response = stored(upload, engine)
     if upload.finals:
         response.also = engine.completed(upload)
@@ -233,7 +257,8 @@ class _Body:
         with writer:
             cut = None
             # A body of unknown length is looked at even where nothing more is wanted: it must be an empty one.
-            if self.length is None or writer.lease and self.length:
+            unknown = self.length is None and not writer.upload.refused
+            if unknown or writer.lease and self.length:
                 cut = yield writer
             return engine.conclude(writer, cut, self._trailing_checksum(cut))
 
