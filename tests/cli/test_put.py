@@ -248,6 +248,71 @@ def test_refusal_in_mid_body_is_told(run: Any, proxy: Proxy, file: Path, turn: i
     assert "413 Request Entity Too Large" in err
 
 
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[live.Live]:
+    """A server whose hook does not like anything evil."""
+    with live.start(hooks="tests.apps:Policy", durable="none") as server:
+        yield server
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 422])
+@pytest.mark.parametrize("size", [0, 5])
+def test_refused_file_ends_with_the_reason(run: Any, server: live.Live, tmp_path: Path, status: int, size: int) -> None:
+    """The application does not want it: no retry, no second upload, one sentence, and nothing is remembered."""
+    name = server.collection()
+    (server.home / name / "plan.json").write_text(json.dumps({"status": f"{status} No", "body": "this is no film"}))
+    (tmp_path / "film").write_bytes(b"x" * size)
+
+    exit_status, out, err = run(tmp_path / "film", server.origin + server.path(name), "--json")
+
+    handed = list((server.home / name / "handed").iterdir())
+    assert (exit_status, len(handed), json.loads(out)["refused"]) == (1, 1, True)
+    assert f"{status}" in err and "this is no film; the same command begins anew" in err and "again" not in err
+    assert not size or kept(tmp_path) == {}
+
+
+def test_refusal_that_was_missed_is_heard_without_sending(
+    run: Any, strict: live.Live, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The last answer got lost: the next run hears the reason and sends nothing; the one after it begins anew."""
+    file = tmp_path / "film"
+    file.write_bytes(b"evil" * 1000)
+    with Proxy(strict.address) as proxy:
+        run(file, through(proxy))
+        url = f"{through(proxy)}/{next((strict.home / 'uploads').glob('*.info')).stem}"
+        memory, key = Remembered.of_user(os.environ), fingerprint(str(file), endpoint(through(proxy))[0])
+        memory.put(key, url)
+        proxy.seen.clear()
+
+        status, _, err = run(file, through(proxy))
+        asked = [seen.method for seen in proxy.seen]
+        proxy.seen.clear()
+        run(file, through(proxy))
+
+    assert (status, asked) == (1, ["HEAD", "PATCH"])
+    assert "the content is evil; the same command begins anew" in err
+    assert kept(tmp_path) == {}
+    assert [seen.method for seen in proxy.seen] == ["POST", "PATCH"]
+
+
+def test_login_that_is_missing_at_the_end_costs_nothing(run: Any, server: live.Live, tmp_path: Path) -> None:
+    """The application wants a login: that is said, and the same command finishes the upload without sending it."""
+    name = server.collection(cleanup=False)
+    plan = server.home / name / "plan.json"
+    plan.write_text(json.dumps({"status": "401 Unauthorized", "body": "log in"}))
+    (tmp_path / "film").write_bytes(b"hello")
+    url = server.origin + server.path(name)
+
+    failed = run(tmp_path / "film", url)
+    again = run(tmp_path / "film", url)
+    plan.unlink()
+    status, out, _ = run(tmp_path / "film", url)
+
+    assert [(code, "401" in err, "credentials" in err) for code, _, err in (failed, again)] == [(1, True, True)] * 2
+    assert (status, (server.home / name / "uploads" / out.rpartition("/")[2]).read_bytes()) == (0, b"hello")
+    assert len(list((server.home / name / "uploads").glob("*.info"))) == 1
+
+
 def test_redirect_is_refused(run: Any, proxy: Proxy, file: Path) -> None:
     """A redirect is named, not followed."""
     proxy.faults.refused["POST"] = answer("301 Moved", "Location: https://elsewhere.example/upload")

@@ -20,7 +20,7 @@ from ..options import size
 from . import wire
 from .meter import Meter, human
 from .remembered import Remembered, fingerprint
-from .transfer import File, Pace, Refused, Source, Stream, Transfer
+from .transfer import File, Pace, Refused, Source, Stream, Transfer, Unwanted
 from .wire import Client
 
 CHECKED_CHUNK = 16 << 20  # bytes; a checksum makes a cut request worth nothing, so requests are kept small
@@ -128,7 +128,7 @@ def put(client: Client, path: str, args: argparse.Namespace) -> bool:
     began = time.monotonic()
     name = "stdin" if path == "-" else os.path.basename(path)
     meter = Meter(name, out=sys.stderr, quiet=args.quiet)
-    transfer, failure = None, None
+    transfer, failure, refused = None, None, False
     try:
         with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
             before = os.fstat(file.fileno()).st_mtime_ns
@@ -138,14 +138,14 @@ def put(client: Client, path: str, args: argparse.Namespace) -> bool:
             if isinstance(transfer.source, File) and os.fstat(file.fileno()).st_mtime_ns != before:
                 meter.say("changed while it was being sent: what arrived may be a mixture")
     except (Refused, OSError, EOFError) as error:
-        failure = _sentence(error)
+        failure, refused = _sentence(error), isinstance(error, Unwanted)
         meter.clear()
         _complain(f"{name}: {failure}")
     except KeyboardInterrupt:
         meter.clear()
         _complain(f"{name}: {_farewell(transfer)}")
         raise
-    _report(path, transfer, failure, args, seconds=time.monotonic() - began)
+    _report(path, transfer, failure, args, refused=refused, seconds=time.monotonic() - began)
     return failure is None
 
 
@@ -177,10 +177,17 @@ def _metadata(path: str, given: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _report(
-    path: str, transfer: Transfer | None, failure: str | None, args: argparse.Namespace, *, seconds: float
+    path: str,
+    transfer: Transfer | None,
+    failure: str | None,
+    args: argparse.Namespace,
+    *,
+    refused: bool,
+    seconds: float,
 ) -> None:
     if args.json:
         record: dict[str, Any] = {"file": path, "url": transfer and transfer.url, "error": failure}
+        record["refused"] = refused  # by the host, for good; anything else may go better another time
         record["bytes"] = transfer.offset if transfer else 0
         record["resumed_at"] = transfer.resumed_at if transfer else 0
         record["seconds"] = round(seconds, 3)

@@ -35,6 +35,10 @@ class Refused(Exception):
     """The upload cannot be done; the message says why."""
 
 
+class Unwanted(Refused):
+    """Everything arrived, and the host does not want it: to ask again changes nothing, to begin anew perhaps."""
+
+
 class Again(Exception):
     """It did not work this time; `after` is how many seconds the server wants us to wait."""
 
@@ -166,6 +170,9 @@ class Transfer:
                 self._pause(error)
             except Gone as error:
                 self._restart(error)
+            except Unwanted:
+                self.forget()
+                raise
             else:
                 self.forget()
                 return self.url or ""
@@ -200,7 +207,7 @@ class Transfer:
         answer = self.client.request("POST", self.client.home, headers, body=wire.Bytes())
         if length is None and answer.status in (400, 501):
             raise Refused(f"the server takes no stream of unknown length ({answer}): write it to a file first")
-        if answer.status in GONE:
+        if answer.status in GONE and not last_word(answer):
             raise Refused(f"no tus server at {self.client.home}: it answers {answer}")
         judge(answer, "creating the upload")
         if not answer.header("Location"):
@@ -217,6 +224,8 @@ class Transfer:
         """Ask the server what it has."""
         assert self.url is not None
         answer = self.client.request("HEAD", self.url, {})
+        if last_word(answer):
+            self._why(answer)
         # tus 1.0, HEAD: 404, 410 or 403 for an upload that is not there.
         if answer.status in GONE or (answer.status == 403 and self._resuming):
             if answer.status in GONE:
@@ -237,10 +246,16 @@ class Transfer:
         if offset == known and length is not None and known:
             self._confirm()
 
+    def _why(self, answer: Answer) -> None:
+        """Refused, as the answer to HEAD says; why that is, is in another one's body."""
+        self.offset = self.source.length or 0
+        told = self._patch(wire.Bytes(), {})
+        judge(told if last_word(told) else answer, "asking how far the upload is")
+
     def _confirm(self) -> None:
         """Everything is there, but what came of it was in an answer that we never got."""
         answer = self._patch(wire.Bytes(), {})
-        if answer.status not in NOTHING_TO_ADD:
+        if answer.status not in NOTHING_TO_ADD or last_word(answer):
             judge(answer, "finishing the upload")
 
     def _append(self) -> None:
@@ -289,6 +304,8 @@ def judge(answer: Answer, doing: str) -> None:
     """Raise what an answer without success means for the upload."""
     if answer.ok:
         return
+    if last_word(answer):
+        raise Unwanted(f"the host refuses this upload: {answer}; the same command begins anew")
     if 300 <= answer.status < 400:
         target = wire.printable(answer.header("Location")) or "nowhere"
         raise Refused(f"{doing}: the server redirects to {target}; if that is right, give that URL")
@@ -298,6 +315,11 @@ def judge(answer: Answer, doing: str) -> None:
     if answer.status in TEMPORARY or (answer.status >= 500 and answer.status not in FINAL):
         raise Again(said, retry_after(answer.header("Retry-After"), now=time.time()))
     raise Refused(said + HINTS.get(answer.status, ""))
+
+
+def last_word(answer: Answer) -> bool:
+    """Whether the host has decided against the upload. Without this header, it may be this request that was wrong."""
+    return 400 <= answer.status < 500 and answer.header("Upload-Complete") == "?1"
 
 
 HINTS = {

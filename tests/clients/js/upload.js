@@ -7,6 +7,8 @@
 //   slow                milliseconds between two blocks of a request body
 //   abortAt             abort once this many bytes were sent, then resume with a second tus.Upload
 //   storage             the file in which the URL of an unfinished upload is remembered
+//   resume              resume what an earlier run left, as `storage` remembers it
+//   fails               the upload is expected to fail; say how
 //   terminateAt         abort once this many bytes were sent, and ask the server to forget the upload
 
 import fs from 'node:fs'
@@ -73,7 +75,7 @@ async function run({ stopAt = Infinity, terminate = false, prepare = () => {} } 
   const stopped = await new Promise((resolve, reject) => {
     upload = new tus.Upload(source(), {
       ...options(requests),
-      onError: reject,
+      onError: error => reject(Object.assign(error, { requests })),
       onSuccess: () => resolve(false),
       onProgress(sent) {
         if (sent >= stopAt && sent < size) upload.abort(terminate).then(() => resolve(true), reject)
@@ -97,8 +99,15 @@ async function resumed() {
 
 async function main() {
   if (plan.terminateAt) return run({ stopAt: plan.terminateAt, terminate: true })
+  if (plan.resume) return run({ prepare: remembered })
   return plan.abortAt ? resumed() : run()
 }
 
+function failure(error) {
+  if (!plan.fails) throw error
+  const answer = error.originalResponse
+  return { status: answer?.getStatus(), body: answer?.getBody(), requests: error.requests }
+}
+
 // An upload that is never settled ends node with status 13, not with a result.
-console.log(JSON.stringify(await main()))
+console.log(JSON.stringify(await main().catch(failure)))
