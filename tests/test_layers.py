@@ -25,6 +25,7 @@ LAYERS = (
         "problems",
         "headers",
         "record",
+        "filesystems",
         "stores",
         "lockers",
         "writer",

@@ -75,7 +75,7 @@ class HandOver:
         if request.method == "HEAD" and answer.status != _LOGIN:
             return put_off(request, Locked(f"the application answered {answer.status}"), self._engine)
         if response.render:
-            return response.render(Result(answer.status, answer.extra, bytes(answer.body)))
+            return response.render(Result(answer.status, answer.extra, bytes(answer.body)))  # type: ignore[arg-type]
         if request.method != "HEAD":
             answer.headers["Upload-Offset"] = str(upload.offset)
         return _signed(_located(answer, response))

@@ -44,8 +44,9 @@ PREFIX = (
     "server's public URL (our option: public_url)"
 )
 LOST = (
-    "if several servers stand behind one address, they need one directory (or store) for uploads, "
-    "or the proxy must send a client to the same server every time (nginx: ip_hash)"
+    "if several servers stand behind one address, the proxy must send a client to the same one every time (nginx: "
+    "ip_hash); processes and containers of one machine can share a directory, several machines must not (our servers: "
+    "docs/file-systems.rst)"
 )
 HEAD = "something between changes the answer to HEAD, or makes GET of it (nginx: proxy_cache_convert_head off)"
 CACHE = "a cache could tell a client an old offset: keep caches away from uploads (nginx: proxy_cache off; CDN: bypass)"
@@ -63,7 +64,10 @@ BUSY = (
     "--worker-class gthread); else lower the time after which a silent connection is closed (nginx: "
     "client_body_timeout)"
 )
-RESUME = "the server does not keep to the offset that it told; if several servers share uploads, check their storage"
+RESUME = (
+    "the server does not keep to the offset that it told, as several machines do that share a directory by network: "
+    "use one (our servers: docs/file-systems.rst)"
+)
 SEND = (
     "look into the logs of the proxy and of the server; time limits are common (nginx: "
     "proxy_read_timeout, client_body_timeout)"

@@ -24,6 +24,7 @@ from contextlib import closing, suppress
 from math import inf
 from typing import Any, BinaryIO
 
+from .. import filesystems
 from ..errors import FULL, Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..record import OPENING, decoded, encoded
 from ..upload import Result, Upload, checked_id, is_random
@@ -54,6 +55,9 @@ class FileStore:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         self._dir = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._secret = b""
+        type = filesystems.kind(self.directory)
+        filesystems.warn(self.directory, type)
+        self._stat = filesystems.stats(type)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         # At the end of a process, modules and what they imported may be gone already.
@@ -136,7 +140,7 @@ class FileStore:
 
     def placed(self, upload: Upload, name: str = "") -> Upload:
         """The record with what the data file says."""
-        found = os.stat(name or upload.id, dir_fd=self._dir, follow_symlinks=False)
+        found = self._stat(name or upload.id, self._dir)
         if not stat.S_ISREG(found.st_mode):
             raise NotFound("no such upload")
         size = found.st_size
