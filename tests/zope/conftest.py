@@ -257,22 +257,27 @@ def monster(view: str, host: str = "example.com:443") -> str:
 @pytest.fixture(scope="session")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Zope]]:
     """Starts an instance when it is first asked for; they all end with the run."""
-    running: dict[str, Zope | str] = {}
+    running: dict[str, Zope | Exception] = {}
     kinds = KINDS | PLONES
+
+    def begin(name: str) -> Zope | Exception:
+        try:
+            ZOPES[kinds[name].version].install()
+            zope = Zope(kinds[name], tmp_path_factory.mktemp(name) / "instance")
+            zope.prepare()
+            zope.start()
+        except (Uninstallable, RuntimeError) as why:
+            return why
+        return zope
 
     def start(name: str) -> Zope:
         if name not in running:
-            try:
-                ZOPES[kinds[name].version].install()
-            except Uninstallable as why:
-                running[name] = str(why)
-            else:
-                running[name] = zope = Zope(kinds[name], tmp_path_factory.mktemp(name) / "instance")
-                zope.prepare()
-                zope.start()
+            running[name] = begin(name)
         found = running[name]
-        if isinstance(found, str):
-            pytest.skip(found)
+        if isinstance(found, Uninstallable):
+            pytest.skip(str(found))
+        if isinstance(found, Exception):
+            raise found
         return found
 
     yield start

@@ -69,6 +69,18 @@ def test_what_the_view_returns_does_not_break_the_answer(zope: Zope) -> None:
     assert "Content-Type" not in answer
 
 
+@pytest.mark.parametrize("name", ["cleaned.txt", "conflicts-1-cleaned.txt"])
+def test_a_view_may_clean_up_before_it_reads(zope: Zope, name: str) -> None:
+    """As the README of 2013 showed it; the file goes when all is committed, and so is there for a repeated request."""
+    url = zope.create("/f/@@cleans-first", 5, name)
+
+    answer = zope.patch(url, b"hello")
+
+    assert (answer.status, answer["Upload-Offset"]) == (204, "5")
+    assert zope.stored(name)[:2] == [5, digest(b"hello")]
+    assert not zope.kept(url)
+
+
 def test_a_refusal_of_the_view_reaches_the_client(zope: Zope) -> None:
     """When the view sets 403 and does not take the file, it stays, and every further request asks the view again."""
     url = zope.create(VIEW, 5, "virus.exe")

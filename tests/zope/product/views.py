@@ -86,6 +86,27 @@ class Bare(UploadView):
         return "stored"
 
 
+class CleansFirst(UploadView):
+    """As the README of 2013 had it: it opens the file, cleans up, and only then does something with what it opened."""
+
+    def __call__(self):
+        req = self.request
+        adapter = Zope2RequestAdapter(req, upload_id=self.upload_id or "")
+        tus = Tus(adapter)
+        if tus.valid:
+            tus.handle()
+            if not tus.upload_finished:
+                return
+            filename = req.getHeader("FILENAME")
+            if tus.send_file:
+                filedata = req._file
+            else:
+                filepath = req._file.read()
+                filedata = open(filepath, "rb")  # noqa: SIM115  (as it is written there)
+            tus.cleanup_file()
+            store(self.context, req, filename, filedata)
+
+
 class TakePath(BrowserView):
     """hand_over = path"""
 
