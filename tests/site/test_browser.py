@@ -23,6 +23,7 @@ PICTURES = ["--hooks", "tests.site.refusing:Pictures"]
 ARGUMENTS = {
     "what is too big is refused before a byte is sent": ["--max-size", "1MB"],
     "a password opens the page and its uploads": ["--user", "anna:a long word"],
+    "what the host refused says why each time, and can be started again": PICTURES,
     "a small file that the host refused says why": PICTURES,
 }
 

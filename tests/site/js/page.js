@@ -454,6 +454,35 @@ export const scenarios = {
     return visit
   },
 
+  async 'what the host refused says why each time, and can be started again' (world) {
+    const visit = await world.begin()
+    const { page } = visit
+    world.network.rate = 4 * MB
+    const file = world.file('dark.png', 8 * MB)
+    await visit.choose(file)
+    await visit.shows('dark.png', /^[1-9]\d? %/)
+    await visit.shows('dark.png', /^Failed: this is no PNG picture \(422\)/)
+    assert.deepEqual(await visit.row('dark.png').getByRole('button').allTextContents(), ['Start again', 'Remove'])
+    assert.deepEqual(await visit.flaws(), [])
+
+    await page.reload()
+    const left = page.locator('#left li', { hasText: 'dark.png' })
+    await until(async () => /Failed: this is no PNG picture \(422\)/.test(await left.locator('.status').textContent()))
+    await visit.choose(file)
+    await visit.shows('dark.png', /^Failed: this is no PNG picture \(422\)/)
+    assert.equal(visit.count('POST'), 1, 'nothing was sent again before somebody asked for it')
+    await visit.click('dark.png', 'Start again')
+    await until(() => visit.count('POST') === 2)
+    await until(() => visit.count('DELETE') === 1)
+    await visit.shows('dark.png', /^Failed: this is no PNG picture \(422\)/)
+    await visit.click('dark.png', 'Remove')
+    await until(() => visit.count('DELETE') === 2)
+
+    assert.equal(await page.locator('#list li').count(), 0)
+    await until(() => !fs.readdirSync(world.server.uploads).some(name => /^[0-9a-f]{32}$/.test(name)), 'nothing is left')
+    return visit
+  },
+
   async 'a small file that the host refused says why' (world) {
     const visit = await world.begin()
 
