@@ -180,6 +180,27 @@ export const scenarios = {
     return office
   },
 
+  async 'operators hear that there are more uploads than are shown, and turn the page' (world) {
+    await world.begin()
+    const office = await world.visit(await world.server.operators())
+    await office.page.evaluate(async () => {
+      const begin = n => fetch('/~tus/files', {
+        method: 'POST',
+        headers: { 'Tus-Resumable': '1.0.0', 'Upload-Length': '9', 'Upload-Metadata': `filename ${btoa(`${n}.jpg`)}` }
+      })
+      for (let n = 0; n < 1003; n += 17) await Promise.all(Array.from({ length: 17 }, (_, i) => begin(n + i)))
+    })
+    await until(async () => /from 1 to 1,000 /.test(await office.page.locator('#range').textContent()), 'the first page')
+    assert.match(await office.page.locator('#summary').textContent(), /^1,003 uploads/)
+    await office.page.locator('#later').click()
+    await until(async () => await office.page.locator('#uploads tr').count() === 3, 'the second page')
+    assert.match(await office.page.locator('#range').textContent(), /from 1,001 to 1,003 /)
+    assert.ok(await office.page.locator('#later').isDisabled())
+    assert.deepEqual(await office.flaws(), [])
+    assert.deepEqual(office.complaints, [])
+    return office
+  },
+
   async 'screenshots' (world) {
     const visit = await world.begin({ viewport: { width: 1000, height: 760 }, reducedMotion: 'reduce' })
     const target = process.env.SCREENSHOTS

@@ -9,6 +9,8 @@ const seen = new Map() // id: { row, offset, time }
 const pace = []
 let before = 0
 let start = 0
+let newest = 0
+let waiting = 0
 
 function rowOf (upload) {
   const row = $('#row').content.firstElementChild.cloneNode(true)
@@ -86,16 +88,20 @@ async function act (action, id = '') {
 }
 
 async function ask () {
+  const mine = ++newest
+  waiting++
   try {
-    draw(await (await fetch('uploads?' + new URLSearchParams({ from: start, find: $('#find').value }))).json())
+    const told = await (await fetch('uploads?' + new URLSearchParams({ from: start, find: $('#find').value }))).json()
+    if (mine === newest) draw(told) // and not what was asked for before the page was turned
     $('#lost').hidden = true
   } catch {
     $('#lost').hidden = false
   }
+  waiting--
 }
 
 history.replaceState(null, '', location.pathname) // the token is in the cookie now, and need not be seen
 $('#sweep').onclick = () => act('sweep')
 $('#find').oninput = () => { start = 0; ask() }
 ask()
-setInterval(() => document.hidden || ask(), 1000)
+setInterval(() => document.hidden || waiting || ask(), 1000)
