@@ -281,6 +281,11 @@ class Upload(NamedTuple):
         return self.result is not None and self.result.refuses
 
     @property
+    def timed(self) -> bool:
+        """Whether it was refused and has a time at which it goes, although every byte is there."""
+        return self.refused and self.expires is not None
+
+    @property
     def state(self) -> State:
         """What has become of it, but for expiry: `Engine.state` knows of that, too."""
         if self.refused:

@@ -76,6 +76,19 @@ def test_operators_see_every_upload(served: Filter) -> None:
     assert operate(served).status == 200
 
 
+def test_operators_see_what_was_refused_and_why(tmp_path: Path) -> None:
+    """A refused upload is not shown as a complete one."""
+
+    class Strict(Hooks):
+        def before_finish(self, upload: Any, file: Any) -> None:
+            raise Refused("this is no film", status=422)
+
+    app = with_uploads(tmp_file_dir=str(tmp_path), operators=True, hooks=Strict())
+    upload(app, "/files", b"evil", filename="evil.mp4")
+
+    assert listed(app)["evil.mp4"]["refused"] == {"status": 422, "text": "this is no film"}
+
+
 @pytest.mark.parametrize("action", ["remove", "stop"])
 def test_operators_act(served: Filter, action: str) -> None:
     """Removing is for good; stopping ends whoever writes, and leaves the upload."""

@@ -221,6 +221,11 @@ def _fits(upload: Upload, sought: str) -> bool:
     return any(sought in text.casefold() for text in (upload.metadata.filename, upload.owner or "", upload.id))
 
 
+def _refusal(upload: Upload) -> dict[str, Any] | None:
+    result = upload.result
+    return {"status": result.status, "text": result.reason} if result and upload.refused else None
+
+
 def _shown(upload: Upload, now: float) -> dict[str, Any]:
     return {
         "id": upload.id,
@@ -229,6 +234,7 @@ def _shown(upload: Upload, now: float) -> dict[str, Any]:
         "offset": upload.offset,
         "length": upload.length,
         "complete": upload.complete,
+        "refused": _refusal(upload),
         "age": max(0, now - upload.created),  # seconds
         "idle": max(0, now - upload.touched),  # seconds
     }

@@ -181,8 +181,7 @@ class Records:
         """When it will be removed, if nothing happens; seconds since the epoch."""
         # A target hears of it only when the client comes back; one that never does must not leave it for ever.
         kept = upload.complete and not (upload.pending and upload.target)
-        ends = upload.refused and upload.expires is not None
-        if kept and not (upload.partial or upload.dropped or ends or self.options.sweep_finished):
+        if kept and not (upload.partial or upload.dropped or upload.timed or self.options.sweep_finished):
             return None
         if upload.expires is not None:
             return _date(upload.expires)

@@ -105,7 +105,7 @@ def _extensions(request: Request, engine: Engine) -> str:
 
 def _head(request: Request, engine: Engine) -> Conversation:
     upload = engine.seize(request)
-    if upload.refused:
+    if upload.result and upload.refused:
         return refused(request, upload, engine)
     answer = {"Cache-Control": "no-store", **_expiry(upload, engine)}
     if upload.complete or not upload.final:
@@ -172,7 +172,7 @@ def _post(request: Request, engine: Engine) -> Conversation:
         if error.offset is not None and not isinstance(error, ChecksumMismatch):
             error.headers.update(location)  # the upload exists, so the client can go on with it
         raise
-    if upload.refused:
+    if upload.result and upload.refused:
         return refused(request, upload, engine, location)
     answer = {**location, **_expiry(upload, engine), "Upload-Offset": str(upload.offset)}
     return Response(201, answer, finished=_news(upload))
@@ -193,7 +193,7 @@ def _join(request: Request, engine: Engine, urls: tuple[str, ...], metadata: Met
     ids = [request.identify(url) for url in urls]
     upload = engine.join(request, ids, metadata=metadata, concat=request.headers["upload-concat"])
     location = {"Location": request.location(upload.id)}
-    if upload.refused:
+    if upload.result and upload.refused:
         return refused(request, upload, engine, location)
     answer = {**location, **_expiry(upload, engine)}
     if upload.complete:
@@ -223,7 +223,7 @@ def _patch(request: Request, engine: Engine) -> Conversation:
             unverified=body.trailing,
         ),
     )
-    if upload.refused:
+    if upload.result and upload.refused:
         return refused(request, upload, engine)
     response = stored(upload, engine)
     if upload.finals:

@@ -30,7 +30,7 @@ function show (row, upload, speed) {
   const bytes = n => size(n, language)
   const ago = seconds => t('ago', { time: duration(seconds) })
   row.querySelector('progress').value = upload.length === null ? 0 : part
-  row.querySelector('.part').textContent = upload.complete
+  row.querySelector('.part').textContent = upload.refused ? t('refused', upload.refused) : upload.complete
     ? `${bytes(upload.offset)}, ${t('complete')}`
     : `${bytes(upload.offset)} / ${upload.length === null ? '?' : bytes(upload.length)}`
   row.querySelector('.speed').textContent = speed ? `${bytes(speed)}/s` : '–'
