@@ -63,7 +63,7 @@ _LAST = 253402300799  # the end of the year 9999
 
 def http_date(seconds: float) -> str:
     """An IMF-fixdate, in whatever language the server runs."""
-    return _date(int(min(max(seconds, 0), _LAST)))
+    return _date(int(seconds) if 0 <= seconds <= _LAST else 0 if seconds < 0 else _LAST)
 
 
 @lru_cache(64)  # uploads that are touched in the same second expire in the same one

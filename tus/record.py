@@ -7,7 +7,7 @@ Damaged may come of that, and no value of a kind that others do not expect.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any
 
@@ -79,21 +79,25 @@ def _unreadable(text: bytes, id: str, error: Exception) -> TusError:
 
 
 def _checked(record: dict[str, Any], id: str) -> Upload:
-    ours = record.get("tus", {})
+    ours = record.get("tus", _NOTHING)
     for name, value in ours.items():
-        if name in _RIGHT and not _RIGHT[name](value):
+        # By its type alone, where that is enough: this runs for every request.
+        if type(value) not in _KINDS.get(name, _ANY) or name in _RIGHT and not _RIGHT[name](value):
             raise TypeError(name)
-    parts = record.get("PartialUploads") or []
-    if not _names(parts):
+    parts = record.get("PartialUploads")
+    if parts and not _names(parts):
         raise TypeError("PartialUploads")
-    return _upload(record, ours, parts, id)
+    size = record.get("Size", 0) if record.get("SizeIsDeferred") else record["Size"]
+    if type(size) is not int or not 0 <= size < _MOST:
+        raise TypeError("Size")
+    return _upload(record, ours, parts or (), id)
 
 
-def _upload(record: dict[str, Any], ours: dict[str, Any], parts: list[str], id: str) -> Upload:
+def _upload(record: dict[str, Any], ours: dict[str, Any], parts: Iterable[str], id: str) -> Upload:
     result = ours.get("result")
     return Upload(
         id=id,  # and not what the record says: no name of a file comes out of a file
-        length=None if record.get("SizeIsDeferred") else _size(record["Size"]),
+        length=None if record.get("SizeIsDeferred") else record["Size"],
         metadata=_metadata(record, ours),
         concat=ours.get("concat") or ("partial" if record.get("IsPartial") else ""),
         partial=bool(record.get("IsPartial")),
@@ -118,31 +122,23 @@ def _is_size(value: Any) -> bool:
     return type(value) is int and 0 <= value < _MOST
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
 def _is_text(value: Any) -> bool:
     return type(value) is str
-
-
-def _is_word(value: Any) -> bool:
-    """Text that goes into a header."""
-    return type(value) is str and value.isprintable()
-
-
-def _is_flag(value: Any) -> bool:
-    return type(value) is bool
 
 
 def _names(value: Any) -> bool:
     return type(value) is list and all(map(_is_text, value))
 
 
+_NOTHING: dict[str, Any] = {}
+_ANY = (str, int, float, bool, list, dict, type(None))
+_KINDS: dict[str, tuple[type, ...]] = {
+    "created": (float, int, bool), "metadata": (str,), "concat": (str,), "owner": (str, type(None)),
+    "complete": (bool,), "dropped": (bool,), "expires": (float, int, bool, type(None)),
+}  # fmt: skip
 _RIGHT: dict[str, Callable[[Any], bool]] = {
-    "metadata": _is_word, "concat": _is_word, "owner": _is_text, "complete": _is_flag, "dropped": _is_flag,
-    "limit": _is_size, "unverified_from": _is_size, "expected": _is_size, "created": _is_number,
-    "expires": _is_number, "finals": _names,
+    "metadata": str.isprintable, "concat": str.isprintable,  # they go into headers
+    "limit": _is_size, "unverified_from": _is_size, "expected": _is_size, "finals": _names,
 }  # fmt: skip
 
 

@@ -183,10 +183,12 @@ class Records:
         kept = upload.complete and not (upload.pending and upload.target)
         if kept and not (upload.partial or upload.dropped or upload.timed or self.options.sweep_finished):
             return None
-        if upload.expires is not None:
-            return _date(upload.expires)
-        duration = self.options.upload_valid_duration
-        return None if duration is None else _date(upload.touched + duration)
+        expires, duration = upload.expires, self.options.upload_valid_duration
+        if expires is None:
+            if duration is None:
+                return None
+            expires = upload.touched + duration
+        return expires if 0 <= expires <= _LAST else _date(expires)
 
     def remaining(self, upload: Upload) -> int | None:
         """Seconds that are left to it, if nothing happens."""
@@ -357,9 +359,7 @@ class Records:
 
 
 def _date(seconds: float) -> float | None:
-    """A time that calendars have; None is never."""
-    if 0 <= seconds <= _LAST:
-        return seconds
+    """A time that no calendar has, as one that it has; None is never."""
     return 0.0 if seconds < 0 else _LAST if seconds < inf else None
 
 

@@ -112,7 +112,8 @@ class FileStore:
 
     def _read(self, id: str, fd: int) -> Upload:
         try:
-            upload, ours = decoded(_text(fd), id)
+            text = os.read(fd, _READ)
+            upload, ours = decoded(text if len(text) < _READ else text + _rest(fd), id)
             upload = self.placed(upload)
         except FileNotFoundError:
             return self._without_data(upload, fd)
@@ -379,12 +380,9 @@ class FileStore:
             return _NEVER
 
 
-def _text(fd: int) -> bytes:
-    """A record, as far as it is one."""
-    text = os.read(fd, _READ)
-    if len(text) == _READ and os.fstat(fd).st_size < _MOST:
-        text += b"".join(iter(lambda: os.read(fd, _READ), b""))
-    return text
+def _rest(fd: int) -> bytes:
+    """More of a long record, as far as it is one."""
+    return b"".join(iter(lambda: os.read(fd, _READ), b"")) if os.fstat(fd).st_size < _MOST else b""
 
 
 class _Replaced(Exception):
