@@ -21,7 +21,7 @@ LOCAL = re.compile(r"(?:localhost|[a-z0-9.-]+\.localhost|127\.[0-9.]+|\[::1\])(?
 _KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 # HTTP/2 sends each cookie by itself, and some servers put a comma between them.
-_COOKIE = re.compile(r"(?:^|[;,]) *tus-visitor-[0-9a-f]{8}=([0-9a-f]{32}) *(?=[;,]|$)")
+_COOKIE = re.compile(r"(?:^|[;,]) *(__Host-)?tus-visitor-[0-9a-f]{8}=([0-9a-f]{32}) *(?=[;,]|$)")
 _COOKIES = 8  # a browser has as many as first requests that it sent at once
 _LIFE = 400 * 86400  # seconds; no browser keeps a cookie longer, and an upload may be kept for ever
 
@@ -42,7 +42,9 @@ def visitor(request: Request, said: Mapping[str, str], name: str) -> tuple[str, 
     if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return ()  # a neighbour's page would speak in the name of our visitor
     # The oldest cookie comes first (RFC 6265, 5.4), so that it stays the same while others arrive.
-    return tuple(_COOKIE.findall(request.headers.get("cookie", ""))[:_COOKIES])
+    found = _COOKIE.findall(request.headers.get("cookie", ""))[:_COOKIES]
+    # A neighbour can have a browser send us cookies of his choice, but none of this kind.
+    return tuple(token for host, token in found if host) or tuple(token for _, token in found)
 
 
 def new_visitor(request: Request) -> tuple[str, str]:
@@ -50,8 +52,10 @@ def new_visitor(request: Request) -> tuple[str, str]:
     gets three, and if one replaced the other, its chunks would part ways."""
     token = secrets.token_hex(16)
     cookie = f"tus-visitor-{secrets.token_hex(4)}={token}; Max-Age={_LIFE}; HttpOnly; SameSite=Strict"
+    if request.location("").startswith("https:"):
+        return token, f"__Host-{cookie}; Secure; Path=/"
     # Without a Path it holds for the directory of this request, as the browser sees it and whatever a proxy made of it.
-    return token, cookie + ("; Secure" if request.location("").startswith("https:") else "")
+    return token, cookie
 
 
 def foreign(request: Request) -> bool:

@@ -248,10 +248,29 @@ def test_cookie_is_nobody_elses_business(page: Page) -> None:
 
 
 def test_cookie_of_a_secure_site_is_secure(make_page: MakePage) -> None:
-    """Who listens to a request without TLS must not learn it."""
+    """Who listens to a request without TLS must not learn it, and no neighbour can choose it."""
     page = make_page(public_url="https://photos.example/upload")
 
-    assert "; Secure" in ask(page, 0).headers["Set-Cookie"]
+    cookie = ask(page, 0).headers["Set-Cookie"]
+
+    assert cookie.startswith("__Host-")
+    assert "; Secure" in cookie and "; Path=/" in cookie
+
+
+def test_cookie_that_a_neighbour_put_there_does_not_count(make_page: MakePage) -> None:
+    """It comes first, with a longer path, and he knows what is in it; the one for this host alone is not his."""
+    page = make_page(public_url="https://photos.example/upload")
+    ask(page, 0)
+    (own,) = page.cookies
+    planted = f"tus-visitor-00000000={'0' * 32}"
+    page.cookies = [planted, own]
+    send(page, 0)
+
+    neighbour = page.visitor()
+    neighbour.cookies = [planted]
+
+    assert ask(page, 0).status_int == 200
+    assert ask(neighbour, 0).status_int == 204
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
