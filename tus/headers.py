@@ -10,12 +10,12 @@ from urllib.parse import quote, unquote_to_bytes
 from .checksum import Checksum, checksum
 from .errors import BadRequest
 from .messages import Headers
+from .upload import is_echoed
 
 MAX_NUMBER = 2**63 - 1  # what a file offset can hold
 
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^';]*'([^;\s]+)", re.IGNORECASE | re.ASCII)
 _PLAIN = re.compile(r';\s*filename\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]+)', re.IGNORECASE | re.ASCII)
-_ECHOED = re.compile(r"[\t -~\x80-\xff]*")  # HEAD says it again
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)  # int() would take "٣", "+5", "1_0" and " 5" too
 
 
@@ -44,7 +44,7 @@ def concat(headers: Headers) -> tuple[str, tuple[str, ...]]:
         return "", ()
     if value == "partial":
         return "partial", ()
-    if not value.startswith("final;") or not _ECHOED.fullmatch(value):
+    if not value.startswith("final;") or not is_echoed(value):
         raise BadRequest("Upload-Concat is neither `partial` nor `final;` and URLs")
     urls = tuple(value[6:].split())
     if not urls:

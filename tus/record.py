@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from .errors import Damaged, NotFound, TusError
-from .upload import Chunks, Metadata, Result, Target, Upload, is_random
+from .upload import Chunks, Metadata, Result, Target, Upload, is_echoed, is_random
 
 OPENING = '{"ID":'  # of every record that we write
 _MOST = 1 << 63  # bytes, and more than any file has
@@ -105,7 +105,7 @@ def _upload(record: dict[str, Any], ours: dict[str, Any], parts: Iterable[str], 
         finals=tuple(ours.get("finals", ())),
         complete=ours.get("complete", False),
         owner=ours.get("owner"),
-        limit=ours.get("limit"),
+        limit=None if ours.get("limit") is None else int(ours["limit"]),
         created=ours.get("created", 0.0),
         expires=ours.get("expires"),
         unverified_from=ours.get("unverified_from"),
@@ -126,6 +126,11 @@ def _is_text(value: Any) -> bool:
     return type(value) is str
 
 
+def _is_word(value: str) -> bool:
+    """Whether it can go into a header; names in any language may be in an old record."""
+    return value.isprintable() or is_echoed(value)
+
+
 def _names(value: Any) -> bool:
     return type(value) is list and all(map(_is_text, value))
 
@@ -133,12 +138,13 @@ def _names(value: Any) -> bool:
 _NOTHING: dict[str, Any] = {}
 _ANY = (str, int, float, bool, list, dict, type(None))
 _KINDS: dict[str, tuple[type, ...]] = {
-    "created": (float, int, bool), "metadata": (str,), "concat": (str,), "owner": (str, type(None)),
+    "created": (float, int, bool), "metadata": (str,), "concat": (str,), "owner": (str, int, type(None)),
     "complete": (bool,), "dropped": (bool,), "expires": (float, int, bool, type(None)),
+    "limit": (int, float, type(None)),
 }  # fmt: skip
 _RIGHT: dict[str, Callable[[Any], bool]] = {
-    "metadata": str.isprintable, "concat": str.isprintable,  # they go into headers
-    "limit": _is_size, "unverified_from": _is_size, "expected": _is_size, "finals": _names,
+    "metadata": _is_word, "concat": _is_word,
+    "unverified_from": _is_size, "expected": _is_size, "finals": _names,
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -23,6 +24,7 @@ MAX_METADATA = 16 * 1024  # characters; proxies allow headers of 8 KiB, so this 
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID}}}")
 _RANDOM = re.compile(r"[0-9a-f]{32}")
 _KEY = re.compile(r"[!-+\--~\x80-\xff]+")  # what may stand in a header that HEAD echoes
+_ECHOED = re.compile(r"[\t -~\x80-\xff]*")
 _SAFE = "".join(map(chr, range(0x21, 0x7F))).replace(",", "")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -44,6 +46,11 @@ def checked_id(id: str) -> str:
     return id
 
 
+def is_echoed(text: str) -> bool:
+    """Whether a header can say this: HEAD says again what a client said."""
+    return bool(_ECHOED.fullmatch(text))
+
+
 class Metadata(Mapping[str, bytes]):
     """`Upload-Metadata`: the header as the client sent it, which HEAD echoes, and its decoded values."""
 
@@ -57,6 +64,8 @@ class Metadata(Mapping[str, bytes]):
     @classmethod
     def stored(cls, raw: str) -> Metadata:
         """What was checked when it was stored; most requests never look into it."""
+        if not raw.isascii() and not is_echoed(raw):  # of a form, when such names were kept as they were
+            raw = quote(raw.encode("utf-8", "replace"), safe=_SAFE + ", ")
         metadata = cls()
         metadata.raw, metadata._parsed = raw, None
         return metadata
@@ -73,7 +82,9 @@ class Metadata(Mapping[str, bytes]):
     @property
     def _values(self) -> dict[str, bytes]:
         if self._parsed is None:
-            self._parsed = _parsed(self.raw) if self.raw else {}
+            self._parsed = {}
+            with suppress(BadRequest):  # a broken disk made this of it, and nobody who lists uploads is concerned
+                self._parsed = _parsed(self.raw) if self.raw else {}
         return self._parsed
 
     def __getitem__(self, key: str) -> bytes:

@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tests import live
-from tus import Options, Upload
+from tus import Metadata, Options, Upload
 from tus.engine import Engine
 from tus.errors import Damaged, NotFound, TusError
 from tus.headers import http_date
 from tus.lockers.file import FileLocker
 from tus.record import decoded, encoded
 from tus.stores.file import FileStore
+from tus.upload import name_of
 
 ID = "0123456789abcdef" * 2
 GOOD = json.loads(encoded(Upload(ID, length=3)))
@@ -85,6 +86,44 @@ def test_file_that_is_nobodys_record_is_an_unknown_upload(tmp_path: Path, text: 
 
     with pytest.raises(NotFound):
         FileStore(str(tmp_path)).load("notes")
+
+
+@pytest.mark.parametrize("key", ["ключ".encode().decode("latin-1"), "a\xa0b", "a\xadb"])
+def test_name_of_a_field_in_utf_8_can_be_read_again(tmp_path: Path, key: str) -> None:
+    """WSGI shows its bytes as Latin-1, and some of those are no printable characters."""
+    store = FileStore(str(tmp_path))
+    store.reserve(ID).close()
+    store.save(Upload(ID, length=3, metadata=Metadata(f"{key} YQ==")))
+
+    assert dict(store.load(ID).metadata) == {key: b"a"}
+
+
+def test_name_that_an_older_version_kept_as_it_was_can_be_read(tmp_path: Path) -> None:
+    """A form's field in Cyrillic; it becomes a key that a header can hold."""
+    add(tmp_path, metadata="ключ YQ==,filename Yg==")
+
+    upload = FileStore(str(tmp_path)).load(ID)
+
+    assert upload.metadata.filename == "b"
+    assert [name_of(key) for key in upload.metadata] == ["ключ", "filename"]
+    assert upload.metadata.raw.isascii()
+
+
+def test_broken_metadata_stops_nobody_who_lists_uploads(tmp_path: Path, engine: Engine) -> None:
+    """The rest of the record is good, and so is the upload."""
+    add(tmp_path, metadata="a b c")
+
+    assert [(upload.offset, upload.metadata.filename) for upload in engine.uploads()] == [(3, "")]
+
+
+def test_numbers_that_hosts_set_are_read_again(tmp_path: Path) -> None:
+    """A limit that was worked out with a fraction, and a user who has a number."""
+    add(tmp_path, limit=5e6, owner=17)
+
+    upload = FileStore(str(tmp_path)).load(ID)
+
+    assert (upload.limit, upload.owner) == (5_000_000, 17)
+    assert type(upload.limit) is int
 
 
 @given(some.dictionaries(some.sampled_from(OURS), JSON), some.dictionaries(some.sampled_from(TUSDS), JSON))

@@ -218,7 +218,7 @@ def _listed(engine: Engine, query: dict[str, list[str]]) -> dict[str, Any]:
 
 
 def _fits(upload: Upload, sought: str) -> bool:
-    return any(sought in text.casefold() for text in (upload.metadata.filename, upload.owner or "", upload.id))
+    return any(sought in text.casefold() for text in (upload.metadata.filename, str(upload.owner or ""), upload.id))
 
 
 def _refusal(upload: Upload) -> dict[str, Any] | None:
