@@ -64,3 +64,17 @@ def test_log_goes_on_in_a_new_file_when_the_old_one_is_moved(access: Access, tmp
 
     assert len((tmp_path / "old.log").read_text().splitlines()) == 1
     assert len((tmp_path / "access.log").read_text().splitlines()) == 1
+
+
+def test_log_that_cannot_be_written_fails_no_request(
+    access: Access, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stands by its name after a rotation is not ours to write to; the operator is told, and not the client."""
+    ask(access, "/upload", "OPTIONS")
+    (tmp_path / "access.log").unlink()
+    (tmp_path / "access.log").mkdir()
+
+    answers = [ask(access, "/upload", "OPTIONS") for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [204, 204]
+    assert "the access log cannot be written" in caplog.text

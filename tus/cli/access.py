@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
+log = logging.getLogger("tus")
+
 Environ = dict[str, Any]
 App = Callable[..., Iterable[bytes]]
 
@@ -49,7 +51,10 @@ class Access:
         self._handler.close()
 
     def _write(self, line: str) -> None:
-        self._handler.handle(logging.makeLogRecord({"msg": line}))
+        try:
+            self._handler.handle(logging.makeLogRecord({"msg": line}))
+        except OSError as error:  # the new file is somebody else's, perhaps; the client is not concerned
+            log.error("the access log cannot be written: %s", error)
 
 
 def _line(environ: Environ, status: str, size: str, seconds: float) -> str:

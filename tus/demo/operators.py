@@ -92,7 +92,10 @@ def known_host(environ: Environ, public_url: str, hosts: Iterable[str] = ()) -> 
     said = environ.get("HTTP_HOST", "")
     if LOCAL.match(said):
         return True
-    name = (urlsplit(f"//{said}").hostname or "") if re.fullmatch(r"[\w.:\[\]-]+", said) else ""
+    try:
+        name = (urlsplit(f"//{said}").hostname or "") if re.fullmatch(r"[\w.:\[\]-]+", said) else ""
+    except ValueError:  # [::
+        return False
     with suppress(ValueError):
         ipaddress.ip_address(name)
         return True
