@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from .cors import listed
 from .errors import BadRequest, Refused
@@ -22,6 +21,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 # HTTP/2 sends each cookie by itself, and some servers put a comma between them.
 _COOKIE = re.compile(r"(?:^|[;,]) *(__Host-)?tus-visitor-[0-9a-f]{8}=([0-9a-f]{32}) *(?=[;,]|$)")
+_PORTS = {"http": ":80", "https": ":443"}
 _COOKIES = 8  # a browser has as many as first requests that it sent at once
 _LIFE = 400 * 86400  # seconds; no browser keeps a cookie longer, and an upload may be kept for ever
 
@@ -63,7 +63,9 @@ def foreign(request: Request) -> bool:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None or origin is None:
         return site not in (None, "same-origin", "none")
-    same_host = _netloc(origin).lower() == request.headers.get("host", "").lower()
+    # Browsers leave the usual port out, and proxies put it in: `$host:$server_port`.
+    scheme, _, netloc = origin.lower().partition("://")
+    same_host = request.headers.get("host", "").lower() in (netloc, netloc + _PORTS.get(scheme, ""))
     return not same_host and not request.location("").startswith(f"{origin}/")
 
 
@@ -87,11 +89,4 @@ def _may_send(request: Request, options: Options, origin: str) -> bool:
     if not LOCAL.match(request.headers.get("host", "")):
         return listed(options.cors_origins, origin)
     named = tuple(one for one in options.cors_origins if one != "*")
-    return bool(LOCAL.match(_netloc(origin))) or listed(named, origin)
-
-
-def _netloc(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:  # http://[
-        return ""
+    return bool(LOCAL.match(origin.partition("://")[2])) or listed(named, origin)

@@ -296,6 +296,8 @@ def test_other_sites_cannot_send_in_the_users_name(page: Page, path: str, header
     [
         {"Sec-Fetch-Site": "same-origin", "Cookie": "session=1"},
         {"Origin": "http://good.example", "Host": "good.example", "Cookie": "session=1"},
+        {"Origin": "http://good.example", "Host": "good.example:80", "Cookie": "session=1"},
+        {"Origin": "https://good.example", "Host": "good.example:443", "Cookie": "session=1"},
         {"Cookie": "session=1"},
         {"Origin": "https://other.example", "Host": "good.example"},
     ],

@@ -320,6 +320,21 @@ def test_name_that_only_looks_random_is_not(page: Page, name: str) -> None:
     assert send(page, 0, flowIdentifier=name).status_int == 503
 
 
+def test_random_name_that_a_file_has_is_not_enough(place: Place) -> None:
+    """plupload sends the name of the file itself, and two visitors may have got it from the same place."""
+    name = str(uuid4())
+    one, two = place.visitor(OURS, name=name), place.visitor(THEIRS, name=name)
+    steps = one.plupload_steps()
+    next(steps)
+
+    two.plupload()
+    for _ in steps:
+        pass
+
+    assert (one.outcome, two.outcome) == ("arrived", "arrived")
+    assert sorted(place.handed()) == sorted([OURS, THEIRS])
+
+
 def test_key_must_be_one(page: Page) -> None:
     """A short key could be guessed."""
     answer = send(page, 0, uploadKey="1234567")

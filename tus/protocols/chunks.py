@@ -170,7 +170,8 @@ class ChunkExchange(Exchange):
         chunk = piece(self.dialect, said)
         if self.engine.knows(self.request):
             return chunk._replace(whose=(key_of(said),))
-        whose = visitor(self.request, said, said[self.dialect.identifier])
+        # plupload's name is the file's, which others may have, however random it looks.
+        whose = visitor(self.request, said, "" if chunk.nameless else said[self.dialect.identifier])
         if whose:
             return chunk._replace(whose=whose)
         if not chunk.alone and foreign(self.request):
