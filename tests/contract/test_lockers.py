@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import ROOT, Other
+from tus.engine.pieces import Alone
 from tus.errors import Interrupted, Locked
 from tus.lockers import Locker, file
 from tus.lockers.file import FileLocker
@@ -247,6 +248,15 @@ def test_lease_of_one_turn_fences_whoever_was_before(locker: Locker, forget: boo
         take_turn(before)
     assert not locker.writing("a")
     take_turn(locker.lease("a"))
+
+
+def test_lost_chunk_is_not_held_though_its_upload_is_shared(locker: Locker) -> None:
+    """Whoever lost it to a newer request may not say how large it is."""
+    older, newer = Alone(locker.lease("a-0")), Alone(locker.lease("a-0"))
+    for one in (older, newer):
+        one.join(locker.share("a"))
+
+    assert (older.holds(), newer.holds()) == (False, True)
 
 
 @pytest.mark.parametrize("forget", [False, True])

@@ -13,6 +13,10 @@ import pytest
 
 from tests import live
 from tests.faults.conftest import Client
+from tus import Options, Upload
+from tus.engine import new_id, open_engine
+from tus.errors import Interrupted
+from tus.upload import Chunks
 
 OLD = 30 * 86400  # seconds; older than any limit
 CONTENT = b"hello world"
@@ -84,6 +88,25 @@ def test_upload_that_is_being_written_outlives_a_clock_that_jumps(tus: Client) -
         assert connection.answer().status == 204
     assert tus.id(url) not in said
     assert [handed.upload for handed in tus.handed()] == [tus.id(url)]
+
+
+def test_sweep_leaves_the_lease_of_a_chunk_that_takes_long(tmp_path: Path) -> None:
+    """An hour after it began, a newer request still takes it over, and they never write side by side."""
+    engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
+    upload = Upload(new_id(), chunks=Chunks(10, 2))
+    engine._store.reserve(upload.id).close()
+    engine._store.save(upload)
+    older = engine._locker.lease(f"{upload.id}-1")
+    then = time.time() - 7200
+    os.utime(tmp_path / f"{upload.id}-1.lease", (then, then))
+
+    list(engine.sweep())
+    newer = engine._locker.lease(f"{upload.id}-1")
+
+    with pytest.raises(Interrupted), older.turn():
+        pass
+    newer.release(forget=True)
+    assert not list(tmp_path.glob("*-1.lease"))
 
 
 def test_dry_run_removes_nothing(tus: Client) -> None:

@@ -709,3 +709,22 @@ def test_crash_does_not_hide_an_upload_that_tusd_began(tmp_path: Path) -> None:
     found = engine.seize(ask("a"))
 
     assert (found.complete, found.pending) == (True, True)
+
+
+def test_doubt_about_an_upload_ends_with_it(build: Build) -> None:
+    """Another one by the same name is not cut back to what was certain of the first."""
+
+    class Names(Hooks):
+        def before_create(self, request: Any, upload: Upload) -> Upload:
+            return upload.evolve(id="same")
+
+    engine = build(Names())
+    first = create(engine, 9)
+    engine._doubted[first.id] = 0  # what a failed sync leaves, if the bytes could not be cut off either
+    engine.terminate(ask(first.id))
+
+    with engine.begin(ask(), length=9, metadata=Metadata(), announced=3) as writer:
+        writer.write(b"abc")
+        second = engine.conclude(writer)
+
+    assert engine.seize(ask(second.id)).offset == 3

@@ -51,7 +51,7 @@ class Engine(Writing):
         `tell`, the hooks hear of what was complete when a process died; only the host that has them may ask for it."""
         now = self._clock() if now is None else now
         self._store.tidy(now - _CRASHED)
-        self._locker.tidy(now - _CRASHED, self._exists)
+        self._locker.tidy(now - _CRASHED, self._leased)
         for count, upload in enumerate(self.uploads(), 1):
             # Whoever writes keeps it alive; what says otherwise is a clock that jumped.
             if self.expired(upload, now) and not self._locker.writing(upload.id):
@@ -61,6 +61,10 @@ class Engine(Writing):
                 self._tell(upload)
             if pause and not count % 100:
                 time.sleep(pause)
+
+    def _leased(self, id: str) -> bool:
+        """Whether there is an upload that this lease can be of; each chunk has one, by the id and its number."""
+        return self._exists(id) or self._exists(id.rpartition("-")[0])
 
     def _gone(self, upload: Upload) -> bool:
         """Remove what has expired; one that cannot be removed is nobody else's concern."""

@@ -84,7 +84,8 @@ class Creating(Joining):
     def _abandon(self, writer: Writer, error: BaseException) -> None:
         """A creation failed: what the client can go on with is kept, and nothing else."""
         lost = isinstance(error, ChecksumMismatch | BadRequest) or not isinstance(error, TusError)
-        if lost or spoils(writer, error) or writer.upload.id in self._doubted:
+        doubted = self._doubted.pop(writer.upload.id, None) is not None
+        if lost or doubted or spoils(writer, error):
             self._store.delete(writer.upload.id)
             return
         if writer.unverified or isinstance(error, TooLarge):

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
-from ..errors import BadRequest, LengthMismatch, StoreBroken, TooLarge
+from ..errors import BadRequest, Interrupted, LengthMismatch, StoreBroken, TooLarge
 from ..headers import MAX_NUMBER
 from ..lockers import Lease, Share
 from ..stores import Place
@@ -61,7 +61,9 @@ class Alone:
         self._share = share
 
     def holds(self) -> bool:
-        return self._share is not None and self._share.holds()
+        with suppress(Interrupted), self._chunk.turn():
+            return self._share is not None and self._share.holds()
+        return False
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -336,6 +336,7 @@ class Records:
         return upload
 
     def _remove(self, upload: Upload) -> None:
+        self._doubted.pop(upload.id, None)  # another one may come by this name
         try:
             lease = self._locker.lease(upload.id)
         except StoreFull:
