@@ -10,8 +10,8 @@ from base64 import b64encode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
-from enum import Enum
 from contextlib import suppress
+from enum import Enum
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 

@@ -7,7 +7,9 @@ import json
 import math
 import os
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -460,6 +462,24 @@ def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 both_ways = pytest.mark.parametrize("links", [True, False], ids=["links", "copies"], indirect=True)
+
+
+@both_ways
+@pytest.mark.usefixtures("links")
+def test_secret_is_one_for_all_who_begin_at_once(tmp_path: Path) -> None:
+    """Whoever comes second takes what is there, and nothing half made is left."""
+    stores = [FileStore(str(tmp_path)) for _ in range(8)]
+    gate = threading.Barrier(len(stores))
+
+    def ask(store: FileStore) -> bytes:
+        gate.wait(5)
+        return store.secret()
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        secrets = set(pool.map(ask, stores))
+
+    assert [len(secret) for secret in secrets] == [32]
+    assert os.listdir(tmp_path) == [".secret"]
 
 
 @both_ways

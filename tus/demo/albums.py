@@ -6,7 +6,6 @@ exist here, whatever asks for them.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 from urllib.parse import quote
 
-from ..errors import NotFound, Refused
+from ..errors import NO_LINKS, NotFound, Refused
 
 PHOTOS = {
     ".jpg": "image/jpeg",
@@ -43,8 +42,6 @@ DEPTH = 32  # folders in one another
 
 _LONGEST = 200  # bytes of a name
 _NUMBERS = re.compile(r"([0-9]+)")
-# There is no second name for this file, or none there.
-_NO_LINKS = frozenset((errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS))
 
 
 class Item(NamedTuple):
@@ -239,7 +236,7 @@ def _move(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         _copy(source, target)
     try:
@@ -271,7 +268,7 @@ def _name(half: str, target: str) -> None:
     try:
         os.link(half, target)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # FAT has no links: take the name first
         os.replace(half, target)

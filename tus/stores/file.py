@@ -25,7 +25,7 @@ from math import inf
 from typing import Any, BinaryIO
 
 from .. import filesystems
-from ..errors import FULL, Damaged, NotFound, StoreBroken, StoreFull, TusError
+from ..errors import FULL, NO_LINKS, Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..record import OPENING, decoded, encoded
 from ..upload import Result, Upload, checked_id, is_random
 
@@ -43,7 +43,6 @@ _MARKS = (1 << 20) + 1  # bytes; no upload has so many chunks
 _DIGITS = 20  # of a number of bytes
 _FAILING = frozenset((errno.EIO, errno.EREMOTEIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT))
 _NEVER = -inf  # when a file was touched that does not exist
-_NO_LINKS = frozenset((errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV))
 _COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
 
 
@@ -294,10 +293,29 @@ class FileStore:
             os.fsync(fd)
             # Linked when it is whole; the first one there is everybody's.
             with suppress(FileExistsError):
-                os.link(name, _SECRET, src_dir_fd=self._dir, dst_dir_fd=self._dir, follow_symlinks=False)
+                self._name_secret(name)
         finally:
             os.close(fd)
             self._unlink(name)
+
+    def _name_secret(self, name: str) -> None:
+        try:
+            os.link(name, _SECRET, src_dir_fd=self._dir, dst_dir_fd=self._dir, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            self._rename_secret(name)
+
+    def _rename_secret(self, name: str) -> None:
+        """As a link does it: what is there is never replaced, since others know it. One process after the other."""
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._dir)
+        try:
+            with suppress(OSError):  # no locks here
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if not self._exists(_SECRET):
+                os.rename(name, _SECRET, src_dir_fd=self._dir, dst_dir_fd=self._dir)
+        finally:
+            os.close(fd)
 
     def drop(self, id: str) -> None:
         for suffix in _DATA:
@@ -525,7 +543,7 @@ def _link(directory: int, old: str, new: str) -> None:
     try:
         os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         _copy(directory, old, new)
 
