@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import resource
 import signal
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -728,3 +730,21 @@ def test_doubt_about_an_upload_ends_with_it(build: Build) -> None:
         second = engine.conclude(writer)
 
     assert engine.seize(ask(second.id)).offset == 3
+
+
+@pytest.mark.parametrize("durable", ["none", "finish", "always"])
+def test_count_of_uses_and_what_is_certain_are_kept_apart(build: Build, durable: str) -> None:
+    """A part can be used, and goes on growing, whatever is forced to the disk; the 17th use is refused."""
+    engine = build(durable=durable)
+    part = create(engine, 5, partial=True, concat="partial")
+    append(engine, part.id, b"he")
+    join = partial(engine.join, ask(), concat="final")
+
+    finals = [join([part.id], metadata=Metadata(f"number {b64encode(bytes([n])).decode()}")) for n in range(16)]
+    offset = engine.seize(ask(part.id)).offset
+    with pytest.raises(BadRequest):
+        join([part.id], metadata=Metadata())
+    append(engine, part.id, b"llo", offset=2)
+
+    assert offset == 2
+    assert {content(engine, final) for final in finals} == {b"hello"}

@@ -16,6 +16,7 @@ from ..errors import (
     TusError,
 )
 from ..messages import Request
+from ..stores import UNCHUNKED
 from ..upload import Metadata, Upload, checked_id
 from .finishing import Finishing
 from .records import visible
@@ -97,9 +98,9 @@ class Joining(Finishing):
             for id, times in Counter(upload.parts).items():
                 with self._locker.mutex(id):
                     self._store.load(id)  # where it is gone, nothing must be left of it
-                    times += len(self._store.marks(id))
+                    times += len(self._store.marks(id)[UNCHUNKED:])
                     _check_uses(id, times)
-                    self._store.mark(id, times - 1)
+                    self._store.mark(id, UNCHUNKED + times - 1)
         except TusError:
             with self._locker.mutex(upload.id):
                 self._store.delete(upload.id)

@@ -10,6 +10,8 @@ from typing import BinaryIO, Protocol
 
 from ..upload import Upload
 
+UNCHUNKED = 32  # marks that a store keeps to itself: it may write there how much is certain
+
 
 class Place(Protocol):
     """A position in the data of one upload, from where bytes are written. Nothing is buffered."""
@@ -96,7 +98,8 @@ class Store(Protocol):
         """How many bytes were certified, and not truncated since."""
 
     def mark(self, id: str, number: int, *, durable: bool = False) -> None:
-        """The chunk with this number is in the data; numbers count from 0. Of a part: it is used so often, less one."""
+        """The chunk with this number is in the data; numbers count from 0. Of an upload that does not come
+        in chunks, the first `UNCHUNKED` marks are the store's own; the others count how often a part is used."""
 
     def marks(self, id: str) -> bytes:
         """A byte for each chunk, 1 if it is there; as many as there are up to the last one that is."""
