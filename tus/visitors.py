@@ -42,9 +42,10 @@ def visitor(request: Request, said: Mapping[str, str], name: str) -> tuple[str, 
     if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return ()  # a neighbour's page would speak in the name of our visitor
     # The oldest cookie comes first (RFC 6265, 5.4), so that it stays the same while others arrive.
-    found = _COOKIE.findall(request.headers.get("cookie", ""))[:_COOKIES]
-    # A neighbour can have a browser send us cookies of his choice, but none of this kind.
-    return tuple(token for host, token in found if host) or tuple(token for _, token in found)
+    found = _COOKIE.findall(request.headers.get("cookie", ""))
+    # A neighbour can have a browser send us cookies of his choice, and as many as he likes, but none of this kind.
+    ours = [token for host, token in found if host]
+    return tuple((ours or [token for _, token in found])[:_COOKIES])
 
 
 def new_visitor(request: Request) -> tuple[str, str]:

@@ -257,17 +257,18 @@ def test_cookie_of_a_secure_site_is_secure(make_page: MakePage) -> None:
     assert "; Secure" in cookie and "; Path=/" in cookie
 
 
-def test_cookie_that_a_neighbour_put_there_does_not_count(make_page: MakePage) -> None:
+@pytest.mark.parametrize("many", [1, 20])
+def test_cookie_that_a_neighbour_put_there_does_not_count(make_page: MakePage, many: int) -> None:
     """It comes first, with a longer path, and he knows what is in it; the one for this host alone is not his."""
     page = make_page(public_url="https://photos.example/upload")
     ask(page, 0)
     (own,) = page.cookies
-    planted = f"tus-visitor-00000000={'0' * 32}"
-    page.cookies = [planted, own]
+    planted = [f"tus-visitor-{number:08}={'0' * 32}" for number in range(many)]
+    page.cookies = [*planted, own]
     send(page, 0)
 
     neighbour = page.visitor()
-    neighbour.cookies = [planted]
+    neighbour.cookies = planted
 
     assert ask(page, 0).status_int == 200
     assert ask(neighbour, 0).status_int == 204
