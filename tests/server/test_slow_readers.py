@@ -138,7 +138,7 @@ def test_readers_of_a_zip_who_do_not_read_hold_nobody_up(serving, tmp_path: Path
     for reader in readers:
         reader.close()
     assert taken[98] < 0.25
-    assert grown < 64 * MIB
+    assert grown < 32 * MIB
     assert all({name: archive.read(name) for name in archive.namelist()} == films for archive in archives)
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from ..errors import NotFound
 from .albums import Item, Tree
 
-BLOCK = 1 << 18  # bytes
+BLOCK = 1 << 16  # bytes; each client that does not read keeps about two
 
 
 class _Gathering(io.RawIOBase):
