@@ -274,6 +274,19 @@ def test_refusal_by_the_application_is_the_last_word(each: Client, status: str) 
     assert each.stored(url) == b""
 
 
+def test_head_after_a_refusal_leads_to_the_final_answer(each: Client) -> None:
+    """There is a final answer, so it is complete; without its length, at which a client might take it for a success."""
+    each.plan(status="422 Unprocessable Content", body="no")
+    url = each.created(b"hello")
+    each.append(url, 5, b"", complete=True)
+
+    head = each.head(url)
+    again = each.append(url, int(head["Upload-Offset"]), b"", complete=True)
+
+    assert (head.status, each.done(head), head.get("Upload-Length")) == (204, True, None)
+    assert (again.status, again.body) == (422, b"no")
+
+
 def test_application_that_fails_is_asked_again(each: Client) -> None:
     """No answer was produced: all bytes are there, and it is not complete; an empty PATCH triggers it once more."""
     each.plan(raises=True)
