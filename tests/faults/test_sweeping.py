@@ -90,6 +90,30 @@ def test_upload_that_is_being_written_outlives_a_clock_that_jumps(tus: Client) -
     assert [handed.upload for handed in tus.handed()] == [tus.id(url)]
 
 
+KILLED = """
+import os, sys
+from tests.engines import ask, build, create
+engine = build(sys.argv[1])
+upload = create(engine, 10)
+with engine.append(ask(upload.id), 0, announced=10) as writer:
+    writer.write(b"abc")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_upload_whose_process_was_killed_expires(tmp_path: Path) -> None:
+    """It left word that it writes, and nobody does."""
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=live.ROOT)
+    engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
+    (upload,) = engine.uploads()
+    assert engine._locker.writing(upload.id)
+
+    swept = list(engine.sweep(time.time() + OLD))
+
+    assert [one.id for one in swept] == [upload.id]
+    assert os.listdir(tmp_path) == []
+
+
 def test_sweep_leaves_the_lease_of_a_chunk_that_takes_long(tmp_path: Path) -> None:
     """An hour after it began, a newer request still takes it over, and they never write side by side."""
     engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))

@@ -54,7 +54,7 @@ class Engine(Writing):
         self._locker.tidy(now - _CRASHED, self._leased)
         for count, upload in enumerate(self.uploads(), 1):
             # Whoever writes keeps it alive; what says otherwise is a clock that jumped.
-            if self.expired(upload, now) and not self._locker.writing(upload.id):
+            if self.expired(upload, now) and not self._locker.lives(upload.id):
                 if self._gone(upload):
                     yield upload
             elif tell and upload.pending and not self._delivers and not upload.target:

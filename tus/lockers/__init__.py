@@ -56,6 +56,9 @@ class Locker(Protocol):
     def writing(self, id: str) -> bool:
         """Whether a lease may be out: false only if nobody is writing."""
 
+    def lives(self, id: str) -> bool:
+        """Whether a lease is out whose owner lives: true only if somebody is writing."""
+
     def mutex(self, id: str) -> AbstractContextManager[None]:
         """A moment in which nobody has a turn, and nobody loses one; raises Locked while a claim is held."""
 

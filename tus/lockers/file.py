@@ -84,6 +84,13 @@ class FileLocker:
             os.close(fd)  # removed while we waited
 
     def writing(self, id: str) -> bool:
+        return self._held(id, bool)
+
+    def lives(self, id: str) -> bool:
+        return self._held(id, _ear.reaches)  # a process that was killed left its address behind
+
+    def _held(self, id: str, counts: Callable[[str], bool]) -> bool:
+        """Whether somebody has it, if the owner that the file names counts."""
         try:
             fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
         except OSError:
@@ -91,7 +98,7 @@ class FileLocker:
         try:
             number, owner = _read(fd)
             # Whoever has no number has it locked as long as he writes.
-            return bool(owner) or not number and not _lock(fd, 0, fcntl.LOCK_SH)
+            return counts(owner) or not number and not _lock(fd, 0, fcntl.LOCK_SH)
         finally:
             _unlock(fd)
 
@@ -402,6 +409,15 @@ class Ear:
         elif self._socket:
             with suppress(OSError):  # dead, or too busy to listen: it finds out at its next turn
                 self._socket.sendto(f"{id} {newest}".encode(), socket.MSG_DONTWAIT, "\0" + owner)
+
+    def reaches(self, owner: str) -> bool:
+        """Whether the process that listens there is certainly alive."""
+        if not owner or owner == self._address:
+            return bool(owner)
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller:
+            caller.connect("\0" + owner)
+            return True
+        return False
 
     def _end(self, id: str, newest: int) -> None:
         with self._guard:
