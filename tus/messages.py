@@ -33,6 +33,7 @@ class Request:
         "query",
         "said",
         "shows_cuts",
+        "since",
         "target",
         "trailers",
         "user",
@@ -59,6 +60,7 @@ class Request:
         interim: Callable[[int, Headers], None] | None = None,
         target: Target | None = None,
         query: str = "",
+        since: float | None = None,
     ) -> None:
         self.method = method
         self.id = id  # what follows the collection's URL, unchecked; "" for the collection itself
@@ -73,6 +75,7 @@ class Request:
         self.trailers = trailers  # call after the body; None where the server hides trailers
         self.native = native  # the adapter's own request, for hooks
         self.shows_cuts = shows_cuts  # the server can tell a cut chunked body from a whole one
+        self.since = since  # when its head had come, by the monotonic clock of this process; None where nobody says
         self.arrived = arrived  # the whole body is here already, so that nobody has to wait for it
         self.collected = collected  # the server waits for the whole body before it calls anybody
         self.interim = interim  # sends an answer before the answer; None where the server cannot, or must not

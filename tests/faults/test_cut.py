@@ -187,3 +187,15 @@ def test_stall_for_too_long() -> None:
 
         assert answer.status >= 500 and answer["Upload-Offset"] == str(SENT)
         resumed(tus, url, SENT)
+
+
+def test_head_right_after_a_cut_tells_an_offset_that_holds(tus: Client) -> None:
+    """What the dead connection had sent and nobody had begun to store does not come behind the answer."""
+    for number in range(100):
+        url = tus.create(SIZE)
+        connection = tus.begin(url, 0, SIZE, CONTENT[: (1, 5_000, SENT)[number % 3]])
+        connection.close() if number % 2 else connection.reset()
+
+        offset = tus.offset(url)
+
+        assert tus.patch(url, offset, CONTENT[offset : offset + 1000]).status == 204

@@ -251,6 +251,7 @@ def incoming(
         shows_cuts=body.shows_cuts,
         arrived=body.arrived,
         collected=body.collected,
+        since=environ.get("tus.since"),
         interim=interim(environ) if options.interim_responses else None,
         target=target,
     )

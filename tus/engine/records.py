@@ -69,6 +69,8 @@ class Records:
         self._quick = not (self._checks or self._reports) and options.durable == "none"
         self._clock = clock
         self._name = name
+        # When HEAD told how much there is of these uploads: what began before that writes no more.
+        self._asked: dict[str, float] = {}
         # How much of these is certain, as long as what is doubtful could not even be cut off.
         self._doubted: dict[str, int] = {}
 

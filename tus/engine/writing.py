@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 
 from ..checksum import Checksum
@@ -10,6 +11,7 @@ from ..errors import (
     ChecksumMismatch,
     Damaged,
     Gone,
+    Interrupted,
     LengthMismatch,
     Locked,
     NotFound,
@@ -26,6 +28,8 @@ from ..writer import Writer
 from .creating import Creating
 from .records import certain
 
+_ASKED = 4096  # uploads of which is known when their offset was told
+
 
 class Writing(Creating):
     """Bytes, from whoever came last."""
@@ -33,7 +37,9 @@ class Writing(Creating):
     def seize(self, request: Request, *, finish: bool = True) -> Upload:
         """The upload with the offset that holds: whoever still writes is ended. With `finish`, one that has every
         byte is finished, should a crash have come between."""
-        # Asked first: if nobody wrote then, the offset that is read next is as good as one that was fought for.
+        # First, so that a request which came before this one, and has not begun to write, finds it. Whoever has begun
+        # has a lease, which is seen next. So the offset that is read then is as good as one that was fought for.
+        self._note_asked(request.id)
         writing = self._locker.writing(checked_id(request.id))
         upload = self._admit(request, "head")
         if upload.complete or upload.chunks:  # nobody goes on at the end of one that comes in chunks
@@ -52,6 +58,11 @@ class Writing(Creating):
             # forgets the upload, and sends everything again.
             raise Locked(str(error)) from error
         return upload
+
+    def _note_asked(self, id: str) -> None:
+        if len(self._asked) > _ASKED:
+            self._asked.clear()
+        self._asked[id] = time.monotonic()
 
     def _unsettled(self, upload: Upload) -> bool:
         return upload.unverified_from is not None or upload.id in self._doubted
@@ -131,6 +142,7 @@ class Writing(Creating):
                     checksum=checksum,
                     unverified=unverified or checksum is not None,
                     last=last,
+                    since=request.since,
                     keep=request.arrived and self._quick and not upload.partial,
                 )
             except StoreFull as full:  # not even room for what is written down before the first byte
@@ -147,12 +159,15 @@ class Writing(Creating):
         checksum: Checksum | None,
         unverified: bool,
         last: bool | None,
+        since: float | None,
         keep: bool,
     ) -> Writer:
         lease = self._locker.lease(record.upload.id, locked=True)
         place = None
         try:
             upload = self._settled(record.again())
+            if since and self._asked.get(upload.id, 0.0) > since:
+                raise Interrupted("a newer request asked for the offset before this one began")
             self._check_offset(upload, offset)
             room = self._check_room(upload, offset, length, announced)
             if not upload.complete:

@@ -6,6 +6,7 @@ It must never let bytes of a body be taken for a request, nor the reverse.
 from __future__ import annotations
 
 import re
+import time
 from functools import lru_cache
 from typing import Any
 
@@ -77,6 +78,7 @@ class Request(HTTPRequestParser):
     """waitress's parser, complete as soon as the headers are when the body is worth streaming."""
 
     stream: BodyStream | None = None  # the body, when the application is called before it is whole
+    since = 0.0  # when its head had come, by the monotonic clock
     held = False  # a small body that the loop collects for a moment
     due = 0.0  # when more of it must have come
     seen = 0  # bytes of the body that had come when that was decided
@@ -84,6 +86,7 @@ class Request(HTTPRequestParser):
     task: Any = None  # what answers, where it stopped until the client has read what was sent
 
     def parse_header(self, header_plus: bytes) -> None:
+        self.since = time.monotonic()
         if self._parse_plain(header_plus):
             return
         self.headers.clear()

@@ -83,6 +83,7 @@ class Task(WSGITask):
     def get_environment(self) -> dict[str, Any]:
         if self.environ is None:
             environ = super().get_environment()
+            environ["tus.since"] = self.request.since
             if isinstance(environ["wsgi.input"], BodyStream):
                 environ["tus.input"] = environ["wsgi.input"]
             # waitress is about to remove what it does not trust; that a proxy is there is worth knowing all the same.
