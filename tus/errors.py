@@ -9,7 +9,7 @@ import errno
 from collections.abc import Mapping
 from typing import Any
 
-FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))  # what an OSError says that means StoreFull
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))  # what an OSError says that means StoreFull
 # What an OSError says where a file can have no second name: there are no links, or none of this file, or none there.
 NO_LINKS = frozenset(
     (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tus import Metadata, Result, Upload
-from tus.errors import NotFound, StoreBroken, StoreFull
+from tus.errors import NotFound, StoreBroken, StoreFull, TooLarge
+from tus.lockers.file import FileLocker
 from tus.stores import Store
 from tus.stores.file import FileStore
 from tus.stores.memory import MemoryStore
@@ -621,7 +622,7 @@ def test_record_that_cannot_be_written_leaves_the_old_one(files: FileStore, tmp_
     assert files.load("a").length == 5
 
 
-def test_full_disk_keeps_what_fitted(files: FileStore) -> None:
+def test_file_that_may_grow_no_more_keeps_what_fitted(files: FileStore) -> None:
     """The position says how far a block came."""
     import resource
     import signal
@@ -632,7 +633,7 @@ def test_full_disk_keeps_what_fitted(files: FileStore) -> None:
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, old[1]))
-        with pytest.raises(StoreFull):
+        with pytest.raises(TooLarge):
             place.write(b"x" * 16)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -747,3 +748,39 @@ def test_name_of_a_file_never_comes_out_of_a_file(files: FileStore, tmp_path: Pa
     tusd(tmp_path, "a", b"abc", 9, ID="../../etc/passwd")
 
     assert files.load("a").id == "a"
+
+
+def test_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    """Under a running server; what was in it is unknown, and what comes is stored."""
+    import shutil
+
+    place = tmp_path / "uploads"
+    files, locker = FileStore(str(place)), FileLocker(str(place))
+    new(files, "a", b"abc")
+    shutil.rmtree(place)
+
+    with pytest.raises(NotFound):
+        files.load("a")
+    new(files, "b", b"abc")
+    locker.lease("b").release()
+
+    assert content(files, "b") == Path(files.path("b")).read_bytes() == b"abc"
+
+
+def test_directory_that_was_made_again_by_another_is_found(tmp_path: Path) -> None:
+    """Another process has stored something in it already."""
+    import shutil
+
+    files = FileStore(str(tmp_path / "uploads"))
+    shutil.rmtree(tmp_path / "uploads")
+    new(FileStore(str(tmp_path / "uploads")), "a", b"abc")
+
+    assert files.load("a").offset == 3
+
+
+def test_secret_that_is_not_whole_is_said_to_be(files: FileStore, tmp_path: Path) -> None:
+    """A power cut can leave an empty one, and nobody may wait for it to grow."""
+    (tmp_path / ".secret").touch()
+
+    with pytest.raises(StoreBroken, match="remove it"):
+        files.secret()

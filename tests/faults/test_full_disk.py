@@ -42,7 +42,11 @@ class Disk:
 
     def grow(self) -> None:
         """There is room again."""
-        self._mount("-o", f"remount,size={PLENTY}k", str(self.place))
+        self._mount("-o", f"remount,rw,size={PLENTY}k", str(self.place))
+
+    def read_only(self) -> None:
+        """As a file system makes itself that has met an error."""
+        self._mount("-o", "remount,ro", str(self.place))
 
     def leave(self, pages: int = 0) -> None:
         """Something else takes all the room but this."""
@@ -229,7 +233,7 @@ def test_full_while_recording_the_answer_of_an_application(small: TooSmall) -> N
 
 @FILE_ROADS
 def test_file_as_large_as_it_may_get(server: live.Live, tus: Client) -> None:
-    """A limit of the process, or a quota, is a full disk too."""
+    """More room would not help, so the client is told that it is too large, and not to try again."""
     pids = processes(server)
     url = tus.create(SIZE)
     for pid in pids:
@@ -240,7 +244,8 @@ def test_file_as_large_as_it_may_get(server: live.Live, tus: Client) -> None:
         for pid in pids:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-    assert (answer.status, answer["Upload-Offset"]) == (507, str(ROOM * 1024))
+    assert (answer.status, answer["Upload-Offset"]) == (413, "0")
+    assert b"cannot become that large" in answer.body
     finished(tus, url)
 
 
@@ -251,3 +256,32 @@ def processes(server: live.Live) -> list[int]:
     for pid in found:
         found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return found
+
+
+def test_full_before_there_is_a_secret(small: TooSmall) -> None:
+    """The first chunk of all cannot even be named, which is no fault of ours, either."""
+    tus, disk = small()
+    disk.leave(0)
+
+    answer = tus.ask("GET", f"{tus.path}/chunks?flowChunkNumber=1&flowTotalChunks=2&flowChunkSize=5&flowTotalSize=10"
+                     "&flowIdentifier=10-x&flowFilename=x", version=None)  # fmt: skip
+
+    assert answer.status in (415, 507), answer  # such libraries give up at 415 only
+    assert b"no room left" in answer.body
+
+
+@pytest.mark.parametrize("durable", ["none", "always"])
+def test_read_only_disk_is_507(small: TooSmall, durable: str) -> None:
+    """Nothing can be stored, and the client is told so; it goes on when that is over."""
+    tus, disk = small(durable=durable)
+    url = tus.create(SIZE)
+    tus.patch(url, 0, CONTENT[:5])
+    disk.read_only()
+
+    answers = [tus.post({"Upload-Length": "5"}), tus.patch(url, 5, CONTENT[5:10])]
+    head = tus.head(url)
+    disk.grow()
+
+    assert [answer.status for answer in answers] == [507, 507]
+    assert head.status in (200, 423)
+    finished(tus, url)

@@ -37,8 +37,8 @@ class FileLocker:
     """Keeps its files beside those of the store."""
 
     def __init__(self, directory: str, *, patience: float = _PATIENCE) -> None:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        self._dir = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = os.path.abspath(directory)
+        self._dir = self._opened()
         self._patience = patience
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
@@ -47,6 +47,16 @@ class FileLocker:
             close(self._dir)
         except (AttributeError, OSError):
             pass
+
+    def _opened(self) -> int:
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        return os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _renew(self) -> None:
+        """The directory was removed while we run; whoever has its descriptor gets the new one."""
+        fd = self._opened()
+        os.dup2(fd, self._dir, inheritable=False)
+        os.close(fd)
 
     def lease(self, id: str, *, locked: bool = False, patient: bool = True) -> FileLease:
         fd = self._locked(id, self._patience if patient else _MOMENT)
@@ -69,6 +79,9 @@ class FileLocker:
         while True:
             try:
                 fd = os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+            except FileNotFoundError:
+                self._renew()
+                continue
             except OSError as error:
                 if error.errno in FULL:
                     raise StoreFull("there is no room left, not even to say who writes") from None

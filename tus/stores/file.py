@@ -25,7 +25,7 @@ from math import inf
 from typing import Any, BinaryIO
 
 from .. import filesystems
-from ..errors import FULL, NO_LINKS, Damaged, NotFound, StoreBroken, StoreFull, TusError
+from ..errors import FULL, NO_LINKS, Damaged, NotFound, StoreBroken, StoreFull, TooLarge, TusError
 from ..record import OPENING, decoded, encoded
 from ..upload import Result, Upload, checked_id, is_random
 
@@ -69,7 +69,11 @@ class FileStore:
         # The name of something unfinished comes first: whatever happens then, it tells whose the data file is. Only
         # saving the record makes the upload exist.
         try:
-            self._begin(id)
+            try:
+                self._begin(id)
+            except FileNotFoundError:
+                self._renew()
+                self._begin(id)
             try:
                 if self._exists(id + ".info"):
                     raise FileExistsError(id)
@@ -82,11 +86,21 @@ class FileStore:
         except OSError as error:
             raise _explained(error) from None
 
+    def _renew(self) -> None:
+        """The directory was removed while we run; whoever has its descriptor gets the new one."""
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.dup2(fd, self._dir, inheritable=False)
+        os.close(fd)
+
     def _begin(self, id: str) -> None:
         fd = os.open(id + ".new", os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
         try:
             if not is_random(id):  # others may have files by such a name
                 os.write(fd, f'{OPENING}"{id}"'.encode())
+        except OSError:
+            self._unlink(id + ".new")
+            raise
         finally:
             os.close(fd)
 
@@ -98,6 +112,9 @@ class FileStore:
         try:
             fd = os.open(id + ".info", os.O_RDONLY | _OLD, dir_fd=self._dir)
         except OSError as error:
+            if not os.fstat(self._dir).st_nlink:
+                self._renew()
+                return self.hold(id)
             missing = _missing(error)
             raise missing if isinstance(missing, NotFound) else _unreadable(error) from None
         try:
@@ -277,16 +294,27 @@ class FileStore:
     def secret(self) -> bytes:
         while not self._secret:
             try:
-                fd = os.open(_SECRET, os.O_RDONLY | _OLD, dir_fd=self._dir)
+                self._secret = self._read_secret()
             except FileNotFoundError:
                 self._make_secret()
-                continue
-            with open(fd, "rb", buffering=0) as file:
-                self._secret = file.read(_SECRET_SIZE)
+            except OSError as error:
+                raise _explained(error) from None
         return self._secret
 
+    def _read_secret(self) -> bytes:
+        with open(os.open(_SECRET, os.O_RDONLY | _OLD, dir_fd=self._dir), "rb", buffering=0) as file:
+            found = file.read(_SECRET_SIZE)
+        if not found or len(found) < _SECRET_SIZE:
+            raise StoreBroken(f"{self.directory}/{_SECRET} is not whole; remove it, and chunked uploads begin anew")
+        return found
+
     def _make_secret(self) -> None:
-        name = f"{_SECRET}.{secrets.token_hex(8)}"
+        try:
+            self._link_secret(f"{_SECRET}.{secrets.token_hex(8)}")
+        except OSError as error:
+            raise _explained(error) from None
+
+    def _link_secret(self, name: str) -> None:
         fd = os.open(name, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
         try:
             os.write(fd, secrets.token_bytes(_SECRET_SIZE))
@@ -444,7 +472,7 @@ class FilePlace:
                 self.position += written
                 rest = rest[written:]
         except OSError as error:
-            raise _explained(error) from None
+            raise _unwritten(error) from None
         return len(block)
 
     def splice(self, pipe: int, size: int) -> int:
@@ -453,7 +481,7 @@ class FilePlace:
         except OSError as error:
             if error.errno == errno.EINVAL:  # some network file systems cannot
                 return self.write(os.read(pipe, size))
-            raise _explained(error) from None
+            raise _unwritten(error) from None
         self.position += moved
         return moved
 
@@ -472,7 +500,7 @@ class FilePlace:
                 self.position += step
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-                raise _explained(error) from None
+                raise _unwritten(error) from None
             source.seek(start + copied)
             while copied < size and (block := source.read(min(size - copied, 1 << 20))):
                 copied += self.write(block)
@@ -576,11 +604,18 @@ def _missing(error: OSError) -> Exception:
     return _explained(error)
 
 
+def _unwritten(error: OSError) -> Exception:
+    """Why no more of the data can be written. More room would not help a file that is too large for its disk."""
+    if error.errno == errno.EFBIG:
+        return TooLarge("a file cannot become that large on this server's disk")
+    return _explained(error)
+
+
 def _explained(error: OSError) -> Exception:
-    if error.errno in FULL:
-        return StoreFull("there is no room left to store this upload")
     if error.errno == errno.EROFS:
         return StoreFull("the disk is read-only, so nothing can be stored")
+    if error.errno in FULL:
+        return StoreFull("there is no room left to store this upload")
     if error.errno in _FAILING:
         return StoreBroken(f"the disk fails: {error.strerror}")
     return error
