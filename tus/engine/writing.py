@@ -64,6 +64,11 @@ class Writing(Creating):
             self._asked.clear()
         self._asked[id] = time.monotonic()
 
+    def _check_since(self, upload: Upload, since: float | None) -> None:
+        """A request whose client asked how far it came, before it began, is over."""
+        if since and self._asked.get(upload.id, 0.0) > since:
+            raise Interrupted("a newer request asked for the offset before this one began")
+
     def _unsettled(self, upload: Upload) -> bool:
         return upload.unverified_from is not None or upload.id in self._doubted
 
@@ -129,6 +134,7 @@ class Writing(Creating):
                 how = "by concatenation" if upload.final else "of numbered chunks"
                 raise Refused(f"an upload made {how} cannot be written to", status=403)
             # A stale request must not end a good one, so it is told before it takes the lease.
+            self._check_since(upload, request.since)
             self._check_offset(certain(upload), offset)
             if upload.complete:
                 self._check_room(upload, offset, length, announced)
@@ -166,8 +172,7 @@ class Writing(Creating):
         place = None
         try:
             upload = self._settled(record.again())
-            if since and self._asked.get(upload.id, 0.0) > since:
-                raise Interrupted("a newer request asked for the offset before this one began")
+            self._check_since(upload, since)
             self._check_offset(upload, offset)
             room = self._check_room(upload, offset, length, announced)
             if not upload.complete:
