@@ -6,7 +6,6 @@ Losing the file costs only that an upload begins again, so no trouble with it ma
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+try:
+    from fcntl import LOCK_EX, flock
+except ImportError:  # Windows: two programs at once may forget an upload, which costs that it begins again
+    LOCK_EX = 0
+
+    def flock(fd: Any, operation: int, /) -> None:
+        """There is none."""
+
 
 KEEP = 90 * 86400  # seconds; no server known keeps an unfinished upload longer
 MOST = 1000  # entries: what is beyond was never resumed, and the file stays small
@@ -72,8 +81,8 @@ class Remembered:
         directory = self._file.parent
         directory.mkdir(0o700, parents=True, exist_ok=True)
         with open(directory / "lock", "a") as lock:
-            os.chmod(lock.fileno(), 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.chmod(lock.name, 0o600)
+            flock(lock, LOCK_EX)
             entries = self._load()
             yield entries
             content = {key: {"url": url, "time": when} for key, (url, when) in entries.items()}

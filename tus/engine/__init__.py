@@ -93,8 +93,11 @@ class Engine(Writing):
 
 def open_engine(options: Options, hooks: Hooks | None = None, *, delivers: bool = True) -> Engine:
     """An engine over files."""
-    from ..lockers.file import FileLocker
-    from ..stores.file import FileStore
+    try:
+        from ..lockers.file import FileLocker
+        from ..stores.file import FileStore
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"uploads are kept in files on POSIX systems only, and this is none: {error}") from error
 
     try:
         directory = options.tmp_file_dir or private_directory()

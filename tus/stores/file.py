@@ -39,6 +39,7 @@ _READ = 1 << 16  # a record is smaller than this, nearly always
 _MOST = 1 << 24  # bytes; of a larger file we do not want to know
 _KEPT = ".kept"
 _DATA = ("", ".chunks", _KEPT)
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _MARKS = (1 << 20) + 1  # bytes; no upload has so many chunks
 _DIGITS = 20  # of a number of bytes
 _FAILING = frozenset((errno.EIO, errno.EREMOTEIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT))
@@ -188,7 +189,7 @@ class FileStore:
             while text:
                 text = text[os.write(fd, text) :]
             if durable:
-                os.fsync(fd)
+                _sync(fd)
         finally:
             os.close(fd)
 
@@ -489,7 +490,7 @@ class FilePlace:
         start = source.tell()
         copied = 0
         try:
-            while copied < size:
+            while copied < size and hasattr(os, "copy_file_range"):
                 # A reflink where the file system can; in the kernel in any case.
                 step = os.copy_file_range(
                     source.fileno(), self._fd, min(size - copied, _COPY), start + copied, self.position
@@ -501,9 +502,9 @@ class FilePlace:
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
                 raise _unwritten(error) from None
-            source.seek(start + copied)
-            while copied < size and (block := source.read(min(size - copied, 1 << 20))):
-                copied += self.write(block)
+        source.seek(start + copied)
+        while copied < size and (block := source.read(min(size - copied, 1 << 20))):
+            copied += self.write(block)
         source.seek(start + copied)
         return copied
 
@@ -561,7 +562,10 @@ def alone(fd: int) -> bool:
 
 def _sync(fd: int) -> None:
     try:
-        os.fdatasync(fd)
+        if _FULL_SYNC is not None:  # macOS, where fsync leaves the data in the drive's own memory
+            fcntl.fcntl(fd, _FULL_SYNC)
+        else:
+            getattr(os, "fdatasync", os.fsync)(fd)
     except OSError as error:
         raise _explained(error) from None
 
