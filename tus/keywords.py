@@ -15,6 +15,11 @@ from .hooks import Hooks
 class TusOptions(TypedDict, total=False):
     """What `Tus` takes by keyword, besides what it takes by position."""
 
+    file_mode: int | str | None
+    """Who may read a file of uploaded bytes, in octal digits as for `chmod` and whatever the umask: `0640` lets
+    the group read it. Records stay ours alone."""
+    directory_mode: int | str | None
+    """The same for `tmp_file_dir`, where it is made and not found: `0750` lets the group in."""
     upload_path: str | None
     """URL path that takes uploads, below the place where the application is mounted."""
     public_url: str | None

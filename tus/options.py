@@ -85,6 +85,28 @@ def directory(value: str | os.PathLike[str] | None) -> str:
     raise ValueError("is not a path")
 
 
+def file_mode(value: int | str | None) -> int:
+    """Who may read and write a file, in octal digits as for chmod."""
+    return _mode(value, 0o600, 0o666)
+
+
+def directory_mode(value: int | str | None) -> int:
+    """Who may enter a directory, in octal digits as for chmod."""
+    return _mode(value, 0o700, 0o2777)
+
+
+def _mode(value: int | str | None, least: int, most: int) -> int:
+    """Permissions that leave us what we need."""
+    if value is None or isinstance(value, str):
+        digits = re.fullmatch(r"(?:0o)?([0-7]{1,5})", (value or "").strip() or f"{least:o}")
+        if not digits:
+            raise ValueError(f"is not made of octal digits such as {least | 0o040:04o}")
+        value = int(digits[1], 8)
+    if isinstance(value, bool) or not isinstance(value, int) or value & ~most or value & least != least:
+        raise ValueError(f"is not a mode between {least:04o} and {most:04o}; in Python that is 0o{least | 0o040:o}")
+    return value
+
+
 def url_path(value: str | None) -> str:
     """An absolute URL path, without the slash at its end."""
     path = text(value)
@@ -188,6 +210,8 @@ class Option:
 
 OPTIONS = (
     Option("tmp_file_dir", directory, "", "Where uploads are kept. Default: a private directory in the system's temporary one, which a reboot may empty."),
+    Option("file_mode", file_mode, "0600", "Who may read a file of uploaded bytes, in octal digits as for `chmod` and whatever the umask: `0640` lets the group read it. Records stay ours alone."),
+    Option("directory_mode", directory_mode, "0700", "The same for `tmp_file_dir`, where it is made and not found: `0750` lets the group in."),
     Option("upload_path", url_path, "/upload", "URL path that takes uploads, below the place where the application is mounted."),
     Option("public_url", url, "", "The URL of `upload_path` as clients see it, if nothing in the request can tell."),
     Option("location", Choice("auto", "url", "path"), "auto", "What `Location` holds: an absolute URL, an absolute path, or whichever is certain to be right."),
@@ -224,6 +248,8 @@ class Options:
     """The options of one application, parsed and checked; read them as attributes."""
 
     tmp_file_dir: str
+    file_mode: int
+    directory_mode: int
     upload_path: str
     public_url: str
     location: str

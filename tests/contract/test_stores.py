@@ -784,3 +784,27 @@ def test_secret_that_is_not_whole_is_said_to_be(files: FileStore, tmp_path: Path
 
     with pytest.raises(StoreBroken, match="remove it"):
         files.secret()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_group_may_read_where_that_is_wanted(tmp_path: Path, umask: int) -> None:
+    """The data and the directory, whatever the umask; the records are ours alone."""
+    before = os.umask(umask)
+    try:
+        store = FileStore(str(tmp_path / "uploads"), file_mode=0o640, directory_mode=0o2750)
+        new(store, "a", b"abc")
+    finally:
+        os.umask(before)
+
+    modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in (tmp_path / "uploads").iterdir()}
+    assert modes == {"a": 0o640, "a.info": 0o600}
+    assert stat.S_IMODE((tmp_path / "uploads").stat().st_mode) == 0o2750
+
+
+def test_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    """Its owner has chosen it."""
+    (tmp_path / "uploads").mkdir(mode=0o711)
+
+    FileStore(str(tmp_path / "uploads"), directory_mode=0o750)
+
+    assert stat.S_IMODE((tmp_path / "uploads").stat().st_mode) == 0o711

@@ -278,3 +278,16 @@ def test_options_can_be_shown() -> None:
     """For `tus options`, and for whoever debugs."""
     assert repr(options(max_size=5)).startswith("Options(tmp_file_dir='', ")
     assert "max_size=5" in repr(options(max_size=5))
+
+
+@pytest.mark.parametrize("given", ["0640", "640", "0o640", 0o640])
+def test_mode_is_octal(given: object) -> None:
+    """As `chmod` has it, and in Python as a number."""
+    assert options(file_mode=given).file_mode == 0o640
+
+
+@pytest.mark.parametrize("given", ["rw-r-----", "0o", "640.0", "0888", "0400", "0777", 640, -1, True, 1.5])
+def test_mode_that_makes_no_sense_is_refused(given: object) -> None:
+    """Words, decimal digits, and what keeps us from our own files."""
+    with pytest.raises(OptionError, match="file_mode"):
+        options(file_mode=given)

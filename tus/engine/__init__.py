@@ -101,7 +101,8 @@ def open_engine(options: Options, hooks: Hooks | None = None, *, delivers: bool 
 
     try:
         directory = options.tmp_file_dir or private_directory()
-        return Engine(FileStore(directory), FileLocker(directory), options, hooks, delivers=delivers)
+        store = FileStore(directory, file_mode=options.file_mode, directory_mode=options.directory_mode)
+        return Engine(store, FileLocker(directory), options, hooks, delivers=delivers)
     except OSError as error:
         raise OptionError(f"option tmp_file_dir: {error.filename or ''}: {error.strerror or error}") from error
 

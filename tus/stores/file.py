@@ -50,9 +50,10 @@ _COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
 class FileStore:
     """A directory, and nothing in it that is not ours is touched."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, file_mode: int = 0o600, directory_mode: int = 0o700) -> None:
         self.directory = os.path.abspath(directory)
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        self._file_mode, self._directory_mode = file_mode, directory_mode
+        self._make()
         self._dir = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._secret = b""
         type = filesystems.kind(self.directory)
@@ -79,6 +80,8 @@ class FileStore:
                 if self._exists(id + ".info"):
                     raise FileExistsError(id)
                 fd = os.open(id, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
+                if self._file_mode != 0o600:
+                    os.fchmod(fd, self._file_mode)
                 alone(fd)  # as long as it is open, nobody takes it for what a crash left
                 return FilePlace(fd, 0)
             except OSError:
@@ -87,9 +90,14 @@ class FileStore:
         except OSError as error:
             raise _explained(error) from None
 
+    def _make(self) -> None:
+        if not os.path.isdir(self.directory):
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            os.chmod(self.directory, self._directory_mode)
+
     def _renew(self) -> None:
         """The directory was removed while we run; whoever has its descriptor gets the new one."""
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        self._make()
         fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.dup2(fd, self._dir, inheritable=False)
         os.close(fd)
