@@ -23,6 +23,7 @@ class Request:
         "collected",
         "headers",
         "id",
+        "identified",
         "identify",
         "interim",
         "length",
@@ -71,6 +72,7 @@ class Request:
         self.location = location  # id -> URL for the client
         self.identify = identify  # URL from a client -> id; raises BadRequest unless it is one of ours
         self.user = user  # as the server or the host authenticated it
+        self.identified = False  # the hook `user` has said who it is
         self.peer = peer  # the other end's address
         self.trailers = trailers  # call after the body; None where the server hides trailers
         self.native = native  # the adapter's own request, for hooks

@@ -155,6 +155,27 @@ def test_two_people_who_share_an_account_get_a_file_each(make_page: MakePage) ->
     assert one.handed == [OURS, THEIRS]
 
 
+def test_hook_is_asked_once_who_it_is(make_page: MakePage) -> None:
+    """It may take its time, and may make another name of the server's; however many cookies the visitor has."""
+
+    class Directory(Hooks):
+        def user(self, request: Any) -> str:
+            asked.append(1)
+            return f"ldap:{request.user}"
+
+    asked: list[int] = []
+    page = make_page(hooks=Directory())
+    for _ in range(3):
+        other = page.visitor()
+        ask(other, 0)
+        page.cookies += other.cookies
+    asked.clear()
+
+    assert [send(page, number).status_int for number in range(MANY)] == [200] * MANY
+    assert page.uploads[0].owner == "ldap:None"
+    assert len(asked) == MANY
+
+
 def test_page_that_is_reloaded_goes_on_with_its_cookie(place: Place) -> None:
     """What is stored is not sent again, while another visitor with the same words begins at nothing."""
     first = place.visitor()

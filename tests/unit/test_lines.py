@@ -13,7 +13,7 @@ def line(message: str, *args: object, failed: bool = False) -> str:
     trace = None
     if failed:
         try:
-            raise ValueError("bad\n2026-01-01 00:00:00  finished  forged")
+            raise ValueError("bad\n2026-01-01 00:00:00  finished  forged\x1b[2J\r\u202e")
         except ValueError:
             trace = sys.exc_info()
     return Lines().format(logging.LogRecord("waitress", logging.ERROR, "x", 1, message, args, trace))
@@ -25,8 +25,9 @@ def test_path_in_a_message_cannot_begin_a_line() -> None:
 
 
 def test_traceback_keeps_its_lines_and_none_looks_like_an_event() -> None:
-    """Continuation lines are indented, whatever the exception says."""
+    """Continuation lines are indented, whatever the exception says, and steer no terminal."""
     first, *others = line("failed", failed=True).split("\n")
 
     assert first.endswith("ERROR waitress: failed")
     assert others and all(other.startswith("    ") for other in others)
+    assert all(other.isprintable() for other in others)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 from ..events import shown
 from .meter import human
@@ -25,6 +26,9 @@ class Lines(logging.Formatter):
         if event:
             return f"{self.formatTime(record, self.datefmt)}  {event:{_EVENT}}  {told(vars(record))}"
         return super().format(record).replace("\n", "\n    ")
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(shown, super().formatException(ei).split("\n")))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = shown(record.message)

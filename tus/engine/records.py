@@ -95,7 +95,8 @@ class Records:
 
     def _identify(self, request: Request) -> None:
         """Find out who this is; what happens from now on happens because of them."""
-        request.user = self.hooks.user(request)
+        if not request.identified:
+            request.user, request.identified = self.hooks.user(request), True
         events.peer.set(request.peer)
 
     def _announce(self, upload: Upload) -> None:
