@@ -16,7 +16,11 @@ from .messages import Request
 from .options import Options
 
 # A Host by which only this very machine can be meant.
-LOCAL = re.compile(r"(?:localhost|[a-z0-9.-]+\.localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?$", re.IGNORECASE)
+LOCAL = re.compile(
+    r"(?:(?:[a-z0-9.-]+\.)?localhost\.?|127\.[0-9.]+|0\.0\.0\.0|\[::1?\]|\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\])"
+    r"(?::[0-9]+)?$",
+    re.IGNORECASE,
+)
 _KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 # HTTP/2 sends each cookie by itself, and some servers put a comma between them.

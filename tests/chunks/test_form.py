@@ -308,6 +308,8 @@ def test_own_pages_and_strangers_without_names_can(page: Page, headers: dict[str
 
 
 LOCAL = ("localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "tus.localhost")
+# By these a browser reaches its own machine, too.
+LOCAL += ("localhost.:8080", "0.0.0.0:8080", "[::]:8080", "[::ffff:7f00:1]:8080")
 
 
 @pytest.mark.parametrize("path", ["/form", "/chunks", "/filepond"])
