@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import resource
 import signal
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -748,3 +750,27 @@ def test_count_of_uses_and_what_is_certain_are_kept_apart(build: Build, durable:
 
     assert offset == 2
     assert {content(engine, final) for final in finals} == {b"hello"}
+
+
+@pytest.mark.parametrize("asking", ["bert", "anna"])
+def test_who_may_not_ask_ends_nobodys_request(build: Build, asking: str) -> None:
+    """A request that came before a HEAD, and has not begun to write, is over; but not for a HEAD of a stranger."""
+    engine = build()
+    upload = create(engine, 3, user="anna")
+    patch = ask(upload.id, user="anna", since=time.monotonic())
+    with suppress(NotFound):
+        engine.seize(ask(upload.id, user=asking))
+
+    with pytest.raises(Interrupted) if asking == "anna" else nullcontext():
+        engine.append(patch, 0, announced=3).close()
+
+
+@pytest.mark.parametrize("id", ["x" * 100_000, "0" * 32])
+def test_nothing_is_remembered_of_uploads_that_there_are_not(build: Build, id: str) -> None:
+    """Whoever asks for many, by long names, would fill the memory."""
+    engine = build()
+
+    with pytest.raises(NotFound):
+        engine.seize(ask(id))
+
+    assert not engine._asked

@@ -39,9 +39,14 @@ class Writing(Creating):
         byte is finished, should a crash have come between."""
         # First, so that a request which came before this one, and has not begun to write, finds it. Whoever has begun
         # has a lease, which is seen next. So the offset that is read then is as good as one that was fought for.
-        self._note_asked(request.id)
-        writing = self._locker.writing(checked_id(request.id))
-        upload = self._admit(request, "head")
+        asked = self._note_asked(checked_id(request.id))
+        writing = self._locker.writing(request.id)
+        try:
+            upload = self._admit(request, "head")
+        except BaseException:  # who may not ask ends nobody's request
+            if self._asked.get(request.id) == asked:
+                self._asked.pop(request.id, None)
+            raise
         if upload.complete or upload.chunks:  # nobody goes on at the end of one that comes in chunks
             return upload
         try:
@@ -59,10 +64,11 @@ class Writing(Creating):
             raise Locked(str(error)) from error
         return upload
 
-    def _note_asked(self, id: str) -> None:
+    def _note_asked(self, id: str) -> float:
         if len(self._asked) > _ASKED:
             self._asked.clear()
-        self._asked[id] = time.monotonic()
+        self._asked[id] = now = time.monotonic()
+        return now
 
     def _check_since(self, upload: Upload, since: float | None) -> None:
         """A request whose client asked how far it came, before it began, is over."""
