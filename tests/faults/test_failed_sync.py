@@ -221,7 +221,7 @@ def test_sync_that_fails_for_a_cut_request_falls_back(faulty: Broken) -> None:
         answer = connection.answer()
     disk.recover()
 
-    assert (answer.status, answer["Upload-Offset"], tus.offset(url)) == (500, "5", 5)
+    assert (answer.status, answer["Upload-Offset"], tus.offset(url)) == (503, "5", 5)
 
 
 @pytest.mark.parametrize("failing", [("ftruncate",), ("ftruncate", "renameat")], ids="+".join)

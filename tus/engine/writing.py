@@ -157,8 +157,8 @@ class Writing(Creating):
                     since=request.since,
                     keep=request.arrived and self._quick and not upload.partial,
                 )
-            except StoreFull as full:  # not even room for what is written down before the first byte
-                full.offset = offset
+            except (StoreFull, StoreBroken) as failed:  # also of what is written down before the first byte
+                failed.offset = offset if failed.offset is None else failed.offset
                 raise
 
     def _taken_over(
