@@ -250,6 +250,36 @@ def test_lease_of_one_turn_fences_whoever_was_before(locker: Locker, forget: boo
     take_turn(locker.lease("a"))
 
 
+def test_check_that_fails_ends_nobody(locker: Locker) -> None:
+    """Who finds there that it is not the newest after all takes nothing, and the owner goes on."""
+    owner = locker.lease("a")
+
+    def fail() -> None:
+        raise Interrupted("a newer request came before")
+
+    for locked in (False, True):
+        with pytest.raises(Interrupted):
+            locker.lease("a", locked=locked, check=fail)
+
+    take_turn(owner)
+    owner.release(forget=True)
+    assert not locker.writing("a")
+
+
+def test_check_is_called_where_somebody_would_lose(locker: Locker) -> None:
+    """Nobody is asked for nothing: not where nobody ever wrote, and not where nobody writes any more."""
+    calls: list[int] = []
+    first = locker.lease("a", check=lambda: calls.append(1))
+    first.release()
+    second = locker.lease("a", check=lambda: calls.append(2))
+
+    locker.lease("a", check=lambda: calls.append(3))
+
+    assert calls == [3]
+    with pytest.raises(Interrupted):
+        take_turn(second)
+
+
 def test_lost_chunk_is_not_held_though_its_upload_is_shared(locker: Locker) -> None:
     """Whoever lost it to a newer request may not say how large it is."""
     older, newer = Alone(locker.lease("a-0")), Alone(locker.lease("a-0"))

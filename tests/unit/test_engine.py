@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 import signal
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -15,10 +17,11 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from tests import engines
+from tests import engines, live
 from tests.engines import Clock, append, ask, content, create
-from tus import Engine, Hooks, Metadata, Refused, Result, Upload
+from tus import Engine, Hooks, Metadata, Options, Refused, Result, Upload
 from tus.checksum import Checksum
+from tus.engine import open_engine
 from tus.errors import (
     BadRequest,
     BodyCut,
@@ -763,6 +766,35 @@ def test_who_may_not_ask_ends_nobodys_request(build: Build, asking: str) -> None
 
     with pytest.raises(Interrupted) if asking == "anna" else nullcontext():
         engine.append(patch, 0, announced=3).close()
+
+
+def test_stale_request_that_waited_for_its_turn_ends_nobody(tmp_path: Path) -> None:
+    """It began before a HEAD, and found nobody then; but when its turn comes, the client's next request writes."""
+    engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
+    upload = create(engine, 3)
+    stale = ask(upload.id, since=time.monotonic())
+    good = engine._locker.lease(upload.id, locked=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(engine.append, stale, 0, announced=3)
+        live.until(lambda: opened(tmp_path / f"{upload.id}.lease") == 2)
+        with suppress(Locked):
+            engine.seize(ask(upload.id))
+        good.unlock()
+        error = answer.exception()
+
+    assert isinstance(error, Interrupted)
+    with good.turn():  # which it still has
+        pass
+
+
+def opened(path: Path) -> int:
+    """How many descriptors of this process are of this file."""
+    count = 0
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # closed since
+            count += os.readlink(fd) == str(path)
+    return count
 
 
 @pytest.mark.parametrize("id", ["x" * 100_000, "0" * 32])

@@ -75,6 +75,11 @@ class Writing(Creating):
         if since and self._asked.get(upload.id, 0.0) > since:
             raise Interrupted("a newer request asked for the offset before this one began")
 
+    def _check_current(self, upload: Upload, offset: int, since: float | None) -> None:
+        """A stale request must not end a good one, so it is told before it takes the lease."""
+        self._check_since(upload, since)
+        self._check_offset(certain(upload), offset)
+
     def _unsettled(self, upload: Upload) -> bool:
         return upload.unverified_from is not None or upload.id in self._doubted
 
@@ -139,9 +144,7 @@ class Writing(Creating):
             if upload.final or upload.chunks:
                 how = "by concatenation" if upload.final else "of numbered chunks"
                 raise Refused(f"an upload made {how} cannot be written to", status=403)
-            # A stale request must not end a good one, so it is told before it takes the lease.
-            self._check_since(upload, request.since)
-            self._check_offset(certain(upload), offset)
+            self._check_current(upload, offset, request.since)
             if upload.complete:
                 self._check_room(upload, offset, length, announced)
                 return Writer(upload)
@@ -174,7 +177,8 @@ class Writing(Creating):
         since: float | None,
         keep: bool,
     ) -> Writer:
-        lease = self._locker.lease(record.upload.id, locked=True)
+        id = record.upload.id
+        lease = self._locker.lease(id, locked=True, check=lambda: self._check_current(record.again(), offset, since))
         place = None
         try:
             upload = self._settled(record.again())

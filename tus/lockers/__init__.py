@@ -45,9 +45,12 @@ class Claim(Protocol):
 
 
 class Locker(Protocol):
-    def lease(self, id: str, *, locked: bool = False, patient: bool = True) -> Lease:
+    def lease(
+        self, id: str, *, locked: bool = False, patient: bool = True, check: Callable[[], object] | None = None
+    ) -> Lease:
         """Take over from whoever writes now; raises Locked while a claim is held, or the lease is locked: at once,
-        or after some seconds if `patient`. With `locked`, the first turn has begun."""
+        or after some seconds if `patient`. With `locked`, the first turn has begun. If somebody would lose a lease,
+        `check` is called before, in which nobody has a turn; nobody loses anything if it raises."""
 
     def share(self, id: str) -> Share:
         """Write beside others, until somebody takes a lease or the upload goes away; raises Locked while a claim is

@@ -58,11 +58,13 @@ class FileLocker:
         os.dup2(fd, self._dir, inheritable=False)
         os.close(fd)
 
-    def lease(self, id: str, *, locked: bool = False, patient: bool = True) -> FileLease:
+    def lease(
+        self, id: str, *, locked: bool = False, patient: bool = True, check: Callable[[], object] | None = None
+    ) -> FileLease:
         fd = self._locked(id, self._patience if patient else _MOMENT)
         lease = FileLease(self, fd, id)
         try:
-            lease.take(locked)
+            lease.take(locked, check)
         except BaseException:
             lease.abandon()
             raise
@@ -189,9 +191,11 @@ class FileLease(_Held):
         self._process = os.getpid()
         self._locked = True
 
-    def take(self, locked: bool) -> None:
+    def take(self, locked: bool, check: Callable[[], object] | None) -> None:
         """Take it from whoever has it."""
         number, owner = _read(self._fd)
+        if owner and check:
+            check()
         self._number = number + 1
         self._mark = b"%0*d" % (_NUMBER, self._number)
         self._unsaid = not number

@@ -18,10 +18,14 @@ class MemoryLocker:
         self._claims: set[str] = set()
         self._shares: dict[str, set[MemoryShare]] = {}
 
-    def lease(self, id: str, *, locked: bool = False, patient: bool = True) -> MemoryLease:
+    def lease(
+        self, id: str, *, locked: bool = False, patient: bool = True, check: Callable[[], object] | None = None
+    ) -> MemoryLease:
         with self.turns:
             self._free(id)
             old = self._owners.get(id)
+            if old and check:
+                check()
             new = self._owners[id] = MemoryLease(self, id)
             self._shares.pop(id, None)
             if locked:
