@@ -27,6 +27,10 @@ _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0
 _COOKIE = re.compile(r"(?:^|[;,]) *(__Host-)?tus-visitor-[0-9a-f]{8}=([0-9a-f]{32}) *(?=[;,]|$)")
 _PORTS = {"http": ":80", "https": ":443"}
 _COOKIES = 8  # a browser has as many as first requests that it sent at once
+_REMEDY = (
+    "if this is their own server, its proxy has to pass the Host (nginx: proxy_set_header Host $http_host) or to be one"
+    " of trusted_proxies; if they are of another, name them in cors_origins, and cors_credentials for cookies"
+)
 _LIFE = 400 * 86400  # seconds; no browser keeps a cookie longer, and an upload may be kept for ever
 
 
@@ -85,7 +89,7 @@ def check_origin(request: Request, options: Options) -> None:
     known = request.user is not None or cookies or "authorization" in request.headers
     if not _may_send(request, options, origin) or known and not options.cors_credentials:
         where = request.headers.get("host", "this server")
-        raise Refused(f"pages of {origin or 'other sites'} may not send this to {where}", status=403)
+        raise Refused(f"pages of {origin or 'other sites'} may not send this to {where}; {_REMEDY}", status=403)
 
 
 def _may_send(request: Request, options: Options, origin: str) -> bool:

@@ -380,6 +380,25 @@ def test_page_behind_a_proxy_that_tells_its_name_is_our_own(make_page: MakePage)
     assert answer.status_int == 200
 
 
+@pytest.mark.parametrize("path", ["/form", "/chunks", "/filepond"])
+@pytest.mark.parametrize("headers", [{}, {"Cookie": "session=1"}], ids=["nobody", "cookie"])
+def test_page_behind_a_proxy_that_keeps_its_name_says_what_to_set(
+    page: Page, path: str, headers: dict[str, str]
+) -> None:
+    """Plain http and a bare `proxy_pass`: the answer has each remedy, and setting the Host is one."""
+    sent = {"Origin": "http://files.example", **headers}
+    body = form({"uploadKey": KEY, "flowChunkNumber": "1", "flowTotalChunks": "1", "flowChunkSize": "2048",
+                 "flowTotalSize": "2048", "flowIdentifier": "x", "flowFilename": "x"}, DATA)  # fmt: skip
+
+    bare = page("POST", path, *body, Host="127.0.0.1:8080", **sent)
+    told = page("POST", path, *body, Host="files.example", **sent)
+
+    assert bare.status_int == (415 if path == "/chunks" else 403)  # at which these libraries stop
+    for remedy in ("http://files.example", "proxy_set_header Host $http_host", "trusted_proxies", "cors_origins"):
+        assert remedy in bare.text
+    assert told.status_int == 200
+
+
 @pytest.mark.parametrize("path", ["/form", "/chunks", "/filepond", "/progress"])
 def test_browsers_may_ask_first(page: Page, path: str) -> None:
     """A preflight hears of every header that these libraries send."""
