@@ -218,11 +218,11 @@ def meet_a_bad_record(directory: Path) -> None:
 
 
 def fill_the_disk(directory: Path) -> None:
-    """No file of this process may grow; the runner's own are in memory, or grow later."""
+    """No file of this process may grow, not even the lease; the runner's own are in memory, or grow later."""
     app = Filter(None, tmp_file_dir=str(directory))
     url = path(create(app, 200_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
         patch(app, url, bytes(200_000))
     finally:

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests import engines
 from tests.engines import ask, content
 from tus import Engine, Metadata, Result
 from tus.checksum import Checksum
+from tus.engine.joining import MAX_USES
 from tus.errors import (
     BadRequest,
     BodyCut,
@@ -115,6 +117,7 @@ class Uploads(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp(prefix="tus-property-"))
         self.known: list[Known] = []
         self.gone: set[str] = set()
+        self.used: Counter[str] = Counter()
         self.open: list[Open] = []
         names = itertools.count()
         self.name = lambda: f"{next(names):032x}"
@@ -172,7 +175,12 @@ class Uploads(RuleBasedStateMachine):
         parts = data.draw(st.lists(st.sampled_from(whole), min_size=1, max_size=3))
         ids = [part.id for part in parts]
 
-        upload = self.engine.join(ask(), ids, metadata=Metadata(), concat="final;" + " ".join(ids))
+        self.used.update(ids)  # at most, since the same list is counted once
+        try:
+            upload = self.engine.join(ask(), ids, metadata=Metadata(), concat="final;" + " ".join(ids))
+        except BadRequest:
+            assert max(self.used[id] for id in ids) > MAX_USES
+            return
 
         before = [k for k in self.known if k.id == upload.id]
         assert upload.complete
@@ -394,7 +402,7 @@ class Uploads(RuleBasedStateMachine):
         ids = {known.id for known in self.known}
         for path in self.directory.iterdir():
             assert path.name.partition(".")[0] in ids, path.name
-            assert path.suffix in ("", ".info", ".lease")
+            assert path.suffix in ("", ".info", ".lease", ".chunks")  # the last has the uses of a part
 
 
 class InMemory(Uploads):

@@ -21,7 +21,7 @@ STRICTER = {
     "Not a version of HTTP that this server speaks",
     "this server speaks HTTP/1.1",
 }
-IGNORED = {"adj", "body_rcv", "stream", "held"}
+IGNORED = {"adj", "body_rcv", "stream", "held", "since"}
 
 
 def parsed(kind: type, raw: bytes) -> dict[str, Any]:
