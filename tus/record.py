@@ -28,11 +28,12 @@ def encoded(upload: Upload) -> str:
     if raw:
         ours += f',"metadata":{_write(raw)}'
         values = _write({key: value.decode("utf-8", "replace") for key, value in upload.metadata.items()})
-    for name in _OURS:
-        value = getattr(upload, name)
+    for at, name in _OURS:
+        value = upload[at]
         # `in` would find 0 to be False. And an owner without a name is an owner.
-        if value is not None and value is not False and value != () and (value != "" or name == "owner"):
-            ours += f',"{name}":{"true" if value is True else _write(value)}'
+        if value is _BLANK[at] or value is None or value is False or value == () or value == "" and name != "owner":
+            continue
+        ours += f',"{name}":{"true" if value is True else _write(value)}'
     if upload.result:
         ours += f',"result":{_answer(*upload.result) if upload.result != Result() else _NO_ANSWER}'
     return (
@@ -43,8 +44,12 @@ def encoded(upload: Upload) -> str:
     )
 
 
-_OURS = ("concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped", "expected",
-         "finals", "digests", "target", "chunks")  # fmt: skip
+_BLANK = list(Upload(""))
+_AT = {name: at for at, name in enumerate(Upload._fields)}
+_OURS = tuple((_AT[name], name) for name in (
+    "concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped", "expected", "finals", "digests",
+    "target", "chunks",
+))  # fmt: skip
 
 
 def _answer(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> str:
@@ -182,8 +187,6 @@ def _unless_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _NOTHING: dict[str, Any] = {}
-_BLANK = list(Upload(""))
-_AT = {name: at for at, name in enumerate(Upload._fields)}
 _LENGTH, _PARTIAL, _CONCAT = _AT["length"], _AT["partial"], _AT["concat"]
 _PARTS, _METADATA = _AT["parts"], _AT["metadata"]
 _READ: dict[str, tuple[int, Callable[[Any], Any]]] = {
