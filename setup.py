@@ -36,7 +36,7 @@ setup(
     packages=find_packages(include=["tus", "tus.*"]),
     package_data={
         "tus": ["py.typed", "adapters/*.zcml"],
-        "tus.demo": ["static/*", "static/vendor/*", "templates/*.html", "texts/*.json"],
+        "tus.site": ["static/*", "static/vendor/*", "templates/*.html", "texts/*.json"],
     },
     python_requires=">=3.10",
     install_requires=["PasteDeploy>=3.1", "WebOb>=1.8.9", "multipart>=1.2", "waitress>=3.0.1"],
@@ -68,8 +68,8 @@ setup(
         "paste.filter_factory": ["main = tus.adapters.wsgi:filter_factory"],
         "paste.app_factory": [
             "main = tus.adapters.wsgi:app_factory",
-            "demo = tus.demo.site:demo_factory",
-            "gallery = tus.demo.gallery:gallery_factory",
+            "demo = tus.site.site:demo_factory",
+            "gallery = tus.site.gallery:gallery_factory",
         ],
         "paste.server_runner": ["server = tus.server:paste_main"],
     },

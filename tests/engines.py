@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tus import Engine, Hooks, Metadata, Options, Upload
+from tus.engine.writer import Writer
+from tus.http.messages import Request
 from tus.lockers.file import FileLocker
 from tus.lockers.memory import MemoryLocker
-from tus.messages import Request
 from tus.stores.file import FileStore
 from tus.stores.memory import MemoryStore
-from tus.writer import Writer
 
 KINDS = ("memory", "file")
 

@@ -16,29 +16,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tus"
 LAYERS = (
-    ("errors", "old_names", "upload", "messages", "hooks", "options", "keywords"),
-    (
-        "events",
-        "checksum",
-        "fields",
-        "digests",
-        "problems",
-        "headers",
-        "record",
-        "filesystems",
-        "stores",
-        "lockers",
-        "writer",
-        "serving",
-    ),
+    ("errors", "old_names", "upload", "checksum", "http", "hooks", "options", "keywords"),
+    ("events", "stores", "lockers"),
     ("engine",),
     ("cors", "visitors", "progress", "forms", "downloads", "protocols"),
     ("tus",),
-    ("adapters", "server", "demo", "cli"),
+    ("adapters", "server", "site", "demo", "client", "doctor", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 OUTSIDE = LAYERS[-1]
+CLIENTS = ("client", "doctor")
 STRANGERS = ("stores", "lockers", "protocols")  # what lies in these knows nothing of its neighbours
+SHARED = {"records", "filesystems"}  # but for what all stores of one kind have in common
 FACE = (PACKAGE / "__init__.py", PACKAGE / "__main__.py")
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in FACE]
 
@@ -83,11 +72,19 @@ def test_module_uses_only_what_stands_before_it(path: Path) -> None:
 def test_neighbours_are_strangers(path: Path) -> None:
     """No store, locker or protocol imports another one; only their package may know them all."""
     own = parts(path)
-    others = {other.stem for other in path.parent.glob("*.py")} - {"__init__", own[-1]}
+    others = {other.stem for other in path.parent.glob("*.py")} - {"__init__", own[-1]} - SHARED
 
     used = {i[2] for i in imports(path) if i[:2] == ("tus", own[0]) and len(i) > 2}
 
     assert own[-1] == "__init__" or not used & others
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if parts(path)[0] in CLIENTS], ids=name)
+def test_clients_use_nothing_of_the_server(path: Path) -> None:
+    """What sends and what asks from outside knows HTTP, and no engine, store or adapter."""
+    used = {imported[1] for imported in imports(path) if imported[0] == "tus" and len(imported) > 1}
+
+    assert used <= {"__version__", "checksum", "errors", "http", "options", *CLIENTS}
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if parts(path)[0] not in OUTSIDE], ids=name)

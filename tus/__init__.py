@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .engine import Engine
 from .errors import OptionError, Refused, TusError
 from .hooks import Hooks, Intent
-from .messages import Request
+from .http.messages import Request
 from .options import Options
 from .tus import Tus
 from .upload import Metadata, Result, Upload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .messages import Request, Response
+from .http.messages import Request, Response
 from .options import Options
 
 _METHODS = "POST, PUT, HEAD, PATCH, DELETE, GET, OPTIONS"

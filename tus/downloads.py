@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .engine import Engine
-from .headers import disposition
-from .messages import Request, Response
-from .serving import serve
+from .http.headers import disposition
+from .http.messages import Request, Response
+from .http.ranges import serve
 
 # Types that no browser runs scripts from, so that they may be shown where they are served.
 _INERT = {

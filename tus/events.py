@@ -24,7 +24,7 @@ from .errors import (
     StoreFull,
     TusError,
 )
-from .messages import Request
+from .http.messages import Request
 from .upload import Upload
 
 log = logging.getLogger("tus")

@@ -15,12 +15,12 @@ from urllib.parse import parse_qsl
 
 from .engine import Engine
 from .engine.pieces import Again
+from .engine.writer import Sink, Writer
 from .errors import BadRequest, BodyCut, LengthRequired, MethodNotAllowed, StoreBroken, TooLarge, TusError
-from .messages import Request, Response
+from .http.messages import Request, Response
 from .progress import told
 from .upload import Metadata, Result, Upload, key_for
 from .visitors import check_origin
-from .writer import Sink, Writer
 
 Fields = dict[str, str]
 Conversation = Generator[Sink, BaseException | None, Response]

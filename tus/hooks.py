@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import BinaryIO, Literal
 
-from .messages import Request
+from .http.messages import Request
 from .upload import Result, Upload
 
 Intent = Literal["create", "write", "head", "read", "concatenate", "terminate", "look", "operate"]

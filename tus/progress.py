@@ -6,7 +6,7 @@ from typing import Any
 
 from .engine import Engine
 from .errors import Gone, NotFound
-from .messages import Request
+from .http.messages import Request
 from .upload import State, Upload
 
 SILENCE = 120.0  # seconds without a byte, after which whoever sent a form is surely gone

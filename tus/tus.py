@@ -25,13 +25,13 @@ from weakref import WeakValueDictionary
 
 from .cors import Cors
 from .engine import Delivery, Engine, open_engine
+from .engine.writer import Sink
 from .errors import BadRequest, Damaged, Locked, NoContent, OptionError, Refused, TusError
 from .hooks import Hooks
-from .messages import Request, Response
+from .http.messages import Request, Response
 from .options import Options
 from .protocols import Conversation, exchange, failure, respond, speaks, tus1
 from .upload import Result, Upload
-from .writer import Sink
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from .cors import listed
 from .errors import BadRequest, Refused
-from .messages import Request
+from .http.messages import Request
 from .options import Options
 
 # A Host by which only this very machine can be meant.

@@ -21,9 +21,9 @@ from tests import live
 from tests.cli.conftest import Upstream, certificate
 from tests.cli.faulty import Faults, Proxy, answer, without
 from tus.cli import check
-from tus.cli.probes import PROBES
-from tus.cli.visit import Finding, Visit
-from tus.cli.wire import Client, Clock
+from tus.client.wire import Client, Clock
+from tus.doctor.probes import PROBES
+from tus.doctor.visit import Finding, Visit
 
 FIRST = ("server", "create", "location")  # what every other question builds on
 
@@ -105,8 +105,8 @@ def test_text_tells_what_to_change(run: Any, proxy: Proxy) -> None:
 
 def test_buffering_is_found(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that reads whole requests is told apart, with the nginx directive."""
-    monkeypatch.setattr("tus.cli.bodies.LATE", 0.2)
-    monkeypatch.setattr("tus.cli.bodies.AFTERMATH", 0.5)
+    monkeypatch.setattr("tus.doctor.bodies.LATE", 0.2)
+    monkeypatch.setattr("tus.doctor.bodies.AFTERMATH", 0.5)
     proxy.faults.buffers = True
     proxy.faults.answer = lambda head, method: without("server")(head) + b"Server: nginx\r\n"
 
@@ -278,7 +278,7 @@ def test_several_servers_without_common_storage_are_found(proxy: Proxy) -> None:
 
 def test_locked_upload_is_found(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that locks a returning client out is named."""
-    monkeypatch.setattr("tus.cli.bodies.PATIENCE", 0.5)
+    monkeypatch.setattr("tus.doctor.bodies.PATIENCE", 0.5)
     proxy.faults.stall = 1 << 16
     proxy.faults.canned["HEAD"] = [answer("200 OK", "Upload-Offset: 0")] + [answer("423 Locked")] * 9
 
@@ -289,7 +289,7 @@ def test_locked_upload_is_found(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -
 
 def test_swallowed_expect_is_noted(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """No 100 Continue is worth a note: curl would wait a second every time."""
-    monkeypatch.setattr("tus.cli.bodies.COMING", 0.3)
+    monkeypatch.setattr("tus.doctor.bodies.COMING", 0.3)
     proxy.faults.rewrite = without("expect")
 
     found = {finding.name: finding for finding in ask(through(proxy), "expect")}

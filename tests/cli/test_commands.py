@@ -19,7 +19,7 @@ import pytest
 
 import tus
 from tests import live, wire
-from tus.messages import Request
+from tus.http.messages import Request
 from tus.options import OPTIONS
 from tus.tus import Application, Options
 

@@ -19,7 +19,7 @@ from tus import Filter, OptionError, Options
 from tus.cli.login import Login, passwords
 from tus.cli.opening import opening
 from tus.cors import Cors
-from tus.demo.site import with_uploads
+from tus.site.site import with_uploads
 
 ROOT = Path(__file__).resolve().parents[2]
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tus.cli.meter import Meter
+from tus.client.meter import Meter
 
 
 class Terminal:

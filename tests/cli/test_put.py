@@ -20,10 +20,10 @@ from tests import live
 from tests.cli.conftest import Upstream, certificate
 from tests.cli.faulty import Faults, Proxy, answer
 from tus.cli import put
-from tus.cli.meter import Meter
-from tus.cli.remembered import Remembered, fingerprint
-from tus.cli.transfer import Again, Pace, Refused, Stream, retry_after
-from tus.cli.wire import endpoint, header_line, located
+from tus.client.meter import Meter
+from tus.client.remembered import Remembered, fingerprint
+from tus.client.transfer import Again, Pace, Refused, Stream, retry_after
+from tus.client.wire import endpoint, header_line, located
 
 MB = 1 << 20
 Start = Callable[..., "subprocess.Popen[str]"]

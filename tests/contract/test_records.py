@@ -21,10 +21,10 @@ from tests import live
 from tus import Metadata, Options, Upload
 from tus.engine import Engine
 from tus.errors import Damaged, NotFound, TusError
-from tus.headers import http_date
+from tus.http.headers import http_date
 from tus.lockers.file import FileLocker
-from tus.record import decoded, encoded
 from tus.stores.file import FileStore
+from tus.stores.records import decoded, encoded
 from tus.upload import name_of
 
 ID = "0123456789abcdef" * 2

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from tus import digests, fields
 from tus.errors import InvalidDigest
-from tus.headers import filename
+from tus.http import digests, fields
+from tus.http.headers import filename
 
 http_sf = pytest.importorskip("http_sf", reason="http-sf, the other implementation, is not installed")
 

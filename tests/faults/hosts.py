@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from tests import live
 from tests.apps import HOME
 from tus import Hooks, Refused
-from tus.messages import Request
+from tus.http.messages import Request
 from tus.upload import Metadata, Result, Upload
 
 REFUSABLE = ("authorise", "before_create", "created", "before_finish", "finished", "before_terminate")

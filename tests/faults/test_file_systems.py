@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests import live
-from tus import filesystems
+from tus.stores import filesystems
 from tus.stores.file import FileStore
 from tus.upload import Upload
 

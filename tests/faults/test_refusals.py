@@ -15,7 +15,7 @@ from tests.conformance.client import BYTES, metadata
 from tests.engines import Clock
 from tests.faults.conftest import CALM, Client, everywhere
 from tus.errors import Gone
-from tus.messages import Request
+from tus.http.messages import Request
 from tus.stores.file import FileStore
 from tus.upload import Result, State, Upload
 

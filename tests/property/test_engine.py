@@ -24,6 +24,7 @@ from tests.engines import ask, content
 from tus import Engine, Metadata, Result
 from tus.checksum import Checksum
 from tus.engine.joining import MAX_USES
+from tus.engine.writer import Writer
 from tus.errors import (
     BadRequest,
     BodyCut,
@@ -35,7 +36,6 @@ from tus.errors import (
     TooLarge,
     TusError,
 )
-from tus.writer import Writer
 
 EXAMPLES = settings(
     max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True

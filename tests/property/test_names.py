@@ -21,8 +21,8 @@ from tus.adapters.handover import Form as Handed
 from tus.engine.pieces import MOST
 from tus.errors import TusError
 from tus.forms import Form, Part, metadata, posted, query
-from tus.headers import MAX_NUMBER, disposition
-from tus.messages import Request
+from tus.http.headers import MAX_NUMBER, disposition
+from tus.http.messages import Request
 from tus.protocols.chunks import DIALECTS, described, dialect, piece
 from tus.protocols.filepond import _described
 

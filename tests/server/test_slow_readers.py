@@ -20,7 +20,7 @@ import pytest
 
 from tests import wire
 from tests.live import until
-from tus.serving import Pausing
+from tus.http.ranges import Pausing
 
 MIB = 1 << 20
 READERS = 100

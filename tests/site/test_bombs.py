@@ -21,7 +21,7 @@ SECONDS = 3.0  # of the processor, for the page and the thumbnail
 LOOK = """
 import re, sys, time
 from tests.site.asking import ask
-from tus.demo.gallery import Gallery
+from tus.site.gallery import Gallery
 
 def most():
     return int(re.search("VmHWM:[^0-9]*([0-9]+)", open("/proc/self/status").read())[1])

@@ -20,9 +20,9 @@ pytest.importorskip("PIL")
 from tests.site.asking import ask, upload
 from tests.site.conftest import Picture
 from tus.adapters.wsgi import Filter
-from tus.demo.gallery import Gallery, gallery_factory, with_uploads
-from tus.demo.thumbnails import Thumbnails
 from tus.errors import OptionError
+from tus.site.gallery import Gallery, gallery_factory, with_uploads
+from tus.site.thumbnails import Thumbnails
 
 Make = Callable[..., Gallery]
 

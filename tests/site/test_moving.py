@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.site.asking import upload
-from tus.demo.albums import Tree
-from tus.demo.gallery import with_uploads
+from tus.site.albums import Tree
+from tus.site.gallery import with_uploads
 
 Picture = Callable[..., bytes]
 Put = Callable[..., str]
@@ -41,7 +41,7 @@ def put(tmp_path: Path) -> Put:
     log = tmp_path / "strace"
 
     def run(source: Path, photos: Path, *more: str) -> str:
-        script = f"from tus.demo.albums import Tree; Tree({str(photos)!r}).put({str(source)!r}, '', 'new.jpg')"
+        script = f"from tus.site.albums import Tree; Tree({str(photos)!r}).put({str(source)!r}, '', 'new.jpg')"
         command = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={CALLS}", *more, sys.executable, "-c", script]
         done = subprocess.run(command, capture_output=True, text=True)
         if "ptrace" in done.stderr.lower():

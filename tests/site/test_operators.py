@@ -19,9 +19,9 @@ from tests.site.asking import Answer, ask, upload
 from tests.site.test_serving import serving
 from tus import Hooks, Refused
 from tus.adapters.wsgi import Filter
-from tus.demo.operators import Operators, token
-from tus.demo.pages import Pages
-from tus.demo.site import with_uploads
+from tus.site.operators import Operators, token
+from tus.site.pages import Pages
+from tus.site.site import with_uploads
 
 PAGE = "/~tus/operators/"
 STRANGERS = [
@@ -110,7 +110,7 @@ def test_operators_sweep(served: Filter) -> None:
 
 def test_more_uploads_than_are_shown_are_counted_and_paged(served: Filter, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page says how many there are, and the rest comes with `from`; beyond the end is the last page."""
-    monkeypatch.setattr("tus.demo.operators._MOST", 3)
+    monkeypatch.setattr("tus.site.operators._MOST", 3)
     for number in range(5):
         begun(served, f"more {number}", 10)
 

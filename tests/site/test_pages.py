@@ -12,12 +12,12 @@ import pytest
 
 from tests.site.asking import Answer, ask
 from tus.adapters.wsgi import Filter
-from tus.demo.gallery import with_uploads as gallery_with_uploads
-from tus.demo.pages import LANGUAGES, Pages, texts
-from tus.demo.site import Site, demo_factory, with_uploads
 from tus.errors import OptionError
+from tus.site.gallery import with_uploads as gallery_with_uploads
+from tus.site.pages import LANGUAGES, Pages, texts
+from tus.site.site import Site, demo_factory, with_uploads
 
-STATIC = Path(__file__).resolve().parents[2] / "tus" / "demo" / "static"
+STATIC = Path(__file__).resolve().parents[2] / "tus" / "site" / "static"
 TEMPLATES = STATIC.parent / "templates"
 MOST = 21_000  # bytes of script that a page loads, besides tus-js-client
 PARTS = ("format.js", "page.js", "earlier.js", "item.js", "rows.js", "upload.js")

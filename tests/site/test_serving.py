@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.live import START, free_port, until
-from tus.demo.operators import token
 from tus.engine import open_engine
 from tus.options import Options
+from tus.site.operators import token
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,9 +15,9 @@ import pytest
 from tests.live import until
 from tests.site.asking import ask
 from tests.site.conftest import Picture
-from tus.demo.albums import Tree
-from tus.demo.gallery import Gallery
-from tus.demo.thumbnails import Thumbnails, Unshowable, scans
+from tus.site.albums import Tree
+from tus.site.gallery import Gallery
+from tus.site.thumbnails import Thumbnails, Unshowable, scans
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -138,7 +138,7 @@ def test_date_is_read_in_either_order_of_bytes() -> None:
     """And what is broken says nothing."""
     from datetime import datetime
 
-    from tus.demo import exif
+    from tus.site import exif
 
     for order, mark in (("<", b"II"), (">", b"MM")):
         first = struct.pack(order + "HHHIIHHIII", 2, 0x0112, 3, 1, 6 if order == "<" else 6 << 16, 0x8769, 4, 1, 38, 0)
@@ -344,8 +344,8 @@ def test_large_photo_is_quick_and_small(tmp_path: Path) -> None:
     code = """
 import re, sys, time
 from PIL import Image
-from tus.demo.albums import Tree
-from tus.demo.thumbnails import Thumbnails
+from tus.site.albums import Tree
+from tus.site.thumbnails import Thumbnails
 
 tree = Tree(sys.argv[1])
 thumbnails, item = Thumbnails(tree, sys.argv[1] + "/.cache"), tree.item("big.jpg")

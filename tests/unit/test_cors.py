@@ -8,7 +8,7 @@ import pytest
 
 from tus import Options
 from tus.cors import Cors
-from tus.messages import Request, Response
+from tus.http.messages import Request, Response
 
 READ = "Access-Control-Expose-Headers"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tus import headers
 from tus.errors import BadRequest
+from tus.http import headers
 
 
 @given(st.integers(0, headers.MAX_NUMBER))

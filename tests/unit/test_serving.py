@@ -8,8 +8,8 @@ from email.utils import formatdate
 
 import pytest
 
-from tus.messages import Response
-from tus.serving import FileSlice, serve
+from tus.http.messages import Response
+from tus.http.ranges import FileSlice, serve
 
 DATA = b"abcdef"
 TAG = '"tag"'

@@ -16,7 +16,7 @@ from tus.adapters import wsgi
 from tus.cors import Cors
 from tus.engine import open_engine
 from tus.errors import BadRequest
-from tus.messages import Request, Response
+from tus.http.messages import Request, Response
 from tus.options import Options
 from tus.tus import Application
 

@@ -10,8 +10,8 @@ import pytest
 from tus import Options
 from tus.adapters.wsgi import Place, below, outgoing, trusts
 from tus.errors import BadRequest
-from tus.messages import Response
-from tus.serving import FileSlice
+from tus.http.messages import Response
+from tus.http.ranges import FileSlice
 
 ID = "0123456789abcdef" * 2
 

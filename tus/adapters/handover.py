@@ -17,7 +17,7 @@ from urllib.parse import quote
 from .. import events
 from ..engine import Delivery
 from ..errors import Locked, TusError
-from ..messages import Request, Response
+from ..http.messages import Request, Response
 from ..protocols import tus1
 from ..tus import Application, put_off, replayed
 from ..upload import Result, Upload, definite, name_of

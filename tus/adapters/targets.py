@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..messages import Response, interim_head
+from ..http.messages import Response, interim_head
 from ..upload import Target
 
 Environ = dict[str, Any]

@@ -8,10 +8,10 @@ from typing import Any
 import webob
 from webob.response import EmptyResponse
 
-from ..messages import Request, Response, status_line
+from ..http.messages import Request, Response, status_line
 from ..options import Options
 from ..tus import Tus
-from .body import Body
+from .sources import Body
 from .wsgi import below, guessed, incoming
 
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from ..errors import BadRequest, NotFound
-from ..messages import Request, Response, status_line
+from ..http.messages import Request, Response, status_line
+from ..http.ranges import FileSlice
 from ..options import Options
 from ..protocols import draft, override, speaks
-from ..serving import FileSlice
 from ..tus import Application, converse
 from ..upload import Target, checked_id
 from ..visitors import LOCAL
-from .body import Body
 from .handover import HandOver, call
+from .sources import Body
 from .targets import Targets, discovered, interim, remembered
 from .virtual import unmasked
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from ..messages import REASONS, Request, Response
+from ..http.messages import REASONS, Request, Response
 from ..options import Options
 from ..tus import Tus
 from ..upload import Result
-from .body import Body
+from .sources import Body
 from .wsgi import guessed, incoming, quoted
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
-from . import wire
-from .probes import PROBES, removal
+from ..client import wire
+from ..client.wire import Client, Clock, NetworkError
+from ..doctor.probes import PROBES, removal
+from ..doctor.visit import LENGTH, Finding, Findings, Probe, Stop, Visit
 from .put import chunk_size, header
-from .visit import LENGTH, Finding, Findings, Probe, Stop, Visit
-from .wire import Client, Clock, NetworkError
 
 TIMEOUT = 5.0  # seconds for one step of the network
 LONGEST = 24.0  # seconds for all questions

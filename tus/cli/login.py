@@ -16,7 +16,7 @@ from .. import events
 from ..adapters.wsgi import EnvironHeaders, outgoing
 from ..cors import Cors
 from ..errors import OptionError
-from ..messages import Request, Response
+from ..http.messages import Request, Response
 
 Environ = dict[str, Any]
 App = Callable[..., Iterable[bytes]]

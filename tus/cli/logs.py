@@ -9,8 +9,8 @@ import logging
 import sys
 from typing import Any
 
+from ..client.meter import human
 from ..events import shown
-from .meter import human
 
 _EVENT = 11  # columns; the longest event is "handed over"
 

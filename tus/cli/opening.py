@@ -6,9 +6,9 @@ import ipaddress
 import os
 from urllib.parse import urlsplit
 
+from ..client.meter import human
 from ..options import Options
 from .login import Login
-from .meter import human
 
 LONG_ENOUGH = 10  # characters of a password that nobody guesses by trying
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))

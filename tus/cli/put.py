@@ -16,12 +16,12 @@ import time
 from typing import Any, BinaryIO
 
 from ..checksum import ALGORITHMS
+from ..client import wire
+from ..client.meter import Meter, human
+from ..client.remembered import Remembered, fingerprint
+from ..client.transfer import File, Pace, Refused, Source, Stream, Transfer, Unwanted
+from ..client.wire import Client
 from ..options import size
-from . import wire
-from .meter import Meter, human
-from .remembered import Remembered, fingerprint
-from .transfer import File, Pace, Refused, Source, Stream, Transfer, Unwanted
-from .wire import Client
 
 CHECKED_CHUNK = 16 << 20  # bytes; a checksum makes a cut request worth nothing, so requests are kept small
 

@@ -99,7 +99,7 @@ def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
     """What answers: uploads alone, or with a page, or with a gallery that takes them over."""
     directory = args.directory or os.environ.get("TUS_TMP_FILE_DIR")
     if args.gallery:
-        from ..demo.gallery import with_uploads
+        from ..site.gallery import with_uploads
 
         return with_uploads(args.gallery, directory, operators=args.operators, host=args.host or HOST, **given)
     given.setdefault("upload_path", os.environ.get("TUS_UPLOAD_PATH", "/files"))
@@ -108,7 +108,7 @@ def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
         from ..adapters.wsgi import Filter
 
         return Filter(None, **given)
-    from ..demo.site import with_uploads
+    from ..site.site import with_uploads
 
     return with_uploads(operators=args.operators, host=args.host or HOST, **given)
 
@@ -167,6 +167,6 @@ def _announce_operators(link: str, urls: list[str]) -> None:
 
 
 def _link(app: Any) -> str:
-    from ..demo.operators import link
+    from ..site.operators import link
 
     return link(app)

@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from ..demo.albums import Tree
-    from ..demo.thumbnails import CROWD, SIZES, Thumbnails
+    from ..site.albums import Tree
+    from ..site.thumbnails import CROWD, SIZES, Thumbnails
 
     if not os.path.isdir(args.directory):
         raise OptionError(f"{args.directory} is no directory")

@@ -1,1 +1,1 @@
-"""What people see: the upload page, the gallery and the operators' page. Optional; nothing below knows of it."""
+"""The former name of `tus.site`, for inis that say `hooks = tus.demo.arrivals:Gate`."""

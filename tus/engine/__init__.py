@@ -21,7 +21,7 @@ from contextlib import suppress
 from .. import events
 from ..errors import OptionError, TusError
 from ..hooks import Hooks
-from ..messages import Request
+from ..http.messages import Request
 from ..options import Options
 from ..upload import Upload
 from .finishing import Delivery

@@ -19,11 +19,11 @@ from ..errors import (
     TooLarge,
     TusError,
 )
+from ..http.messages import Request
 from ..lockers import Lease
-from ..messages import Request
 from ..upload import Digests, Metadata, Upload
-from ..writer import Writer
 from .joining import Joining
+from .writer import Writer
 
 
 class Creating(Joining):

@@ -15,7 +15,7 @@ from ..errors import (
     Refused,
     TusError,
 )
-from ..messages import Request
+from ..http.messages import Request
 from ..stores import UNCHUNKED
 from ..upload import Metadata, Upload, checked_id
 from .finishing import Finishing

@@ -25,13 +25,13 @@ from ..errors import (
     TooLarge,
 )
 from ..hooks import overridden
-from ..messages import Request
+from ..http.messages import Request
 from ..stores import Place
 from ..upload import Metadata, Result, Upload
-from ..writer import Writer
 from . import Engine
 from .pieces import LARGEST, Again, Alone, Piece, Seen
 from .records import visible
+from .writer import Writer
 
 REMEMBERED = 3600.0  # seconds for which a file that was handed over and removed is not taken again
 REPEATED = 120.0  # seconds for which a chunk of such a file is taken for one whose answer was lost

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
 from ..errors import BadRequest, Interrupted, LengthMismatch, StoreBroken, TooLarge
-from ..headers import MAX_NUMBER
+from ..http.headers import MAX_NUMBER
 from ..lockers import Lease, Share
 from ..stores import Place
 from ..upload import Chunks, Upload

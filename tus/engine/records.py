@@ -23,12 +23,12 @@ from ..errors import (
     TusError,
 )
 from ..hooks import Hooks, Intent, overridden
+from ..http.messages import Request
 from ..lockers import Lease, Locker
-from ..messages import Request
 from ..options import Options
 from ..stores import Place, Record, Store
 from ..upload import Metadata, State, Upload, checked_id
-from ..writer import Writer
+from .writer import Writer
 
 log = logging.getLogger("tus")
 

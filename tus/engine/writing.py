@@ -20,13 +20,13 @@ from ..errors import (
     StoreFull,
     TusError,
 )
+from ..http.messages import Request
 from ..lockers import Lease
-from ..messages import Request
 from ..stores import Record
 from ..upload import Upload, checked_id
-from ..writer import Writer
 from .creating import Creating
 from .records import certain
+from .writer import Writer
 
 _ASKED = 4096  # uploads of which is known when their offset was told
 

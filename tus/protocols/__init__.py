@@ -13,9 +13,9 @@ from typing import Protocol
 
 from .. import events
 from ..engine import Engine
+from ..engine.writer import Sink
 from ..errors import Damaged, Locked, StoreBroken, TusError
-from ..messages import Request, Response
-from ..writer import Sink
+from ..http.messages import Request, Response
 from . import draft, tus1
 
 log = logging.getLogger("tus")

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from ..engine import Engine
 from ..engine.numbered import Numbered
 from ..engine.pieces import Again, Piece
+from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, LengthMismatch, Locked, Refused, TusError
 from ..forms import Conversation, Exchange, Fields, Form, Part, check_length, is_form, metadata
-from ..messages import Request, Response
+from ..http.messages import Request, Response
 from ..progress import told
 from ..upload import Chunks, Result, Upload, definite
 from ..visitors import foreign, key_of, new_visitor, visitor
-from ..writer import Sink, Writer
 
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NAME = 4096  # characters of an identifier; a path may be long

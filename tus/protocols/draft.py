@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .. import digests, fields, problems
 from ..engine import Engine
+from ..engine.writer import Writer
 from ..errors import (
     BadRequest,
     ChecksumMismatch,
@@ -27,10 +27,10 @@ from ..errors import (
     TusError,
     UnsupportedType,
 )
-from ..headers import filename
-from ..messages import Headers, Request, Response
+from ..http import digests, fields, problems
+from ..http.headers import filename
+from ..http.messages import Headers, Request, Response
 from ..upload import Metadata, Result, Upload
-from ..writer import Writer
 
 TYPE = "application/partial-upload"
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from ..downloads import given
 from ..engine import Engine
+from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, LengthMismatch, OffsetMismatch, Refused
 from ..forms import Conversation, Discarded, Exchange, Fields, Form, Part, Text, check_length, is_form, metadata
-from ..headers import natural
-from ..messages import Request, Response
+from ..http.headers import natural
+from ..http.messages import Request, Response
 from ..upload import Metadata, Result, Upload
-from ..writer import Sink, Writer
 
 
 def exchange(request: Request, engine: Engine) -> Exchange:

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from ..engine import Engine
+from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, NotFound
 from ..forms import Conversation, Exchange, Fields, Form, Part, Text, is_form, metadata, posted
-from ..messages import Request, Response
+from ..http.messages import Request, Response
 from ..progress import ask, key_id
 from ..upload import Upload
 from ..visitors import key_of
-from ..writer import Sink, Writer
 
 _OWN = frozenset(("uploadkey", "next"))
 # A path of this very site: browsers take //host and /\host for another one.

@@ -7,8 +7,8 @@ from functools import partial
 from ..engine import Engine
 from ..errors import BadRequest, MethodNotAllowed, TusError, UnsupportedType
 from ..forms import Conversation, check_length, metadata
-from ..headers import http_date, natural
-from ..messages import Request, Response
+from ..http.headers import http_date, natural
+from ..http.messages import Request, Response
 from ..upload import Result, Upload
 
 TYPE = "application/offset+octet-stream"

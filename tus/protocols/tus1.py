@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 
-from .. import downloads, headers
+from .. import downloads
 from ..checksum import ALGORITHMS, Checksum
 from ..engine import Engine
+from ..engine.writer import Writer
 from ..errors import (
     BadRequest,
     ChecksumMismatch,
@@ -17,9 +18,9 @@ from ..errors import (
     UnsupportedType,
     UnsupportedVersion,
 )
-from ..messages import Request, Response
+from ..http import headers
+from ..http.messages import Request, Response
 from ..upload import Metadata, Result, Upload, is_id
-from ..writer import Writer
 
 VERSION = "1.0.0"
 TYPE = "application/offset+octet-stream"

@@ -24,10 +24,10 @@ from contextlib import closing, suppress
 from math import inf
 from typing import Any, BinaryIO
 
-from .. import filesystems
 from ..errors import FULL, NO_LINKS, Damaged, NotFound, StoreBroken, StoreFull, TooLarge, TusError
-from ..record import OPENING, decoded, encoded
 from ..upload import Result, Upload, checked_id, is_random
+from . import filesystems
+from .records import OPENING, decoded, encoded
 
 log = logging.getLogger("tus")
 

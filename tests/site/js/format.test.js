@@ -1,7 +1,7 @@
 // The page's pure functions. Run by npm test, and by tests/site/test_browser.py.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { allowed, duration, percent, phrases, size, speed } from '../../../tus/demo/static/format.js'
+import { allowed, duration, percent, phrases, size, speed } from '../../../tus/site/static/format.js'
 
 test('sizes have one digit where it says something', () => {
   const cases = { 0: '0 B', 999: '999 B', 1000: '1 kB', 1500: '1.5 kB', 9960: '10 kB', 999_499: '999 kB', 999_500: '1 MB', 2.5e9: '2.5 GB', 5e15: '5,000 TB' }

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..writer import Sink
+from ..engine.writer import Sink
 
 BLOCK = 1 << 20  # bytes; gunicorn has a quarter of its speed with 64 KiB
 GATHERED = 1 << 18  # bytes of chunks that gunicorn gathers, and copies several times, before it hands them out

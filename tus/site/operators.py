@@ -21,7 +21,7 @@ from ..adapters.wsgi import EnvironHeaders
 from ..engine import Engine
 from ..errors import NotFound, Refused, TusError
 from ..hooks import overridden
-from ..messages import Request
+from ..http.messages import Request
 from ..upload import Upload
 from ..visitors import LOCAL, foreign
 from .pages import ROOM, Environ, Pages, StartResponse, texts, told

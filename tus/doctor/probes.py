@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
-from . import advice, wire
+from ..client import wire
+from ..client.meter import human
+from ..client.wire import Answer, NetworkError
+from . import advice
 from .bodies import chunked, conflict, expecting, hanging, patching, resuming, sending
-from .meter import human
 from .visit import Finding, Findings, Probe, Stop, Visit, words
-from .wire import Answer, NetworkError
 
 SMALLEST = 16 << 10  # bytes that the questions need to send without finishing an upload
 METADATA = {"filename": b"tus-check.bin", "empty": b""}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checksum import ALGORITHMS, Checksum, Hash
+from ..errors import InvalidDigest
+from ..upload import Digests
 from . import fields
-from .checksum import ALGORITHMS, Checksum, Hash
-from .errors import InvalidDigest
-from .upload import Digests
 
 # The two that everybody has to know, strongest first, and the two that old clients still send. Others are ignored,
 # as RFC 9530 allows.

@@ -13,10 +13,10 @@ from urllib.parse import parse_qs
 
 from ..adapters.wsgi import EnvironHeaders, Filter, outgoing
 from ..errors import FULL, NotFound, OptionError, Refused, StoreFull, TusError
-from ..headers import disposition
-from ..messages import Response
+from ..http.headers import disposition
+from ..http.messages import Response
+from ..http.ranges import Pausing, serve
 from ..options import Options, directory, flag, size, text, url_path
-from ..serving import Pausing, serve
 from ..upload import Upload
 from .albums import ACCEPT, Item, Tree, joined, lineage, quoted
 from .archive import zipped

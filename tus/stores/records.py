@@ -11,8 +11,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from .errors import Damaged, NotFound, TusError
-from .upload import Chunks, Metadata, Result, Target, Upload, is_echoed, is_random
+from ..errors import Damaged, NotFound, TusError
+from ..upload import Chunks, Metadata, Result, Target, Upload, is_echoed, is_random
 
 OPENING = '{"ID":'  # of every record that we write
 _MOST = 1 << 63  # bytes, and more than any file has

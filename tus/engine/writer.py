@@ -10,11 +10,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-from .checksum import Checksum, Hash
-from .errors import Overrun, TooLarge, TusError
-from .lockers import Lease
-from .stores import Place
-from .upload import Upload
+from ..checksum import Checksum, Hash
+from ..errors import Overrun, TooLarge, TusError
+from ..lockers import Lease
+from ..stores import Place
+from ..upload import Upload
 
 
 class Sink(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .errors import (
+from ..errors import (
     ChecksumMismatch,
     DigestMismatch,
     InvalidDigest,

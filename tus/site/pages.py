@@ -20,7 +20,7 @@ from typing import Any
 
 from ..adapters.wsgi import outgoing
 from ..errors import OptionError
-from ..messages import Response
+from ..http.messages import Response
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]

@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .transfer import PATCH_TYPE
-from .wire import Answer, Bytes, Client, Connection
+from ..client.transfer import PATCH_TYPE
+from ..client.wire import Answer, Bytes, Client, Connection
 
 LENGTH = 5 * 10**9  # bytes of the upload that is announced, of which a few million are really sent
 WHOLE = 4 << 20  # bytes of a request that is sent to its end

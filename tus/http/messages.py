@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .upload import Result, Target, Upload
+from ..upload import Result, Target, Upload
 
 Headers = Mapping[str, str]  # lower-case names
 

@@ -6,10 +6,11 @@ import os
 import time
 from contextlib import suppress
 
-from . import advice, wire
-from .meter import human
+from ..client import wire
+from ..client.meter import human
+from ..client.wire import Bytes, Connection, NetworkError
+from . import advice
 from .visit import LITTLE, WHOLE, Finding, Findings, Stop, Visit
-from .wire import Bytes, Connection, NetworkError
 
 HUNG = 1 << 20  # bytes sent of a request that is then left hanging
 SETTLE = 0.7  # seconds for bytes to get through, or for a refusal to get back

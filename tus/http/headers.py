@@ -7,10 +7,10 @@ from email.utils import formatdate
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
-from .checksum import Checksum, checksum
-from .errors import BadRequest
+from ..checksum import Checksum, checksum
+from ..errors import BadRequest
+from ..upload import is_echoed
 from .messages import Headers
-from .upload import is_echoed
 
 MAX_NUMBER = 2**63 - 1  # what a file offset can hold
 
