@@ -25,7 +25,12 @@ class Terminal:
         self.out = os.fdopen(near, "w", encoding="utf-8")
 
     def said(self) -> str:
-        return os.read(self._far, 65536).decode()
+        """Everything so far; a terminal hands it out in pieces."""
+        print(end="\0", file=self.out, flush=True)
+        found = b""
+        while not found.endswith(b"\0"):
+            found += os.read(self._far, 65536)
+        return found[:-1].decode()
 
     def close(self) -> None:
         self.out.close()
