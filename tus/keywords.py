@@ -16,14 +16,15 @@ class TusOptions(TypedDict, total=False):
     """What `Tus` takes by keyword, besides what it takes by position."""
 
     file_mode: int | str | None
-    """Who may read a file of uploaded bytes, in octal digits as for `chmod` and whatever the umask: `0640` lets
-    the group read it. Records stay ours alone."""
+    """Who may read a file of uploaded bytes, in octal digits as for `chmod`, whatever the umask says: `0640` lets
+    the group read it. Only the server can read records."""
     directory_mode: int | str | None
-    """The same for `tmp_file_dir`, where it is made and not found: `0750` lets the group in."""
+    """The same for `tmp_file_dir`, if the server makes it: `0750` lets the group in. An existing directory stays
+    as it is."""
     upload_path: str | None
     """URL path that takes uploads, below the place where the application is mounted."""
     public_url: str | None
-    """The URL of `upload_path` as clients see it, if nothing in the request can tell."""
+    """The URL of `upload_path` as clients see it, if nothing in the request says so."""
     location: Literal["auto", "url", "path"]
     """What `Location` holds: an absolute URL, an absolute path, or whichever is certain to be right. One of
     `auto`, `url` and `path`."""
@@ -42,21 +43,21 @@ class TusOptions(TypedDict, total=False):
     sweep_finished: bool | str
     """Let finished uploads expire too, and those that the application has not taken yet."""
     durable: Literal["none", "finish", "always"]
-    """What is forced to the disk, and when: see Durability. One of `none`, `finish` and `always`."""
+    """What is forced to the disk and when: see Durability. One of `none`, `finish` and `always`."""
     hand_over: Literal["path", "file", "form", "none"]
     """How the application behind the filter gets a finished file: its path as the body, the file as the body, a
     form as a browser sends it, or not at all. One of `path`, `file`, `form` and `none`."""
     draft_targets: str | Iterable[str] | None
     """What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos
-    POST:/albums/* PUT`. It sees the very request once its body is whole."""
+    POST:/albums/* PUT`. It sees the original request once its body is whole."""
     uploaders: str | Iterable[str] | None
-    """What is spoken beside tus, each at its own address below `upload_path`: `chunks` (flow.js, resumable.js,
-    Dropzone, plupload), `filepond`, `form` for any browser, and `progress`."""
+    """Which protocols are spoken besides tus, each at its own address below `upload_path`: `chunks` (flow.js,
+    resumable.js, Dropzone, plupload), `filepond`, `form` for any browser, and `progress`."""
     legacy: bool | str
-    """Speak tus 0.2 as well, with clients that send `Final-Length` or `Entity-Length`."""
+    """Also speak tus 0.2 with clients that send `Final-Length` or `Entity-Length`."""
     interim_responses: bool | str
-    """Send `104 (Upload Resumption Supported)`. Only where nothing but HAProxy or Caddy stands in front: nginx
-    takes a 104 for the answer."""
+    """Send `104 (Upload Resumption Supported)`. Use it only where nothing but HAProxy or Caddy stands in front:
+    nginx takes a 104 for the final answer."""
     send_file: bool | str
     """Short for `hand_over = file`."""
     cleanup: bool | str
@@ -72,7 +73,7 @@ class TusOptions(TypedDict, total=False):
     hooks: Hooks | type[Hooks] | str | None
     """An object with the methods of `tus.Hooks`, or its name: `package.module:name`."""
     cors: bool | str
-    """Answer browsers of other origins; switch it off where something in front does."""
+    """Answer browsers of other origins; switch it off where something in front answers them."""
     cors_origins: str | Iterable[str] | None
     """Origins that may call: `https://a.example`, `*` inside a host name, or `*` for all."""
     cors_credentials: bool | str
