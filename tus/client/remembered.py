@@ -13,16 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-try:
-    from fcntl import LOCK_EX, flock
-except ImportError:  # Windows: two programs at once may forget an upload, which costs that it begins again
-    LOCK_EX = 0
-
-    def flock(fd: Any, operation: int, /) -> None:
-        """There is none."""
-
+from typing import IO
 
 KEEP = 90 * 86400  # seconds; no server known keeps an unfinished upload longer
 MOST = 1000  # entries: what is beyond was never resumed, and the file stays small
@@ -82,7 +73,7 @@ class Remembered:
         directory.mkdir(0o700, parents=True, exist_ok=True)
         with open(directory / "lock", "a") as lock:
             os.chmod(lock.name, 0o600)
-            flock(lock, LOCK_EX)
+            _wait_for_others(lock)
             entries = self._load()
             yield entries
             content = {key: {"url": url, "time": when} for key, (url, when) in entries.items()}
@@ -95,3 +86,11 @@ class Remembered:
             except BaseException:
                 os.unlink(name)
                 raise
+
+
+def _wait_for_others(lock: IO[str]) -> None:
+    """Until no other program has the file; on Windows two at once may forget an upload, which begins again then."""
+    with contextlib.suppress(ImportError):
+        from fcntl import LOCK_EX, flock
+
+        flock(lock, LOCK_EX)

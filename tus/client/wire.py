@@ -18,11 +18,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BLOCK = 1 << 20  # bytes a system call may move; more gains nothing
 TLS_BLOCK = 1 << 14  # OpenSSL sends one record of 16 KiB a call, whatever it is given
@@ -33,6 +36,10 @@ VERSION = "1.0.0"
 INTERIM = re.compile(rb"HTTP/1\.[01] (1\d\d)[^\n]*\n(?:[^\r\n]+\r?\n)*\r?\n")
 INTERIM_START = re.compile(rb"HTTP/1\.[01] 1")
 NATURAL = re.compile(r"[0-9]{1,18}")  # int() alone would take "+5", "1_0" and digits of other scripts
+
+
+# What getaddrinfo tells of an address: its family, kind, protocol, canonical name, and itself.
+_Address = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
 class NetworkError(Exception):
@@ -175,9 +182,9 @@ class Clock:
         return left
 
 
-def _resolve(host: str, port: int, patience: float) -> list[Any]:
+def _resolve(host: str, port: int, patience: float) -> Sequence[_Address]:
     """getaddrinfo with an end: the system's resolver may take minutes."""
-    found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    found: queue.SimpleQueue[Sequence[_Address] | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
@@ -192,7 +199,7 @@ def _resolve(host: str, port: int, patience: float) -> list[Any]:
         raise socket.gaierror(socket.EAI_AGAIN, "the name servers do not answer") from None
     if isinstance(result, Exception):
         raise result
-    return list(result)
+    return result
 
 
 def _connect(url: SplitResult, clock: Clock) -> socket.socket:
@@ -251,8 +258,8 @@ class _Source(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        return self._connection.read_pending(buffer)
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        return self._connection.read_pending(memoryview(buffer))
 
 
 class Connection:
@@ -337,6 +344,7 @@ class Connection:
                     raise ConnectionResetError
                 self._wait()
                 self._take()
+            # http.client asks its socket for no more than makefile().
             response = http.client.HTTPResponse(_Source(self), method=method)  # type: ignore[arg-type]
             response.begin()
             # An error page that never ends, or breaks off, must not hide the status.
@@ -357,7 +365,7 @@ class Connection:
     def close(self) -> None:
         self._sock.close()
 
-    def read_pending(self, buffer: Any) -> int:
+    def read_pending(self, buffer: memoryview) -> int:
         while not self._pending and not self._ended:
             self._wait()
             self._take()
