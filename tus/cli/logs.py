@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from ..client.meter import human
@@ -35,7 +36,7 @@ class Lines(logging.Formatter):
         return super().formatMessage(record)
 
 
-def told(fields: dict[str, object]) -> str:
+def told(fields: Mapping[str, Any]) -> str:
     """What a person wants to know first: the name, how much, how fast, why; then whose it is."""
     size, offset = fields.get("size"), fields.get("offset")
     words = [str(fields.get("file") or fields.get("upload") or "")]

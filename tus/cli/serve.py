@@ -6,14 +6,17 @@ import argparse
 import os
 import re
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cors import Cors
 from ..options import OPTIONS, Options, flag
 from . import logs
-from .access import Access
+from .access import Access, App
 from .login import Login, passwords
 from .opening import opening
+
+if TYPE_CHECKING:
+    from ..adapters.wsgi import Filter
 
 HOST, PORT = "127.0.0.1", "8080"
 
@@ -85,32 +88,32 @@ def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
     return 0
 
 
-def _login(app: Any, args: argparse.Namespace, cors: Cors | None = None) -> Login | None:
+def _login(app: App, args: argparse.Namespace, cors: Cors | None = None) -> Login | None:
     """The password before the application, if one is asked for."""
     password, users = passwords(args.password, args.user, os.environ)
     return Login(app, password=password, users=users, cors=cors) if password or users else None
 
 
-def _logged(app: Any, args: argparse.Namespace) -> Any:
+def _logged(app: App, args: argparse.Namespace) -> App:
     return Access(app, args.access_log) if args.access_log else app
 
 
-def _application(args: argparse.Namespace, given: dict[str, Any]) -> Any:
+def _application(args: argparse.Namespace, given: dict[str, Any]) -> Filter:
     """What answers: uploads alone, or with a page, or with a gallery that takes them over."""
     directory = args.directory or os.environ.get("TUS_TMP_FILE_DIR")
     if args.gallery:
-        from ..site.gallery import with_uploads
+        from ..site import gallery
 
-        return with_uploads(args.gallery, directory, operators=args.operators, host=args.host or HOST, **given)
+        return gallery.with_uploads(args.gallery, directory, operators=args.operators, host=args.host or HOST, **given)
     given.setdefault("upload_path", os.environ.get("TUS_UPLOAD_PATH", "/files"))
     given["tmp_file_dir"] = directory or "./uploads"
     if args.no_page:
         from ..adapters.wsgi import Filter
 
         return Filter(None, **given)
-    from ..site.site import with_uploads
+    from ..site import site
 
-    return with_uploads(operators=args.operators, host=args.host or HOST, **given)
+    return site.with_uploads(operators=args.operators, host=args.host or HOST, **given)
 
 
 def _server_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -166,7 +169,7 @@ def _announce_operators(link: str, urls: list[str]) -> None:
         print(f"tus: operators open {urls[0].rstrip('/')}/{link}", flush=True)
 
 
-def _link(app: Any) -> str:
+def _link(app: App) -> str:
     from ..site.operators import link
 
     return link(app)
