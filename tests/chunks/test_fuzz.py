@@ -56,6 +56,7 @@ def escaped(said: dict[str, str]) -> str:
     return urlencode({name: value.encode("utf-8", "surrogatepass") for name, value in said.items()})
 
 
+@pytest.mark.slow
 @many
 @given(st.sampled_from(METHODS), st.sampled_from(PLACES), st.one_of(words, sensible), st.binary(max_size=40))
 def test_parameters_in_the_url(page: Page, method: str, place: str, said: dict[str, str], body: bytes) -> None:
@@ -63,6 +64,7 @@ def test_parameters_in_the_url(page: Page, method: str, place: str, said: dict[s
     sane(page, page(method, f"{place}?{escaped(said)}", body, "application/octet-stream"))
 
 
+@pytest.mark.slow
 @many
 @given(st.sampled_from(PLACES), st.one_of(words, sensible), st.binary(max_size=40), st.sampled_from(NASTY))
 def test_parameters_in_a_form(page: Page, place: str, said: dict[str, str], content: bytes, name: str) -> None:
@@ -72,6 +74,7 @@ def test_parameters_in_a_form(page: Page, place: str, said: dict[str, str], cont
     sane(page, page("POST", place, *form(fields, content, filename=filename)))
 
 
+@pytest.mark.slow
 @many
 @given(st.sampled_from(PLACES[:3]), st.binary(max_size=300), st.booleans())
 def test_broken_forms(page: Page, place: str, noise: bytes, framed: bool) -> None:

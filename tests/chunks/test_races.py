@@ -350,6 +350,7 @@ def die_at(mortal: Mortal, step: int) -> int:
     return deaths
 
 
+@pytest.mark.slow
 def test_killed_at_any_step(mortal: Mortal) -> None:
     """A few deaths, spread over the life of an upload: the file arrives whole, and the page hears so."""
     deaths = sum(die_at(mortal, step) for step in range(5, 125, 15))

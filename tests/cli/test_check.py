@@ -276,6 +276,7 @@ def test_several_servers_without_common_storage_are_found(proxy: Proxy) -> None:
     assert "2 of 4 HEAD" in faults(ask(through(proxy), "head"))["head"]
 
 
+@pytest.mark.slow
 def test_locked_upload_is_found(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that locks a returning client out is named."""
     monkeypatch.setattr("tus.doctor.bodies.PATIENCE", 0.5)

@@ -171,6 +171,7 @@ def test_interrupt_says_how_to_go_on(command: Start, proxy: Proxy, file: Path, s
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_random_cuts(run: Any, proxy: Proxy, upstream: Upstream, file: Path) -> None:
     """However often the connection breaks, every attempt goes on where the server stands."""
     chance = random.Random(3)
@@ -182,6 +183,7 @@ def test_random_cuts(run: Any, proxy: Proxy, upstream: Upstream, file: Path) -> 
     assert proxy.faults.cuts == []
 
 
+@pytest.mark.slow
 def test_server_restarts_in_the_middle(command: Start, file: Path) -> None:
     """A server that dies and comes back gets the rest; nothing is sent twice that it kept."""
     with live.start(cleanup=False) as server, Proxy(server.address) as proxy:

@@ -126,6 +126,7 @@ def test_numbers_that_hosts_set_are_read_again(tmp_path: Path) -> None:
     assert type(upload.limit) is int
 
 
+@pytest.mark.slow
 @given(some.dictionaries(some.sampled_from(OURS), JSON), some.dictionaries(some.sampled_from(TUSDS), JSON))
 def test_any_record_is_read_or_refused(ours: dict[str, Any], tusds: dict[str, Any]) -> None:
     """And what is read can be looked at and written again."""

@@ -20,6 +20,7 @@ def thorough() -> Iterator[Client]:
         yield Client(server, "")
 
 
+@pytest.mark.slow
 def test_head_does_not_begin_a_content_check_again(thorough: Client) -> None:
     """While a host looks at the content, a HEAD is told at once to come again, and the PATCH ends well."""
     busy = thorough.home / "busy"

@@ -236,6 +236,7 @@ def every_step(mortal: Mortal, scenario: Callable[[Stubborn], Any], stride: int)
     print(f"{scenario.__name__}: died before {(step - 1) // stride} of some {step - 1} steps")
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(mortal: Mortal) -> None:
     """Wherever the clock strikes."""
     at_random(mortal, 25)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -188,6 +189,7 @@ class Client:
         return int(status[:3])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(
     st.lists(ASKED, min_size=1, max_size=8),
@@ -206,6 +208,7 @@ def test_random_requests_are_answered(requests: list[Asked], options: dict[str, 
             assert re.fullmatch(r"[0-9a-f]{32}(\.info|\.lease)?", path.name), path.name
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(st.lists(st.binary(max_size=6), max_size=6), st.booleans(), st.booleans())
 def test_pieces_make_the_whole(pieces: list[bytes], bytewise: bool, chunked: bool) -> None:

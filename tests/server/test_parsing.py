@@ -79,6 +79,7 @@ def test_it_is_taken_by_ordinary_requests() -> None:
     assert Request(adjustments)._parse_plain(raw)
 
 
+@pytest.mark.slow
 def test_no_head_takes_long() -> None:
     """A quarter of a megabyte of anything is read in a moment."""
     for filler in (b" ", b"\t", b":", b"a", b"a:", b"/", b"?", b"%", b"\r", b"a: b\r\n", b"a:\r\n"):

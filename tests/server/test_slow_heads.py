@@ -40,6 +40,7 @@ def dripped(client: Client, start: bytes, drop: bytes) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 @EITHER
 def test_a_head_has_its_time_however_it_comes(poll: bool, served) -> None:
     """A byte now and then does not make it longer: 408, and the connection is closed."""
@@ -63,6 +64,7 @@ def test_a_head_that_stops_has_its_time(poll: bool, served) -> None:
     assert client.closed()
 
 
+@pytest.mark.slow
 def test_a_connection_between_two_requests_may_be_idle(served) -> None:
     """Longer than a head may take; and so may one that has not asked yet."""
     server = served(hello, head_timeout=0.3)
@@ -74,6 +76,7 @@ def test_a_connection_between_two_requests_may_be_idle(served) -> None:
     assert used.send(GET).answer()[0] == unused.send(GET).answer()[0] == 200
 
 
+@pytest.mark.slow
 def test_the_time_counts_while_the_server_reads(served) -> None:
     """A head behind a request that the application takes long for is not late."""
     release = threading.Event()
@@ -92,6 +95,7 @@ def test_the_time_counts_while_the_server_reads(served) -> None:
     assert client.send(b"\r\n").answer()[2] == b"done"
 
 
+@pytest.mark.slow
 @EITHER
 def test_a_body_that_does_not_stream_has_to_come_on(poll: bool, served) -> None:
     """By the rate that bodies that stream are held to."""

@@ -79,6 +79,7 @@ def test_date_comes_back(second: int) -> None:
     assert parsedate_to_datetime(text).timestamp() == second
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=30))
 def test_file_name_comes_back(name: str) -> None:
     """Whatever it is called, in a header that any server can send."""
