@@ -1,4 +1,4 @@
-"""Checksum algorithms, and the verdict on what arrived."""
+"""Checksum algorithms, and the check of what arrived."""
 
 from __future__ import annotations
 

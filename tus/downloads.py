@@ -1,4 +1,4 @@
-"""A finished upload as a file to download, for every protocol that has a word for that."""
+"""A finished upload as a file to download, for every protocol that has a request for that."""
 
 from __future__ import annotations
 

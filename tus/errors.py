@@ -1,6 +1,6 @@
-"""What can go wrong: one class a situation, each with the HTTP status it suggests and a message for a person.
+"""What can go wrong: one class for each situation, with the HTTP status it suggests and a message for a person.
 
-This module must never know how an error reaches the client; `protocols` does.
+`protocols` decides how an error reaches the client.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What happens to uploads, as the logger `tus` tells it: one line an event, with its fields for programs as well.
+"""What happens to uploads, as the logger `tus` tells it: one line for each event, with its fields for programs.
 
 Of what clients send, a line holds the names of a file and of a user and the reason of a refusal, escaped, so that
-nobody can write a line of their own. It must never cost anything where nobody listens.
+no client can write a line of its own. An event whose level is off costs next to nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ peer: ContextVar[str] = ContextVar("peer", default="")  # of the request that th
 
 _LONGEST = 300  # characters of a text that a line holds
 _WORD = re.compile(r"[A-Za-z0-9._:-]+")
-# What clients meet and deal with every day; told only to whoever wants to hear of everything.
+# What clients handle every day; logged only at DEBUG.
 _ROUTINE = (Locked, MethodNotAllowed, NoContent, NotFound, OffsetMismatch)
 
 
@@ -81,7 +81,7 @@ def expired(upload: Upload) -> None:
 
 
 def bad_record(id: str, reason: Exception) -> None:
-    """A record cannot be read. Nobody can go on with this upload; the others are not concerned."""
+    """A record cannot be read. No client can resume this upload; the others are not affected."""
     _tell(logging.ERROR, "bad record", None, upload=id, reason=f"{type(reason).__name__}: {reason}")
 
 

@@ -351,7 +351,7 @@ class Exchange:
         )
 
     def stored(self, upload: Upload) -> Response:
-        """The answer to whoever brought the last byte; what the host had to say, however often it is asked."""
+        """The answer to the request that brought the last byte, with the host's own; the same each time it is asked."""
         if not upload.complete:
             return self.json(200, told(self.engine, upload))
         response = self.final(upload, upload.result or Result())

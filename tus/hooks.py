@@ -1,8 +1,8 @@
 """Hooks: what a host may do when something happens to an upload.
 
 Override what you need and give the object, or its name, as the option `hooks`. To refuse, raise
-`tus.Refused("why", status=403)`. A hook may take its time: nobody waits for it but its own request. While
-`before_finish` looks at an upload, other requests for that one are told to come again.
+`tus.Refused("why", status=403)`. A hook may take its time: only its own request waits for it. While
+`before_finish` looks at an upload, other requests for that one are told to try again.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Hooks:
         """Refuse a creation, or return `upload.evolve(id=…, owner=…, metadata=…, limit=…, expires=…)`."""
 
     def namespace(self, request: Request) -> str | None:
-        """Who shares names with whom. Browser libraries call an upload by the file's name and size: those of two
-        namespaces never meet. Unless you override this, those of two visitors never meet either; if you do, what you
-        return is believed: what tells sessions apart, or None for the visitor again."""
+        """A name for the visitors who share names of files. Browser libraries identify an upload by the file's name and
+        size: uploads of two namespaces never meet. Unless you override this, those of two visitors never meet either;
+        if you do, your value is trusted: return what distinguishes sessions, or None for the visitor again."""
         return request.user
 
     def chunk(self, upload: Upload, number: int, data: bytes) -> bytes | None:

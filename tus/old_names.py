@@ -1,4 +1,4 @@
-"""Names that the library of 2013 had, for code that was written then. Nothing of ours may use them."""
+"""Names that the library of 2013 had, for code that was written then. Our own code does not use them."""
 
 from __future__ import annotations
 

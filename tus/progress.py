@@ -1,4 +1,4 @@
-"""How far is an upload? Asked while it runs, from any process. It must disturb nobody: HEAD takes over, this looks."""
+"""The progress of an upload, asked for while it runs, from any process. Unlike HEAD, this takes no upload over."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .errors import Gone, NotFound
 from .http.messages import Request
 from .upload import State, Upload
 
-SILENCE = 120.0  # seconds without a byte, after which whoever sent a form is surely gone
+SILENCE = 120.0  # seconds without a byte, after which the sender of a form is surely gone
 
 UNKNOWN: dict[str, Any] = {"state": "unknown", "received": 0, "total": None}
 

@@ -1,4 +1,4 @@
-"""Tus, the face of the package: one object a request, for views of any framework.
+"""Tus, the public face of the package: one object for each request, for views of any framework.
 
 tus = Tus(WebobAdapter(request), tmp_file_dir="/var/uploads")
 if tus.valid:

@@ -1,6 +1,6 @@
 """Who is asking: a page of ours or of somebody else, and which visitor it is, where nobody logs in.
 
-A visitor is told by what others cannot have: a key that the page made up, a random name of the file, or a cookie of
+A visitor is identified by what others cannot have: a random key of the page, a random name of the file, or a cookie of
 ours. An address and a browser's name are shared by whole schools, so they never count.
 """
 

@@ -180,7 +180,7 @@ def test_stripped_version_in_answers_is_found(proxy: Proxy) -> None:
     """The client does not see Tus-Resumable."""
     proxy.faults.answer = without("tus-resumable")
 
-    assert "out of answers" in faults(ask(through(proxy)))["version"]
+    assert "from answers" in faults(ask(through(proxy)))["version"]
 
 
 def test_proxy_that_answers_options_is_found(proxy: Proxy) -> None:

@@ -269,7 +269,7 @@ def test_refused_file_ends_with_the_reason(run: Any, server: live.Live, tmp_path
 
     handed = list((server.home / name / "handed").iterdir())
     assert (exit_status, len(handed), json.loads(out)["refused"]) == (1, 1, True)
-    assert f"{status}" in err and "this is no film; the same command begins anew" in err and "again" not in err
+    assert f"{status}" in err and "this is no film; the same command starts a new upload" in err and "again" not in err
     assert not size or kept(tmp_path) == {}
 
 
@@ -292,7 +292,7 @@ def test_refusal_that_was_missed_is_heard_without_sending(
         run(file, through(proxy))
 
     assert (status, asked) == (1, ["HEAD", "PATCH"])
-    assert "the content is evil; the same command begins anew" in err
+    assert "the content is evil; the same command starts a new upload" in err
     assert kept(tmp_path) == {}
     assert [seen.method for seen in proxy.seen] == ["POST", "PATCH"]
 

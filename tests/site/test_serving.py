@@ -123,4 +123,4 @@ def test_missing_directory_is_named() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
 
     assert done.returncode == 2
-    assert "/nonexistent is no directory" in done.stderr
+    assert "/nonexistent is not a directory" in done.stderr

@@ -56,7 +56,7 @@ class HandOver:
         try:
             answer = self._delivered(request.native, path, delivery)
         except Exception as error:
-            # What the application raises goes on to whoever reports it; but a client that does not know yet where its
+            # What the application raises goes on to what reports errors; but a client that does not know yet where its
             # upload is, or only asks how far it is, needs an answer of ours.
             if not ("Location" in response.headers or request.method == "HEAD" or isinstance(error, TusError)):
                 raise
@@ -70,7 +70,7 @@ class HandOver:
         return response.render(answer) if response.render else _signed(_merged(response, answer))
 
     def _undecided(self, request: Request, response: Response, answer: Response, upload: Upload) -> Response:
-        """What the application said, while it may still take the upload: whoever asks again has it asked again."""
+        """What the application said, while it may still take the upload: the next request asks it again."""
         # Who is not logged in has to hear so. At any other error a client that asks how far it is begins from zero.
         if request.method == "HEAD" and answer.status != _LOGIN:
             return put_off(request, Locked(f"the application answered {answer.status}"), self._engine)
@@ -167,7 +167,7 @@ class HandOver:
         return Form(upload, delivery.open())  # type: ignore[return-value]
 
     def _prepared(self, environ: Environ, path: str, upload: Upload, file: BinaryIO) -> Environ:
-        """The environ of an ordinary POST; or of the very request that was for another resource."""
+        """The environ of an ordinary POST; or of the original request that was for another resource."""
         if upload.target:
             new = repeated(environ, upload.target, upload.offset)
             return {**new, "wsgi.input": file, "wsgi.input_terminated": True, "tus.upload": upload}
@@ -227,7 +227,7 @@ def _merged(response: Response, result: Result) -> Response:
 
 
 def call(app: Callable[..., Iterable[bytes]], environ: Environ) -> tuple[int, Pairs, bytes]:
-    """The application's whole answer. What it raises goes on to whoever reports errors outside."""
+    """The application's whole answer. What it raises goes on to what reports errors outside."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
     written: list[bytes] = []
 

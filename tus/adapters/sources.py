@@ -1,8 +1,8 @@
 """How each WSGI server hands over a request body, and the fastest way to take it that loses nothing.
 
-A plain `read(n)` throws away up to n bytes when the connection dies, on most servers. So each server that is known gets
-the road on which what has arrived can be taken as it arrives; every other one is read in small blocks. This module
-counts nothing: the engine compares what came with what was announced.
+On most servers, a plain `read(n)` throws away up to n bytes when the connection dies. So for each known server this
+module reads in a way that takes bytes as they arrive; every other server is read in small blocks. This module counts
+nothing: the engine compares what arrived with what was announced.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The host's own resources that take resumable uploads: which they are, and what they have to be told at the end.
+"""The host's own resources that take resumable uploads: which they are, and the request that each gets at the end.
 
 A request that does not offer to be resumed must pass as if this module did not exist.
 """
@@ -63,8 +63,8 @@ def _private(name: str) -> bool:
 
 
 def repeated(environ: Environ, target: Target, length: int) -> Environ:
-    """The environ of the very request that the target is told of at last; what is left of the present one is the
-    server's, and who made it."""
+    """The environ of the original request, which the target gets at last; from the present request it keeps what the
+    server set, and the user."""
     new = {key: value for key, value in environ.items() if not key.startswith(("HTTP_", "CONTENT_", "tus."))}
     for name in ("RAW_URI", "REQUEST_URI"):
         new.pop(name, None)

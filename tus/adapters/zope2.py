@@ -1,7 +1,7 @@
 """Tus in views of Zope and Plone: `Zope2RequestAdapter(request)`, and `UploadView` to subclass.
 
-What a view did holds when its transaction is committed; before that, nothing may be recorded or removed. Nothing of
-Zope may be needed to import the adapter.
+What a view did is final when its transaction is committed; before that, nothing may be recorded or removed. The adapter
+can be imported without Zope.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The access log of `tus serve`: one line a request, in the format that nginx and Apache call "combined".
 
-Behind it stand how many bytes the request announced and how many seconds it took. It must never hold a character that a
-client could begin a line with.
+Each line ends with the bytes that the request announced and the seconds that it took. No client can put a character
+into it that begins a new line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A password before the application: HTTP Basic over everything that it serves.
 
 A user with a password of their own is REMOTE_USER to the application, so that uploads belong to them. A password
-without a name is everybody's, and says nothing of who it is.
+without a name is shared, and does not identify a user.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ANSWER = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-sto
 
 
 class Login:
-    """Lets nobody through who does not know a password."""
+    """Lets only those through who know a password."""
 
     def __init__(self, app: App, *, password: str, users: Mapping[str, str], cors: Cors | None = None) -> None:
         self._app, self._cors = app, cors
@@ -52,7 +52,7 @@ class Login:
         return hmac.compare_digest(_digest(password), expected or _NOBODY) and bool(password)
 
     def _challenge(self, environ: Environ, start_response: Callable[..., Any], *, wrong: bool) -> Iterable[bytes]:
-        # At once: an answer that waits holds a thread, and others would wait with whoever guesses.
+        # At once: a delayed answer holds a thread, and others would wait together with the client that guesses.
         if wrong:
             events.turned_away(environ.get("REMOTE_ADDR", ""), "wrong password")
         response = Response(401, dict(_ANSWER), b"a password is needed\n")

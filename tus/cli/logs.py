@@ -1,6 +1,6 @@
 """What `tus serve` writes to standard error: events of uploads for people, one line each.
 
-Whatever a line holds, it must never begin another one, nor steer the terminal.
+No text from a client can begin another line or control the terminal.
 """
 
 from __future__ import annotations

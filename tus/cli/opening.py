@@ -1,4 +1,4 @@
-"""What `tus serve` says when it starts: where, for how long, how much, and who may."""
+"""What `tus serve` says when it starts: where files go, how long they stay, how large they may be, and who may come."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _kept(options: Options, place: str) -> str:
 
 
 def _reach(urls: list[str], login: Login | None) -> str:
-    """Who can come, and what they may."""
+    """Who can reach it, and what they may do."""
     local = all(map(_local, urls))
     if login:
         weak = "" if local or login.shortest >= LONG_ENOUGH else f"; one of {login.shortest} characters can be guessed"

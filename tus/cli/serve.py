@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any other option of the server"
     )
-    parser.add_argument("--password", metavar="WORD", help="let in who knows it, by any name; better as TUS_PASSWORD")
+    parser.add_argument("--password", metavar="WORD", help="let in all who know it, by any name; better: TUS_PASSWORD")
     parser.add_argument(
         "--user", action="append", default=[], metavar="NAME:PASSWORD",
         help="let in this user, whose uploads are theirs alone; better as TUS_USER",
     )  # fmt: skip
-    parser.add_argument("--access-log", metavar="FILE", help="write down each request; - for standard output")
+    parser.add_argument("--access-log", metavar="FILE", help="log each request to this file; - for standard output")
     loud = parser.add_mutually_exclusive_group()
-    loud.add_argument("--quiet", action="store_true", help="log what goes wrong, and not what happens to uploads")
+    loud.add_argument("--quiet", action="store_true", help="log only what goes wrong, not what happens to uploads")
     loud.add_argument("--verbose", action="store_true", help="log every refusal, and what the server does")
     parser.add_argument(
         "--gallery", metavar="DIR", help="show the photos and videos in this directory, and add to them"
@@ -137,7 +137,7 @@ def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
     from ..server import paste_main, serve
 
     if given or args.set:
-        raise OptionError("with an ini file, options belong into it")
+        raise OptionError("with an ini file, put the options into that file")
     uri = "config:" + os.path.abspath(args.directory)
     Options({})  # a wrong TUS_… variable should be named before anything else is
     app = loadapp(uri)
@@ -164,7 +164,7 @@ def _announce(link: str, urls: list[str]) -> None:
 
 
 def _announce_operators(link: str, urls: list[str]) -> None:
-    """How operators get in: whoever sees what the server prints is one."""
+    """How operators get in: a person who sees what the server prints is one."""
     if link:
         print(f"tus: operators open {urls[0].rstrip('/')}/{link}", flush=True)
 

@@ -12,7 +12,7 @@ from ..errors import OptionError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="the gallery")
     parser.add_argument("--cache", metavar="DIR", help="where thumbnails are kept (default: DIR/.tus/thumbnails)")
-    parser.add_argument("--prune", action="store_true", help="remove those of photos that are gone, as well")
+    parser.add_argument("--prune", action="store_true", help="also remove the thumbnails of photos that are gone")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -20,7 +20,7 @@ def main(args: argparse.Namespace) -> int:
     from ..site.thumbnails import CROWD, SIZES, Thumbnails
 
     if not os.path.isdir(args.directory):
-        raise OptionError(f"{args.directory} is no directory")
+        raise OptionError(f"{args.directory} is not a directory")
     tree = Tree(args.directory)
     thumbnails = Thumbnails(tree, args.cache or os.path.join(tree.directory, ".tus", "thumbnails"), patience=3600)
     items = [item for item in tree.walk() if not item.video]

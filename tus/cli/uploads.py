@@ -1,4 +1,4 @@
-"""`tus ls` and `tus sweep`: what lies in a directory, and what of it may go. Safe beside a running server."""
+"""`tus ls` and `tus sweep`: list the uploads in a directory, and remove expired ones. Safe beside a running server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     bad: list[str] = []
     _report(_chosen(engine, args, bad), args.json, engine, "")
     for id in bad:
-        print(f"tus: the record {id}.info cannot be read; the others are not concerned", file=sys.stderr)
+        print(f"tus: the record {id}.info cannot be read; other uploads are not affected", file=sys.stderr)
     return 1 if bad else 0
 
 

@@ -1,6 +1,6 @@
-"""How far an upload is: one line that rewrites itself on a terminal, else a line for every 10 %.
+"""The progress of an upload: one line that rewrites itself on a terminal, else a line for every 10 %.
 
-It never writes a control character that came from a name or a server, and never a colour.
+It never writes a control character that came from a name or a server, and no colours.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def width(text: str) -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """As much from the beginning of this text as fits into so many columns."""
+    """The longest beginning of this text that fits into that many columns."""
     for end, character in enumerate(text):
         columns -= _columns_of(character)
         if columns < 0:

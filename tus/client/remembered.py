@@ -1,6 +1,6 @@
 """The upload URLs that `tus put` has not finished yet, kept between runs in one small JSON file.
 
-Losing the file costs only that an upload begins again, so no trouble with it may ever stop an upload.
+If the file is lost, an upload only begins again. So a problem with this file never stops an upload.
 """
 
 from __future__ import annotations

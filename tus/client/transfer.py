@@ -1,6 +1,6 @@
-"""One file on its way to one tus server: create, ask, append, and begin again where the server stands.
+"""The transfer of one file to one tus server: create, ask for the offset, append, and resume at the server's offset.
 
-It must never hold a file in memory, and never believe an offset that the server did not say.
+It never holds a file in memory, and uses no offset that the server did not send.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def judge(answer: Answer, doing: str) -> None:
     if answer.ok:
         return
     if last_word(answer):
-        raise Unwanted(f"the host refuses this upload: {answer}; the same command begins anew")
+        raise Unwanted(f"the host refuses this upload: {answer}; the same command starts a new upload")
     if 300 <= answer.status < 400:
         target = wire.printable(answer.header("Location")) or "nowhere"
         raise Refused(f"{doing}: the server redirects to {target}; if that is right, give that URL")

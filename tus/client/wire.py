@@ -1,7 +1,7 @@
 """HTTP/1.1 as a client that watches its socket, for `tus put` and `tus check`; standard library only.
 
-It must never miss an answer that comes while a body is still being sent, never wait without an end, and never
-let a network problem out as anything but a `NetworkError` that says in one sentence what happened.
+It sees an answer that arrives while a body is still being sent, waits for a limited time only, and reports every
+network problem as a `NetworkError` that says in one sentence what happened.
 """
 
 from __future__ import annotations
@@ -390,7 +390,7 @@ class Connection:
         return bool(select.select([self._sock], [], [], seconds)[0])
 
     def _wait(self, *, write: bool = False) -> tuple[bool, bool]:
-        """Wait until the socket can be read (or written), as long as the clock allows."""
+        """Wait until the socket can be read (or written), while the clock allows."""
         try:
             patience = self._clock.patience()
             if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():

@@ -1,4 +1,4 @@
-"""What to change, in the words of the software to be changed: the texts of `tus check`, and no more."""
+"""The texts of `tus check` about what to change, in the terms of the software that has to be changed."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ OPTIONS_LOGIN = (
     "let OPTIONS through without a login: browsers send their preflight without credentials (nginx: "
     "`satisfy any`, or `limit_except OPTIONS` around the auth directives)"
 )
-CORS_OFF = "if pages of other origins shall upload, allow them in the server (our option: cors_origins)"
+CORS_OFF = "if pages of other origins must be able to upload, allow them in the server (our option: cors_origins)"
 CORS_TWICE = (
     "server and proxy both add CORS headers, and browsers refuse that: take them out of one (nginx: "
     "the add_header lines, or proxy_hide_header Access-Control-Allow-Origin)"
 )
 CORS_ERRORS = (
-    "browsers then see a network failure where the server said what is wrong: nginx: add `always` "
+    "browsers then see a network failure instead of the server's message: nginx: add `always` "
     "to the add_header lines, or leave CORS to the server"
 )
 MAX_SIZE = "the server should say Tus-Max-Size in its answer to OPTIONS, so that clients know before they try"
 VERSION_REQUEST = (
-    "a proxy takes Tus-Resumable out of requests: let all headers pass (nginx: no "
+    "a proxy removes Tus-Resumable from requests: let all headers pass (nginx: no "
     "`proxy_pass_request_headers off`; CDNs: forward Tus-*, Upload-* and X-HTTP-Method-Override)"
 )
 VERSION_ANSWER = (
-    "a proxy takes Tus-Resumable out of answers: let all headers pass (nginx: no proxy_hide_header "
+    "a proxy removes Tus-Resumable from answers: let all headers pass (nginx: no proxy_hide_header "
     "for Tus-* and Upload-*)"
 )
 SCHEME = f"browsers refuse to go from https to http: tell the server about the TLS before it. {NGINX_HEADERS}"
-HOST = f"the server does not know the name it is called by. {NGINX_HEADERS}"
+HOST = f"the server does not know the name by which clients call it. {NGINX_HEADERS}"
 PUBLIC = "set the server's public URL (our option: public_url)"
 PREFIX = (
     "the proxy cuts a prefix off the path, or adds one, and the server does not know: nginx: "
@@ -48,14 +48,14 @@ LOST = (
     "ip_hash); processes and containers of one machine can share a directory, several machines must not (our servers: "
     "docs/file-systems.rst)"
 )
-HEAD = "something between changes the answer to HEAD, or makes GET of it (nginx: proxy_cache_convert_head off)"
+HEAD = "something in between changes the answer to HEAD, or turns HEAD into GET (nginx: proxy_cache_convert_head off)"
 CACHE = "a cache could tell a client an old offset: keep caches away from uploads (nginx: proxy_cache off; CDN: bypass)"
 PATCH = (
     "something before the server blocks PATCH: allow it (nginx: limit_except; Apache: "
     "<LimitExcept>; ModSecurity: tx.allowed_methods; CDN: allowed methods), or set "
     "overridePatchMethod: true in tus-js-client"
 )
-OVERRIDE = "only clients behind firewalls that block PATCH miss it; let X-HTTP-Method-Override through if you have such"
+OVERRIDE = "only clients behind firewalls that block PATCH need it; if you have any, let X-HTTP-Method-Override through"
 LOSS = "an interrupted client sends the rest again; the server loses what it had read but not yet stored"
 EARLY = "something refuses the request before the tus server sees its body"
 BUSY = (
@@ -65,19 +65,19 @@ BUSY = (
     "client_body_timeout)"
 )
 RESUME = (
-    "the server does not keep to the offset that it told, as several machines do that share a directory by network: "
-    "use one (our servers: docs/file-systems.rst)"
+    "the server does not keep the offset that it told; this happens when several machines share a directory over a "
+    "network: use one machine (our servers: docs/file-systems.rst)"
 )
 SEND = (
     "look into the logs of the proxy and of the server; time limits are common (nginx: "
     "proxy_read_timeout, client_body_timeout)"
 )
 CONFLICT = (
-    "clients need the 409 to go on; a proxy makes 502 of it when the server closes without reading "
+    "clients need the 409 to resume; a proxy turns it into 502 when the server closes without reading "
     "the body, so the server must read on for a while, or linger"
 )
 CHUNKED = "only programs that do not know the length in advance need it (curl -T -, some iOS versions)"
-CHUNKED_WRONG = "the server stores something else than was sent: it must refuse chunked bodies (411)"
+CHUNKED_WRONG = "the server stores something other than what was sent: it must refuse chunked bodies (411)"
 EXPECT = "curl sends this header with larger bodies: the proxy or server must answer 100, or ignore it"
 EXPECT_SILENT = "curl and others wait a second before each body; better answer 100 Continue"
 DELETE = "the server offers DELETE, but something before it blocks it (nginx: limit_except; CDN: allowed methods)"
@@ -108,7 +108,7 @@ def _for(server: str, texts: dict[str, str]) -> str:
 def buffering(server: str) -> str:
     return (
         "a proxy or the application's server reads whole requests before it passes them on, so a broken "
-        f"upload begins again from the last chunk. {_for(server, _BUFFERS)}; and look at what stands behind it"
+        f"upload begins again from the last chunk. {_for(server, _BUFFERS)}; and check what stands behind it"
     )
 
 
@@ -121,7 +121,7 @@ def size(server: str) -> str:
 
 def create(status: int, url: str) -> str:
     if status in (401, 403):
-        return "it wants a login: give it by TUS_LOGIN=name:password or --header 'Authorization: ...'"
+        return "it requires a login: give it with TUS_LOGIN=name:password or --header 'Authorization: ...'"
     if status in (404, 405):
         other = url.rstrip("/") if url.endswith("/") else url + "/"
         return f"this is not where uploads are created; try {other}"

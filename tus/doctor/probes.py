@@ -1,4 +1,4 @@
-"""The questions of `tus check` about addresses, headers and leave; and the order of all questions."""
+"""The questions of `tus check` about addresses, headers and permission; and the order of all questions."""
 
 from __future__ import annotations
 

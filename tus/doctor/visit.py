@@ -1,6 +1,6 @@
 """One check of one server: what is known so far, and the requests that find out more.
 
-It must never finish an upload, or the host behind the server would be handed a file that nobody sent.
+It must never finish an upload, or the host behind the server would get a file that no user sent.
 """
 
 from __future__ import annotations

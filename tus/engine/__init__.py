@@ -2,12 +2,12 @@
 
 The engine knows no HTTP and moves no bytes off a network. The order of what it does is what makes it safe:
 
-* A request is admitted (authorised, its upload found, its owner compared) before it can disturb anybody.
-* A request that writes takes the lease, and only then looks at the offset. Whoever held the lease before can write
-  no more, so what was looked at stays true.
+* A request is admitted (authorised, its upload found, its owner compared) before it can affect another request.
+* A request that writes takes the lease, and only then looks at the offset. The previous holder of the lease can write
+  no more, so the offset stays true.
 * A record is changed only in a turn of the lease, or under the mutex, and from what was loaded in that same turn.
-* An upload finishes in steps: its last byte is stored, made durable, found good by the host, marked complete, handed
-  over, and the host's answer recorded. After a crash between two of them the next request goes on from there.
+* An upload finishes in steps: its last byte is stored, made durable, accepted by the host, marked complete, handed
+  over, and the host's answer recorded. After a crash between two of them the next request continues from there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Engine(Writing):
     """The deeds. One engine serves all threads of a process."""
 
     def terminate(self, request: Request) -> None:
-        """Remove the upload; whoever still writes is ended first."""
+        """Remove the upload; a request that still writes is ended first."""
         upload = self._admit(request, "terminate")
         self.hooks.before_terminate(request, upload)
         self._remove(upload)
@@ -53,7 +53,7 @@ class Engine(Writing):
         self._store.tidy(now - _CRASHED)
         self._locker.tidy(now - _CRASHED, self._leased)
         for count, upload in enumerate(self.uploads(), 1):
-            # Whoever writes keeps it alive; what says otherwise is a clock that jumped.
+            # A request that writes keeps it alive; if the times say otherwise, the clock has jumped.
             if self.expired(upload, now) and not self._locker.lives(upload.id):
                 if self._gone(upload):
                     yield upload
@@ -67,7 +67,7 @@ class Engine(Writing):
         return self._exists(id) or self._exists(id.rpartition("-")[0])
 
     def _gone(self, upload: Upload) -> bool:
-        """Remove what has expired; one that cannot be removed is nobody else's concern."""
+        """Remove what has expired; one that cannot be removed does not affect the others."""
         try:
             self._remove(upload)
         except TusError:
@@ -97,7 +97,7 @@ def open_engine(options: Options, hooks: Hooks | None = None, *, delivers: bool 
         from ..lockers.file import FileLocker
         from ..stores.file import FileStore
     except (ImportError, AttributeError) as error:
-        raise OptionError(f"uploads are kept in files on POSIX systems only, and this is none: {error}") from error
+        raise OptionError(f"uploads need a POSIX system for their files, and this is not one: {error}") from error
 
     try:
         directory = options.tmp_file_dir or private_directory()

@@ -1,4 +1,4 @@
-"""New uploads. Nobody knows of one before its creation is over, so its record is written once, at the end."""
+"""New uploads. No client knows of one before its creation has ended, so its record is written once, at the end."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Creating(Joining):
             self._invalidate(writer)
             return
         if writer.unverified or isinstance(error, TooLarge) and writer.last is None:
-            with suppress(TusError):  # whoever took the upload over has cut it back already
+            with suppress(TusError):  # the request that took the upload over has cut it back already
                 self._cut_back(writer)
         if isinstance(error, TusError) and error.offset is None and not isinstance(error, Interrupted):
             error.offset = self._promised(writer)
@@ -156,7 +156,7 @@ class Creating(Joining):
         return writer.offset
 
     def _invalidate(self, writer: Writer) -> None:
-        """Nothing good can come of this upload any more: whoever asks is told that it is gone."""
+        """This upload can no longer be used: clients that ask are told that it is gone."""
         assert writer.lease
         with suppress(TusError), writer.lease.turn():
             self._store.truncate(writer.upload.id, 0)
@@ -172,7 +172,7 @@ class Creating(Joining):
 
 
 class _Alone:
-    """The lease on an upload that nobody else can know of."""
+    """The lease on an upload that no other request can know of."""
 
     def turn(self) -> _Alone:
         return self
@@ -199,6 +199,6 @@ class _Alone:
 def spoils(writer: Writer, error: BaseException) -> bool:
     """Whether the upload is of no use after this. One that says itself where it ends, and goes on behind its length,
     never was what it said."""
-    if writer.upload.expected is not None:  # nobody can go on with a form
+    if writer.upload.expected is not None:  # a form cannot be resumed
         return True
     return isinstance(error, DigestMismatch) or isinstance(error, Overrun) and writer.last is not None

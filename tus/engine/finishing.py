@@ -32,7 +32,7 @@ class Finishing(Records):
                 hash.update(block)
         for name, announced, hash in hashes:
             if announced and announced != hash.digest().hex():
-                raise DigestMismatch(f"the {name} of the whole is another one", algorithm=name, digest=announced)
+                raise DigestMismatch(f"the {name} of the whole upload is different", algorithm=name, digest=announced)
         return tuple((name, hash.digest().hex()) for name, _, hash in hashes)
 
     def _refusal(self, upload: Upload) -> Result | None:
@@ -75,7 +75,7 @@ class Finishing(Records):
             return _refusing(error)
 
     def claim(self, id: str, *, patience: float = 0.0) -> Delivery:
-        """The right to hand a complete upload over; raises Locked while somebody else does, for so many seconds."""
+        """The right to hand an upload over; raises Locked if another request has it for longer than `patience`."""
         claim = self.claimed(checked_id(id), patience)
         try:
             return Delivery(self, claim, self._store.load(id))
@@ -95,7 +95,7 @@ class Finishing(Records):
             time.sleep(0.01)
 
     def accept(self, upload: Upload, result: Result, *, drop: bool) -> Upload:
-        """The host has it, or does not want it: remember its answer, so that nobody is told twice."""
+        """The host has it, or does not want it: remember its answer, so that the host is told only once."""
         # What the target's request held, passwords perhaps, is needed no more.
         upload = self._answered(upload, result).evolve(dropped=drop or upload.dropped, target=None)
         try:
@@ -139,7 +139,7 @@ class Finishing(Records):
 
 @dataclass
 class Delivery:
-    """A complete upload in the hands of whoever hands it over. Exactly one at a time, in all processes."""
+    """A complete upload while it is handed over. Only one request at a time has it, in all processes."""
 
     engine: Finishing
     claim: Claim

@@ -1,4 +1,4 @@
-"""Uploads made of others: concatenation, also of parts that still grow."""
+"""Uploads made of others: concatenation, even of parts that still grow."""
 
 from __future__ import annotations
 

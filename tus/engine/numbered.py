@@ -1,9 +1,9 @@
 """Uploads that come in numbered chunks: the engine's part for them, in a file of its own.
 
-Each chunk is written at its own place in the one file, beside others, and marked when it is whole; what was not marked
-never counts. Whoever marks the last one finishes the upload under a claim, so once. Two requests never write the same
-chunk, and one that comes again is compared: two files by one name are refused, never mixed. It must never believe a
-number that the client sent.
+Each chunk is written at its own place in one file, beside others, and marked when it is whole; an unmarked chunk never
+counts. The request that marks the last one finishes the upload under a claim, and so only once. Two requests never
+write the same chunk, and a chunk that is sent again is compared: two files with one name are refused, never mixed.
+Every number from the client is checked.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from .writer import Writer
 REMEMBERED = 3600.0  # seconds for which a file that was handed over and removed is not taken again
 REPEATED = 120.0  # seconds for which a chunk of such a file is taken for one whose answer was lost
 SPOILED = 60.0  # seconds for which a name that two files had at once is refused
-ACTIVE = 10.0  # seconds without a byte, after which whoever sends a chunk is taken for dead
-PATIENCE = 10.0  # seconds to wait for whoever finishes the upload in the same moment
+ACTIVE = 10.0  # seconds without a byte, after which a request that sends a chunk is taken for dead
+PATIENCE = 10.0  # seconds to wait for another request that finishes the upload at the same moment
 
 
 class Numbered:
@@ -133,8 +133,8 @@ class Numbered:
     # Names
 
     def _name(self, request: Request, piece: Piece) -> None:
-        """The id follows from what the client calls the upload, and from what only this visitor can say; nobody who
-        lacks our secret can work it out."""
+        """The id follows from the client's name for the upload, and from what only this visitor knows; nobody can work
+        it out without our secret."""
         ids = [
             self._engine.secret_id(request, *piece.name, whose, piece.length, piece.chunks.size)
             for whose in piece.whose
@@ -193,7 +193,7 @@ class Numbered:
             (events.expired if self._engine.expired(upload) else events.removed)(upload)
 
     def _clash(self, upload: Upload, piece: Piece) -> NoReturn:
-        """Two files go by one name, and nobody can tell which chunk is whose: so it becomes neither."""
+        """Two files have one name, and nothing tells which chunk belongs to which: neither is finished."""
         if upload.complete and not upload.refused:
             raise Refused("there is a finished file by this name, and this is another one", status=409)
         first = upload.refused or piece.nameless and self._store.marks(upload.id).count(1) == 1
@@ -296,7 +296,7 @@ class Numbered:
     # Finishing
 
     def _finished(self, upload: Upload) -> Upload:
-        """Every chunk is there: complete it, once, whoever comes first."""
+        """Every chunk is there: complete it, once, in the request that comes first."""
         engine = self._engine
         durable = engine.options.durable != "none"
         claim = engine.claimed(upload.id, PATIENCE)

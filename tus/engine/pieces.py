@@ -1,5 +1,5 @@
 """One numbered chunk: what its client says of it, the lease of the request that brings it, and what may take its bytes
-instead of a file. It must never believe a number that the client sent.
+instead of a file. Every number from the client is checked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..lockers import Lease, Share
 from ..stores import Place
 from ..upload import Chunks, Upload
 
-MOST = 1 << 20  # chunks; so many marks are read at each request, in less than a millisecond
+MOST = 1 << 20  # chunks; each request reads that many marks, in less than a millisecond
 LARGEST = 1 << 26  # bytes of a chunk that a hook wants to see, so that it lies in memory
 
 
@@ -72,7 +72,7 @@ class Alone:
             yield
 
     def lock(self) -> None:
-        """A chunk finishes nothing: whoever does takes a lease."""
+        """A chunk finishes nothing: the request that finishes the upload takes a lease."""
 
     def unlock(self) -> None:
         """It never begins with a turn."""

@@ -1,4 +1,4 @@
-"""Finding an upload, and who may know of it; its limits and its end; and its removal."""
+"""Finding an upload, and who may see it; its limits, its expiry and its removal."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Records:
         self._name = name
         # When HEAD told how much there is of these uploads: what began before that writes no more.
         self._asked: dict[str, float] = {}
-        # How much of these is certain, as long as what is doubtful could not even be cut off.
+        # How much of these is certain, while what is doubtful could not even be cut off.
         self._doubted: dict[str, int] = {}
 
     def _admit(self, request: Request, intent: Intent) -> Upload:
@@ -124,8 +124,8 @@ class Records:
         return upload
 
     def _secure(self, upload: Upload, lease: Lease, writer: Writer | None = None) -> None:
-        """Come back when every byte is on the disk. If the disk refuses, the offset goes back to what is certain: the
-        kernel forgets what it could not write, and says the next time that all is well."""
+        """Block until every byte is on the disk. If the disk refuses, the offset goes back to what is certain: the
+        kernel forgets what it could not write, and reports success the next time."""
         size = self._store.certain(upload.id) if self.options.durable == "always" else 0
         try:
             if writer:
@@ -142,13 +142,13 @@ class Records:
                 self._store.certify(upload.id, upload.offset)
 
     def _fall_back(self, id: str, lease: Lease, writer: Writer | None) -> None:
-        """Cut off what is doubtful. Where that fails, it is in doubt as long as this process lives."""
+        """Cut off what is doubtful. If that fails, the upload is in doubt while this process lives."""
         try:
             with suppress(Interrupted):
                 with lease.turn():
                     self._cut(id, writer)
                 return
-            newest = self._locker.lease(id)  # whoever took over goes on behind what is doubtful
+            newest = self._locker.lease(id)  # a request that took over writes behind what is doubtful
             try:
                 with newest.turn():
                     self._cut(id)
@@ -158,7 +158,7 @@ class Records:
             log.error("upload %s cannot be cut back, and is refused until it can: %s", id, error)
 
     def _cut(self, id: str, writer: Writer | None = None) -> None:
-        """Cut off what is doubtful; or have it cut off by whoever comes next. Only in a turn. If nothing can be written
+        """Cut off what is doubtful; or have the next request cut it off. Only in a turn. If nothing can be written
         down at all, this raises, and nothing can be made of the upload."""
         size = self._doubted.get(id)
         if size is None:  # somebody else has
@@ -207,7 +207,7 @@ class Records:
         return State.EXPIRED if self.expired(upload, now) else upload.state
 
     def look(self, request: Request, intent: Intent = "look") -> Upload:
-        """The upload as it is; disturbs nobody."""
+        """The upload as it is; disturbs no other request."""
         return certain(self._admit(request, intent))
 
     def limit(self, upload: Upload | None = None) -> int | None:
@@ -293,9 +293,9 @@ class Records:
         return self._store.path(upload.id)
 
     def readable(self, request: Request) -> Upload:
-        """The upload, if its file may be given to whoever asks: the one rule for every protocol."""
+        """The upload, if its file may be given to this client: the one rule for every protocol."""
         if not self.options.download:
-            raise NotFound("this server hands no files out")
+            raise NotFound("this server does not hand out files")
         upload = self.look(request, "read")
         if not upload.readable:
             raise NotFound("there is no finished file here")
@@ -313,8 +313,8 @@ class Records:
             (events.removed if upload.refused else events.expired)(upload)
 
     def secret_id(self, request: Request, *said: object) -> str:
-        """The id that follows from what a client says. Whoever lacks our secret can't work it out, and the same words
-        in another namespace mean something else."""
+        """The id that follows from what a client says. Nobody can work it out without our secret, and the same words
+        in another namespace give another id."""
         self._identify(request)
         text = repr((self.hooks.namespace(request), *said)).encode("utf-8", "backslashreplace")
         return hashlib.blake2b(text, digest_size=16, key=self._store.secret()).hexdigest()

@@ -1,7 +1,7 @@
 """The Writer: what an adapter fills with the body of one request.
 
-Each block is one turn of the lease, so a request that was overtaken can write nothing more. It must never read from
-the network, and never believe a count that the client sent.
+Each block is one turn of the lease, so a request that was overtaken can write nothing more. It never reads from the
+network, and checks every count that the client sent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Sink(Protocol):
 
 
 class Writer:
-    """Takes bytes for one upload, as long as its lease holds."""
+    """Takes bytes for one upload while its lease holds."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Writer:
             self._place.truncate(size)
 
     def sync(self) -> None:
-        """Come back when all is on stable storage."""
+        """Block until everything is on stable storage."""
         if self._place:
             self._place.sync()
 
@@ -165,7 +165,7 @@ class Writer:
             self.close()
 
     def close(self, *, forget: bool = False) -> None:
-        """Let go of the file and the lease; with `forget` nobody will write to this upload again."""
+        """Release the file and the lease; with `forget` no request will write to this upload again."""
         place, self._place = self._place, None
         lease, self.lease = self.lease, None
         self._failed = None

@@ -32,18 +32,18 @@ _ASKED = 4096  # uploads of which is known when their offset was told
 
 
 class Writing(Creating):
-    """Bytes, from whoever came last."""
+    """Bytes, from the newest request."""
 
     def seize(self, request: Request, *, finish: bool = True) -> Upload:
-        """The upload with the offset that holds: whoever still writes is ended. With `finish`, one that has every
-        byte is finished, should a crash have come between."""
+        """The upload with the offset that holds: a request that still writes is ended. With `finish`, an upload that
+        has every byte is finished, in case a crash prevented that."""
         # First, so that a request which came before this one, and has not begun to write, finds it. Whoever has begun
         # has a lease, which is seen next. So the offset that is read then is as good as one that was fought for.
         asked = self._note_asked(checked_id(request.id))
         writing = self._locker.writing(request.id)
         try:
             upload = self._admit(request, "head")
-        except BaseException:  # who may not ask ends nobody's request
+        except BaseException:  # a client that may not ask ends no request
             if self._asked.get(request.id) == asked:
                 self._asked.pop(request.id, None)
             raise
@@ -188,7 +188,7 @@ class Writing(Creating):
             if not upload.complete:
                 changed = self._declared(upload, length, unverified)
                 place = self._store.writer(upload.id, offset)  # still in the turn: a moment later it may be handed over
-            if not keep:  # the body may take for ever, and nobody must wait for that
+            if not keep:  # the body may take for ever, and no other request must wait for that
                 lease.unlock()
         except BaseException as error:
             if place:

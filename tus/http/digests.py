@@ -1,4 +1,4 @@
-"""Digest fields (RFC 9530): what a client says of its bytes, and what it wants to be told. Never computes anything."""
+"""Digest fields (RFC 9530): the digests that a client sends, and those that it asks for. Computes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Header text to values and back, one function a header. It must never decide what follows from a value."""
+"""Header text to values and back, one function for each header. What follows from a value is decided elsewhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Request and Response: all the HTTP that the core knows.
 
-Adapters make the one and render the other; the core never sees an environ, a socket or a framework.
+Adapters build requests and render responses; the core never sees an environ, a socket or a framework.
 """
 
 from __future__ import annotations

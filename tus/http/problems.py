@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): what went wrong, for programs. Never says anything that the error does not hold."""
+"""Problem documents (RFC 9457): what went wrong, for programs. They tell nothing that the error does not hold."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Who may write to an upload. A lease, not a lock: the newest taker owns it, and nobody waits for a dead connection.
+"""Who may write to an upload. A lease, not a lock: the newest request owns it, and none waits for a dead connection.
 
-A claim is the opposite: whoever has it keeps it, until it is released or its process dies.
+A claim is the opposite: its holder keeps it until it is released or the process dies.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Lease(Protocol):
         """Call `end` when somebody newer takes over, from any thread: it should make a blocked read return."""
 
     def release(self, *, forget: bool = False) -> None:
-        """Done; with `forget`, nobody will write to this upload any more. Twice is fine."""
+        """Done; with `forget`, no request will write to this upload any more. May be called twice."""
 
 
 class Share(Lease, Protocol):
     """The right to write to one upload at the same time as others who have a share in it. A lease ends them all."""
 
     def holds(self) -> bool:
-        """Whether nobody took a lease since. Only under the mutex is that more than a guess."""
+        """Whether no request took a lease since. Without the mutex the answer is only a guess."""
 
 
 class Claim(Protocol):
-    """The right to hand an upload over, which nobody can take away."""
+    """The right to hand an upload over, which no other request can take away."""
 
     def release(self) -> None: ...
 
@@ -48,22 +48,22 @@ class Locker(Protocol):
     def lease(
         self, id: str, *, locked: bool = False, patient: bool = True, check: Callable[[], object] | None = None
     ) -> Lease:
-        """Take over from whoever writes now; raises Locked while a claim is held, or the lease is locked: at once,
-        or after some seconds if `patient`. With `locked`, the first turn has begun. If somebody would lose a lease,
-        `check` is called before, in which nobody has a turn; nobody loses anything if it raises."""
+        """Take over from the present writer; raises Locked while a claim is held, or the lease is locked: at once,
+        or after some seconds if `patient`. With `locked`, the first turn has begun. If another request would lose its
+        lease, `check` is called before, while no request has a turn; if it raises, no lease is lost."""
 
     def share(self, id: str) -> Share:
         """Write beside others, until somebody takes a lease or the upload goes away; raises Locked while a claim is
         held."""
 
     def writing(self, id: str) -> bool:
-        """Whether a lease may be out: false only if nobody is writing."""
+        """Whether a lease may be held: false only if no request is writing."""
 
     def lives(self, id: str) -> bool:
         """Whether a lease is out whose owner lives: true only if somebody is writing."""
 
     def mutex(self, id: str) -> AbstractContextManager[None]:
-        """A moment in which nobody has a turn, and nobody loses one; raises Locked while a claim is held."""
+        """A moment in which no request has a turn, and none loses its lease; raises Locked while a claim is held."""
 
     def claim(self, id: str) -> Claim:
         """Raises Locked at once if there is a claim already."""

@@ -53,7 +53,7 @@ class FileLocker:
         return os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _renew(self) -> None:
-        """The directory was removed while we run; whoever has its descriptor gets the new one."""
+        """The directory was removed while we run; all that hold its descriptor get the new one."""
         fd = self._opened()
         os.dup2(fd, self._dir, inheritable=False)
         os.close(fd)
@@ -112,7 +112,7 @@ class FileLocker:
             return False
         try:
             number, owner = _read(fd)
-            # Whoever has no number has it locked as long as he writes.
+            # A writer without a number keeps the file locked while it writes.
             return counts(owner) or not number and not _lock(fd, 0, fcntl.LOCK_SH)
         finally:
             _unlock(fd)
@@ -163,13 +163,13 @@ class FileLocker:
                 _unlock(fd)
 
     def remove(self, id: str) -> None:
-        """Remove the file. Only by whoever holds it locked."""
+        """Remove the file. Call it only while the file is locked."""
         with suppress(FileNotFoundError):
             os.unlink(id + ".lease", dir_fd=self._dir)
 
 
 class _Held:
-    """What is let go of when nobody has it any more."""
+    """What is released when nothing uses it any more."""
 
     def release(self) -> None:
         raise NotImplementedError
@@ -192,7 +192,7 @@ class FileLease(_Held):
         self._locked = True
 
     def take(self, locked: bool, check: Callable[[], object] | None) -> None:
-        """Take it from whoever has it."""
+        """Take it from the present holder."""
         number, owner = _read(self._fd)
         if owner and check:
             check()
@@ -270,12 +270,12 @@ class FileLease(_Held):
         try:
             self._leave(fd, forget)
         except OSError as error:  # such as a disk that is read-only now: the next request takes over all the same
-            log.warning("upload %s: nobody writes any more, which cannot be noted: %s", self._id, error)
+            log.warning("upload %s: cannot record that writing has ended: %s", self._id, error)
         finally:
             _unlock(fd)
 
     def _leave(self, fd: int, forget: bool) -> None:
-        # Not worth waiting for: whoever holds it for longer is newer than we are, or hands the upload over.
+        # Not worth waiting for: a request that holds it for longer is newer than we are, or hands the upload over.
         if self._locked or _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
             if forget or self._unsaid:
                 self._locker.remove(self._id)
@@ -290,7 +290,7 @@ class FileShare(_Held):
         self._fd, self._mark = fd, mark
 
     def holds(self) -> bool:
-        # Whoever hands the upload over, or removes it, removes the file and need not raise the number.
+        # A request that hands the upload over, or removes it, removes the file and need not raise the number.
         return os.pread(self._fd, _NUMBER, 0) == self._mark and os.fstat(self._fd).st_nlink > 0
 
     def turn(self) -> FileShare:
@@ -307,13 +307,13 @@ class FileShare(_Held):
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def lock(self) -> None:
-        """A share finishes nothing: whoever does takes a lease."""
+        """A share finishes nothing: the request that finishes the upload takes a lease."""
 
     def unlock(self) -> None:
         """It never begins with a turn."""
 
     def on_lost(self, end: Callable[[], None]) -> None:
-        """Nobody is told: there may be many of us, and the next turn tells in time."""
+        """No other share is told: there may be many, and each finds out at its next turn, in time."""
 
     def release(self, *, forget: bool = False) -> None:
         fd, self._fd = self._fd, -1
@@ -420,7 +420,7 @@ class Ear:
             self._ends.pop((id, number), None)
 
     def tell(self, owner: str, id: str, newest: int) -> None:
-        """Whoever holds an older lease than `newest` has lost it."""
+        """Every holder of an older lease than `newest` has lost it."""
         if owner == self._address:
             self._end(id, newest)
         elif self._socket:

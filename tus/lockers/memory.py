@@ -64,7 +64,7 @@ class MemoryLocker:
     def writing(self, id: str) -> bool:
         return id in self._owners
 
-    lives = writing  # whoever dies takes the memory along
+    lives = writing  # a process that dies takes the memory along
 
     @contextmanager
     def mutex(self, id: str) -> Iterator[None]:
@@ -172,20 +172,20 @@ class MemoryShare:
         self._locker.turns.release()
 
     def lock(self) -> None:
-        """A share finishes nothing: whoever does takes a lease."""
+        """A share finishes nothing: the request that finishes the upload takes a lease."""
 
     def unlock(self) -> None:
         """It never begins with a turn."""
 
     def on_lost(self, end: Callable[[], None]) -> None:
-        """Nobody is told: there may be many of us, and the next turn tells in time."""
+        """No other share is told: there may be many, and each finds out at its next turn, in time."""
 
     def release(self, *, forget: bool = False) -> None:
         self._locker.leave(self)
 
 
 class MemoryClaim:
-    """Held until released, or until nobody knows of it any more."""
+    """Held until released, or until nothing refers to it any more."""
 
     def __init__(self, locker: MemoryLocker, id: str) -> None:
         self._locker: MemoryLocker | None = locker

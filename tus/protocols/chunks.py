@@ -1,7 +1,7 @@
 """Browser libraries that number their chunks: flow.js, resumable.js, simple-uploader.js, Dropzone, plupload.
 
-They differ in words and in what they make of a status, and a table says how. This module must never count or store a
-chunk by itself. A form without chunk parameters is a whole file, as these libraries send small ones.
+They differ in words and in how they react to a status, and a table says how. This module counts and stores no chunks:
+the engine does. A form without chunk parameters is a whole file, since these libraries send small files that way.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Resumable Uploads for HTTP, the IETF draft, interop versions 3 to 8: its words, and nothing of how bytes are stored.
 
-It must never complete an upload because it is long enough: only the client's word, on a body that came whole, does.
+It must never complete an upload because it is long enough: the client has to say so, on a body that arrived whole.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """FilePond's server protocol: whole files in a form, and files in chunks that come one after the other.
 
-It resembles tus, and differs where it hurts: whoever keeps half a chunk loses the other half, since FilePond goes on
-with the next whole one. So a chunk is kept when it is whole, and forgotten otherwise.
+It resembles tus, with one dangerous difference: a server that keeps half a chunk loses the other half, since FilePond
+goes on with the next whole one. So a chunk is kept when it is whole, and discarded otherwise.
 """
 
 from __future__ import annotations

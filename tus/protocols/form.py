@@ -1,4 +1,4 @@
-"""A form from any browser, with or without JavaScript, and the address that tells how far an upload is.
+"""A form from any browser, with or without JavaScript, and the address that tells the progress of an upload.
 
 The file streams into the engine as it arrives, under a key that the page chose; fields become metadata, before, while
 and after. It must never redirect to another site, and never answer with anything that a browser would run.
@@ -112,7 +112,7 @@ class FormExchange(Keyed):
         """Fields without a file: a description for an upload that runs, or is over."""
         more = metadata(_words({**self.query, **fields}))
         if not self.key:
-            raise BadRequest("there is no file in this form, and no ?uploadKey=… to say which upload it speaks of")
+            raise BadRequest("there is no file in this form, and no ?uploadKey=… to say which upload it describes")
         if not more.raw:
             raise BadRequest("there is nothing in this form")
         self.request.id = key_id(self.engine, self.request, self.key)

@@ -1,4 +1,4 @@
-"""tus 0.2, for clients of before 2014: other names for the same things. Off unless the option `legacy` is on."""
+"""tus 0.2, for clients from before 2014: other names for the same things. Off unless the option `legacy` is on."""
 
 from __future__ import annotations
 

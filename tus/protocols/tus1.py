@@ -129,7 +129,7 @@ def _expiry(upload: Upload, engine: Engine) -> dict[str, str]:
 
 
 def refused(request: Request, upload: Upload, engine: Engine, location: Mapping[str, str] = _NOWHERE) -> Response:
-    """What the host answered instead of taking the upload, for whoever asks, and however often."""
+    """What the host answered instead of taking the upload, for every client that asks, each time."""
     result = upload.result or Result()
     # As in the IETF's protocol: this is the last word, and nothing is left to resume.
     answer = {"Cache-Control": "no-store", "Upload-Complete": "?1", **_expiry(upload, engine), **location}

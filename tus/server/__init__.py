@@ -1,6 +1,6 @@
 """waitress with streaming request bodies: an upload reaches the application while it arrives.
 
-It must never be needed: the filter works under any WSGI server, and nothing but waitress may be imported here.
+The filter works under any WSGI server, so nothing else in `tus` needs this package; it imports nothing but waitress.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Everything of waitress that the server leans on, in one place, so that a new waitress that lacks a name says so.
+"""Every name of waitress that the server uses, in one place, so that a new waitress that lacks one fails here.
 
-It must never change waitress itself: the rest of this package subclasses what is imported here.
+waitress itself is not changed: the rest of this package subclasses what is imported here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``wsgi.input`` of a request whose body may still be on its way: reads it from the socket, in the request's thread.
+"""``wsgi.input`` of a request whose body may still be arriving: reads it from the socket, in the request's thread.
 
-It must never report a cut body before every byte that arrived was handed out.
+It reports a cut body only after it has handed out every byte that arrived.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class BodyStream:
 
     @property
     def failed(self) -> bool:
-        """The connection is broken or silent, so that there is nobody to drain it for."""
+        """The connection is broken or silent, so that draining it helps no client."""
         return self._failure is not None and self._failure[0] in (BodyCut, BodyTooSlow) and not self._ended
 
     @property

@@ -1,6 +1,6 @@
-"""One connection: gives streamed requests their socket, and the loop word of every change.
+"""One connection: gives streamed requests their socket, and tells the loop of every change.
 
-It must never let the loop read a socket whose body a thread is reading.
+The loop never reads a socket whose body a thread is reading.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Channel(HTTPChannel):
         self._changed()
 
     def _read_held(self, request: Request) -> None:
-        """A small body that is cut reaches the application all the same, with every byte that came."""
+        """A small body that is cut still reaches the application, with every byte that arrived."""
         try:
             data = self.socket.recv(self.adj.recv_bytes)
         except BlockingIOError:
@@ -204,7 +204,7 @@ class Channel(HTTPChannel):
         return sent
 
     def _flush_some(self, do_close: bool = True) -> bool:
-        """As waitress does it; but files are sent by the kernel, and nobody gets more than TURN before others."""
+        """As waitress does it; but the kernel sends files, and no client gets more than TURN before others."""
         sent = 0
         while sent < TURN and (size := self._flush_first(do_close)):
             sent += size

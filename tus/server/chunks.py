@@ -1,6 +1,6 @@
 """The chunked transfer coding of a request body, decoded without any input or output.
 
-It must never let a client make it remember more than one line or one trailer section.
+No client can make it remember more than one line or one trailer section.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The listening sockets of one process, and the server that runs them.
 
-It must never drop a request that it has begun, except when the time to stop is over.
+It drops no request that it has begun, except when the time to stop is over.
 """
 
 from __future__ import annotations

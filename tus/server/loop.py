@@ -1,8 +1,8 @@
 """The loop: waits for connections with epoll, and calls the application itself when that is quick.
 
-A short request served in the loop's own thread costs no hand-over between threads, and no two of them fight for the
-interpreter. The loop must never wait for a slow application: the watch, in the main thread, sees that a request takes
-longer than a tick and lets another thread lead on. Requests of that kind are given to other threads for a while.
+A short request served in the loop's own thread costs no hand-over between threads, and no two threads compete for the
+interpreter. The loop never waits for a slow application: the watch, in the main thread, sees that a request takes
+longer than a tick and lets another thread lead. Requests of that kind are given to other threads for a while.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Loop:
         self._leader = 0  # the thread that leads
         self._turn = 0  # how often the lead has changed
         self._serving: Any = None  # the connection whose request the leader runs itself
-        self._served = 0  # how many he has run
+        self._served = 0  # how many it has run
         self._passing = threading.Lock()  # the lead
         self._native = 0  # the same thread, as the system calls it
         self._slow: dict[tuple[str, str], tuple[float, float]] = {}  # kind: until when, and for how long

@@ -1,6 +1,6 @@
 """``serve``: one process or several, from the first connection to the last signal.
 
-It must never start a second process when one worker is asked for.
+With one worker it starts no second process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Listening = Callable[[list[str]], Any]
 def serve(app: Any, *, on_listening: Listening | None = None, **options: Any) -> None:
     """Serve ``app`` until a signal; ``on_listening`` gets the URLs once connections are accepted."""
     if app is None:
-        raise ValueError("the application is None: was it forgotten to return it?")
+        raise ValueError("the application is None: did the function that makes it forget to return it?")
     options = passed_by_systemd(options)
     settings = Settings(**options)
     if settings.workers > 1:
@@ -55,7 +55,7 @@ def announce(urls: list[str]) -> None:
 def stopping(server: Server) -> Iterator[None]:
     """While the server runs, SIGTERM, SIGINT and SIGHUP stop it gracefully; a second one at once."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers: whoever runs us calls server.stop()
+        yield  # only the main thread may set handlers: the caller calls server.stop()
         return
 
     def stop(number: int, frame: Any) -> None:

@@ -1,6 +1,6 @@
 """Every option of the server: waitress's own, with defaults that suit uploads, and ours.
 
-It must never accept a name that neither knows: waitress's error for unknown options is kept.
+A name that neither knows is an error, as in waitress.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def raise_open_files() -> int:
 
 
 def connections(open_files: int) -> int:
-    """How many connections fit into so many open files."""
+    """How many connections fit into that many open files."""
     if open_files < 0:  # RLIM_INFINITY
         return 20000
     return max(10, min(20000, open_files // FILES_PER_CONNECTION))

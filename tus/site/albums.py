@@ -1,7 +1,7 @@
-"""A directory as albums: what may be seen of it, and where something new goes. It must never leave the directory.
+"""A directory as albums: what may be seen of it, and where something new goes. Nothing here leaves the directory.
 
 Albums are folders. Names that begin with a dot, types that are not listed and links that lead out of the tree do not
-exist here, whatever asks for them.
+exist here for any request.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def shortened(name: str) -> str:
 
 
 def _move(source: str, target: str) -> None:
-    """Move a file to a name that is free; raises FileExistsError. Whoever looks sees all of it, or nothing. The source
+    """Move a file to a name that is free; raises FileExistsError. Others see all of it, or nothing. The source
     goes last: until the new one is on the disk, it may be the only one that a power cut leaves."""
     try:
         os.link(source, target)
@@ -275,7 +275,7 @@ def _name(half: str, target: str) -> None:
 
 
 def _sync(path: str) -> None:
-    """Come back when a file, or what a directory says, is on the disk."""
+    """Block until a file, or the contents of a directory, is on the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

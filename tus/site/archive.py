@@ -1,4 +1,4 @@
-"""An album as a ZIP, made while it is sent: nothing of it is ever whole on disk or in memory."""
+"""An album as a ZIP, made while it is sent: it is never whole on disk or in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is uploaded into a gallery: whether it is taken, where it lies, and into which album it goes."""
+"""Uploads into a gallery: whether they are taken, where they are kept, and into which album they go."""
 
 from __future__ import annotations
 

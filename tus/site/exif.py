@@ -1,6 +1,6 @@
-"""What a photo says of itself: how the camera was held, and when. Only these are read, where they lie.
+"""What a photo says of itself: how the camera was held, and when. Only these fields are read, in place.
 
-A decoder's own reader takes in every field, and a small file can have thousands that each claim all of it.
+A decoder's own reader reads every field, and a small file can have thousands that each claim all of it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Form:
         return self._known[language]
 
     def scripts(self, environ: dict[str, Any]) -> list[Html]:
-        """What the form needs. Browsers too old for modules, and whoever wants it, get the hidden frame."""
+        """What the form needs. Browsers too old for modules, and requests that ask for it, get the hidden frame."""
         if "mode=iframe" in environ.get("QUERY_STRING", "").split("&"):
             return [self.pages.script(environ, "iframe.js", kind="plain")]
         return [

@@ -1,6 +1,6 @@
 """A directory of photos and videos as albums, into which people upload. No database: the directory is the truth.
 
-Every path from outside goes through `albums.Tree`; and what is made of photos is made by `thumbnails` alone.
+Every path from outside goes through `albums.Tree`; only `thumbnails` makes pictures from photos.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Gallery:
         operators: Operators | None = None,
     ) -> None:
         if not directory or not os.path.isdir(directory):
-            raise OptionError(f"option directory: {directory or 'nothing'} is no directory")
+            raise OptionError(f"option directory: {directory or 'nothing'} is not a directory")
         self.tree = Tree(directory)
         cache = os.path.abspath(cache or os.path.join(directory, ".tus", "thumbnails"))
         self.thumbnails = Thumbnails(self.tree, cache, crowd=crowd)

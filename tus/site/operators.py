@@ -1,7 +1,7 @@
 """The operators' page: every upload, with its progress; stop it, remove it, sweep what has expired.
 
-It shows what belongs to everybody. So it is off unless asked for, answers nobody but operators, and acts through the
-engine of the filter that it stands behind: with its options and its hooks.
+It shows everybody's uploads. So it is off by default, answers only operators, and acts through the engine of the filter
+that it stands behind: with its options and its hooks.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def known_host(environ: Environ, public_url: str, hosts: Iterable[str] = ()) -> 
 
 
 class _Owner(Request):
-    """A request in the name of an upload's owner, whoever the hook says that the operator is."""
+    """A request in the name of an upload's owner, not of the user whom the hook names."""
 
     __slots__ = ("_owner",)
 
@@ -174,7 +174,7 @@ class Operators:
                 return told(environ, start_response, {"removed": len(list(engine.sweep()))})
             upload = _named(environ, engine)
             if action == "stop":
-                # Whoever writes is ended. A client that is still there goes on.
+                # A request that writes is ended. A client that is still there resumes.
                 engine.seize(_Owner("HEAD", upload, environ), finish=False)
             else:
                 engine.terminate(_Owner("DELETE", upload, environ))

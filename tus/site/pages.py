@@ -71,11 +71,11 @@ class Pages:
 
     def __init__(self, template_dir: str = "", static_dir: str = "", language: str = "") -> None:
         if language and language not in LANGUAGES:
-            raise OptionError(f"option language: {language!r} is none of {', '.join(LANGUAGES)}")
+            raise OptionError(f"option language: {language!r} is not one of {', '.join(LANGUAGES)}")
         self._template_dir, self._static_dir, self._language = template_dir, static_dir, language
         for name, directory in (("template_dir", template_dir), ("static_dir", static_dir)):
             if directory and not os.path.isdir(directory):
-                raise OptionError(f"option {name}: {directory} is no directory")
+                raise OptionError(f"option {name}: {directory} is not a directory")
         self._templates: dict[tuple[str, str], Template] = {}
 
     # Templates
@@ -212,7 +212,7 @@ def reply(
 
 
 def told(environ: Environ, start_response: StartResponse, value: object, status: int = 200) -> Iterable[bytes]:
-    """JSON that nobody keeps."""
+    """JSON that no cache keeps."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     return reply(environ, start_response, json.dumps(value).encode(), status=status, headers=headers)
 

@@ -1,6 +1,6 @@
 """The demonstration: a page to upload from, and an application behind the filter that takes what arrives.
 
-It must never keep a file under a name that the client chose.
+No file is kept under a name that the client chose.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 def parsed(given: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """Options of a section, as values; a name that nobody knows is an error."""
+    """Options of a section, as values; an unknown name is an error."""
     values = {}
     for name, value in given.items():
         if name not in known:

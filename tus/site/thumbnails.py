@@ -1,7 +1,7 @@
 """Small pictures of large ones, made once and kept on disk; the only module that knows Pillow.
 
-It must never decode what it has not measured, or what would take more memory than the budget; try twice what cannot be
-shown; or look into more pictures at once than there are cores.
+It decodes only what it has measured and what fits the budget of memory, does not try again what cannot be shown, and
+works on no more pictures at once than there are cores.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Thumbnails:
             self._crowd.release()
 
     def showable(self, item: Item) -> bool:
-        """Whether nobody has found yet that it cannot be shown."""
+        """Whether it is not known that it cannot be shown."""
         return not os.path.exists(self._path(item, 0, "bad"))
 
     def _awaited(self, item: Item, size: int, format: str, path: str) -> BinaryIO:
@@ -218,7 +218,7 @@ class _Head:
 
 
 class Maker:
-    """Makes thumbnails of what has just arrived, one after the other, while nobody waits."""
+    """Makes thumbnails of what has just arrived, one after the other, while no visitor waits."""
 
     def __init__(self, thumbnails: Thumbnails) -> None:
         self._thumbnails = thumbnails

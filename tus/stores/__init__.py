@@ -1,4 +1,4 @@
-"""Where uploads are kept: a handful of primitives. What a protocol can do with them is the engine's business.
+"""Where uploads are kept: a handful of primitives. The engine decides what a protocol can do with them.
 
 No method checks an id, takes a lock or knows why it is called.
 """
@@ -20,7 +20,7 @@ class Place(Protocol):
         """Write the whole block, or raise StoreFull; `position` says how far it came."""
 
     def splice(self, pipe: int, size: int) -> int:
-        """Move up to `size` bytes that wait in a pipe; how many it were, at least one."""
+        """Move up to `size` bytes that wait in a pipe; return the number of bytes moved, at least one."""
 
     def copy(self, source: BinaryIO, size: int) -> int:
         """Append up to `size` bytes of another upload's data, without moving them through Python if possible."""
@@ -36,8 +36,8 @@ class Place(Protocol):
         """Let what has gathered be written back, without waiting."""
 
     def sync(self) -> None:
-        """Come back when everything written is on stable storage; raises StoreFull or StoreBroken if it will never
-        be, and then nothing since the last time is certain, whatever a later call says."""
+        """Block until everything written is on stable storage; raises StoreFull or StoreBroken if it never will be,
+        and then nothing written since the last success is certain, even if a later call succeeds."""
 
     def close(self) -> None: ...
 
@@ -48,7 +48,7 @@ class Record(Protocol):
     upload: Upload
 
     def again(self) -> Upload:
-        """As it is now; cheap, if nobody saved it since."""
+        """As it is now; cheap, if it was not saved since."""
 
     def close(self) -> None: ...
 
@@ -89,7 +89,7 @@ class Store(Protocol):
         """The host may keep what was lent."""
 
     def sync(self, id: str) -> None:
-        """Come back when the data is on stable storage; raises as the one of a Place does."""
+        """Block until the data is on stable storage; raises as the one of a Place does."""
 
     def certify(self, id: str, size: int) -> None:
         """So many bytes are on stable storage: remembered for other processes."""

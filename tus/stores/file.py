@@ -1,14 +1,14 @@
 """Uploads as files: `<id>` holds the bytes and `<id>.info` the record, in the layout of tusd.
 
-The offset is the size of the data file and nothing else, so a crash cannot part the two. Files are opened relative to
+The offset is the size of the data file and nothing else, so no crash can separate the two. Files are opened relative to
 a directory descriptor and never through a symbolic link. An upload that comes in numbered chunks is a sparse file; one
 byte a chunk in `<id>.chunks`, written after the chunk, says which are there. Of another upload this file says, where
 that was promised, how many bytes are on the disk.
 
-`<id>.new` is a record on its way to become `<id>.info`; one that lies about names what a crash left half made.
+`<id>.new` is a record that will become `<id>.info`; one that stays names what a crash left half made.
 
-The host may take a file that it is given the path of, before it says whether it wants it: ZODB does. Meanwhile the data
-has a second name, `<id>.kept`, which nobody is told.
+The host may take away a file whose path it was given before it says whether it wants it: ZODB does. Meanwhile the data
+has a second name, `<id>.kept`, which the host does not know.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class FileStore:
                 fd = os.open(id, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
                 if self._file_mode != 0o600:
                     os.fchmod(fd, self._file_mode)
-                alone(fd)  # as long as it is open, nobody takes it for what a crash left
+                alone(fd)  # while it is open, no sweep takes it for what a crash left
                 return FilePlace(fd, 0)
             except OSError:
                 self._unlink(id + ".new")
@@ -96,7 +96,7 @@ class FileStore:
             os.chmod(self.directory, self._directory_mode)
 
     def _renew(self) -> None:
-        """The directory was removed while we run; whoever has its descriptor gets the new one."""
+        """The directory was removed while we run; all that hold its descriptor get the new one."""
         self._make()
         fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.dup2(fd, self._dir, inheritable=False)
@@ -146,7 +146,7 @@ class FileStore:
             raise NotFound("no such upload") from None
         except OSError as error:
             raise _unreadable(error) from None
-        if not ours and upload.filled:  # tusd finished it, and told whoever had to know
+        if not ours and upload.filled:  # tusd finished it, and told its host
             return upload.evolve(complete=True, result=Result())
         return upload
 
@@ -296,7 +296,7 @@ class FileStore:
         try:
             return os.read(fd, _MARKS)
         except OSError as error:
-            raise Damaged(f"nobody can tell which chunks are there: {error.strerror}") from None
+            raise Damaged(f"it is not known which chunks are there: {error.strerror}") from None
         finally:
             os.close(fd)
 
@@ -314,7 +314,7 @@ class FileStore:
         with open(os.open(_SECRET, os.O_RDONLY | _OLD, dir_fd=self._dir), "rb", buffering=0) as file:
             found = file.read(_SECRET_SIZE)
         if not found or len(found) < _SECRET_SIZE:
-            raise StoreBroken(f"{self.directory}/{_SECRET} is not whole; remove it, and chunked uploads begin anew")
+            raise StoreBroken(f"{self.directory}/{_SECRET} is incomplete; remove it, and chunked uploads start again")
         return found
 
     def _make_secret(self) -> None:
@@ -398,7 +398,7 @@ class FileStore:
 
     def _tidy_kept(self, id: str, before: float) -> None:
         with suppress(NotFound):
-            if self.load(id).result:  # nobody holds it in his hands any more
+            if self.load(id).result:  # the host has answered and no longer uses it
                 self.give(id)
 
     def _is_ours(self, id: str) -> bool:
@@ -558,7 +558,7 @@ def _write_back(fd: int, start: int, size: int) -> None:
 
 
 def alone(fd: int) -> bool:
-    """Whether nobody else is at this file; from now on we are, until it is closed."""
+    """Whether no other process has this file open; from now on we have it, until it is closed."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

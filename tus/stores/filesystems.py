@@ -1,7 +1,7 @@
 """On which file system a directory lies, and whether several machines could see it. Asked once, at the start.
 
-Where they can, each machine has caches and often locks of its own, and what we know of an upload is not certain. It
-must never keep anybody from starting: what cannot be found out is taken for safe.
+If they can, each machine has caches and often locks of its own, and what we know of an upload is not certain. This only
+warns: a file system whose type cannot be found out is taken for safe.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _warned: set[str] = set()
 
 
 def kind(directory: str, mounts: str = _MOUNTS) -> str:
-    """The type of the file system, as Linux names it; "" if nobody tells."""
+    """The type of the file system, as Linux names it; "" if it cannot be found out."""
     path = os.path.realpath(directory)
     found, longest = "", -1
     try:

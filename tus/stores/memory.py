@@ -1,4 +1,4 @@
-"""Uploads in memory: for tests, and for hosts that want nothing on a disk. Gone with the process."""
+"""Uploads in memory: for tests, and for hosts that want nothing on a disk. They are lost when the process ends."""
 
 from __future__ import annotations
 

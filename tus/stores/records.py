@@ -1,7 +1,7 @@
 """Records as text, in the words of tusd: what `<id>.info` holds.
 
-What is read may be anything: a stranger's file, or what a broken disk made of one of ours. Nothing but a NotFound or
-Damaged may come of that, and no value of a kind that others do not expect.
+What is read may be anything: a stranger's file, or one of ours that a broken disk changed. Such text raises NotFound or
+Damaged and nothing else, and no value has a type that others do not expect.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _flag(value: bool) -> str:
 
 
 def decoded(text: bytes, id: str) -> tuple[Upload, bool]:
-    """The upload, and whether we wrote the record. A file that is nobody's record is no upload."""
+    """The upload, and whether we wrote the record. A file that is not a record is no upload."""
     try:
         record = _parse(text.decode())
         return _checked(record, id), "tus" in record
