@@ -415,5 +415,5 @@ class InFiles(Uploads):
 
 TestInMemory = InMemory.TestCase
 TestInMemory.settings = EXAMPLES
-TestInFiles = InFiles.TestCase
+TestInFiles = pytest.mark.slow(InFiles.TestCase)
 TestInFiles.settings = EXAMPLES
