@@ -207,7 +207,7 @@ class _Base64:
 
 
 class Discarded:
-    """Takes bytes that are there already, so that their client hears so and not a reset."""
+    """Takes bytes that are stored already, so that their client gets an answer and not a reset."""
 
     splices = False
     lease = None

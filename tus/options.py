@@ -155,7 +155,7 @@ def targets(value: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def uploaders(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Names of what can be spoken beside tus; none for nothing."""
+    """The protocols that are spoken besides tus; `none` for none of them."""
     found = tuple(word.lower() for word in words(value) if word.lower() not in _NOTHING)
     for word in found:
         if word not in _UPLOADERS:

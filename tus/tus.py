@@ -134,7 +134,7 @@ class Application:
 log = logging.getLogger("tus")
 
 _applications: dict[Any, Application] = {}
-_MANY = 64  # applications; more than that means that options are made anew for each request
+_MANY = 64  # applications; more than that means that options are built again for each request
 _guard = threading.Lock()
 
 

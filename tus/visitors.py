@@ -51,7 +51,7 @@ def visitor(request: Request, said: Mapping[str, str], name: str) -> tuple[str, 
         return ()  # a neighbour's page would speak in the name of our visitor
     # The oldest cookie comes first (RFC 6265, 5.4), so that it stays the same while others arrive.
     found = _COOKIE.findall(request.headers.get("cookie", ""))
-    # A neighbour can have a browser send us cookies of his choice, and as many as he likes, but none of this kind.
+    # A neighbouring host can make a browser send us any number of cookies of its choice, but none of this kind.
     ours = [token for host, token in found if host]
     return tuple((ours or [token for _, token in found])[:_COOKIES])
 

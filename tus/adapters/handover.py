@@ -71,7 +71,7 @@ class HandOver:
 
     def _undecided(self, request: Request, response: Response, answer: Response, upload: Upload) -> Response:
         """What the application said, while it may still take the upload: the next request asks it again."""
-        # Who is not logged in has to hear so. At any other error a client that asks how far it is begins from zero.
+        # A client that is not logged in has to learn it. At any other error a HEAD would make it begin from zero.
         if request.method == "HEAD" and answer.status != _LOGIN:
             return put_off(request, Locked(f"the application answered {answer.status}"), self._engine)
         if response.render:
@@ -104,7 +104,7 @@ class HandOver:
         if definite(status) and status != _LOGIN:
             return self._refused(Result(status, _without(headers, _UNREPEATED), body), delivery)
         if not 200 <= status < 400:
-            # Content-Length is worked out anew, should the application have miscounted.
+            # Content-Length is computed again, in case the application miscounted.
             events.refused(delivery.upload, status, "the host does not take it now")
             return Response(status, {}, body, extra=_without(headers, _HOPS))
         result = self._result(status, headers, body, delivery.told)
@@ -200,12 +200,12 @@ def _without(headers: Pairs, names: frozenset[str]) -> tuple[tuple[str, str], ..
 
 def unforgeable(environ: Environ) -> bool:
     """Whether no page of another site can have made this request: browsers ask before they send such headers, and the
-    answer, by `cors`, lets nobody send cookies but the sites that `cors_origins` names."""
+    answer, by `cors`, allows cookies only from the sites that `cors_origins` names."""
     return any(key.startswith(("HTTP_TUS_", "HTTP_UPLOAD_")) for key in environ)
 
 
 def _located(answer: Response, instead_of: Response) -> Response:
-    """A refused creation is there all the same, and the client has to know where, to try again."""
+    """A refused creation still exists, and the client has to know where, to try again."""
     if "Location" in instead_of.headers:
         answer.headers["Location"] = instead_of.headers["Location"]
         answer.extra = tuple(pair for pair in answer.extra if pair[0].lower() != "location")

@@ -30,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Find from outside what usually goes wrong between clients and a tus server."
     parser.epilog = "Exit status: 0 no faults, 1 faults, 2 the server cannot be reached."
     add = parser.add_argument
-    add("url", metavar="URL", help="where uploads are created, as https://host/files")
+    add("url", metavar="URL", help="where uploads are created, such as https://host/files")
     add(
         "--origin",
         metavar="ORIGIN",
-        help="a page's origin that must be able to upload, as https://app.example",
+        help="origin of a page that must be able to upload, such as https://app.example",
     )
     add(
         "--size",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="'NAME: VALUE'",
-        help="send with every request",
+        help="a header to send with every request",
     )
     add("--json", action="store_true", help="print the findings as JSON")
 

@@ -9,7 +9,7 @@ from ..options import OPTIONS, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rst", action="store_true", help="as the table in the README")
+    parser.add_argument("--rst", action="store_true", help="print the table of the README")
 
 
 def main(args: argparse.Namespace) -> int:

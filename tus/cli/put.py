@@ -60,11 +60,11 @@ def _natural(text: str) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `tus put`."""
     parser.description = "Upload files to a tus server. The same command again resumes what was interrupted."
-    parser.epilog = "Exit status: 0 all uploaded, 1 something was not uploaded, 2 nothing was tried."
+    parser.epilog = "Exit status: 0 all files uploaded, 1 a file was not uploaded, 2 nothing was tried."
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help="a file; - for the standard input")
     add("url", metavar="URL", help="where uploads are created, as https://host/files")
-    add("--chunk-size", type=chunk_size, metavar="SIZE", help="most bytes in one request (default: no limit)")
+    add("--chunk-size", type=chunk_size, metavar="SIZE", help="largest request in bytes (default: no limit)")
     add(
         "--checksum",
         choices=list(ALGORITHMS),
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="tell the server",
+        help="metadata of the upload for the server",
     )
     add(
         "--header",
@@ -85,24 +85,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="'NAME: VALUE'",
-        help="send with every request",
+        help="a header to send with every request",
     )
     add(
         "--retries",
         type=_natural,
         default=6,
         metavar="N",
-        help="attempts without progress (default: %(default)s)",
+        help="give up after this many attempts without progress (default: %(default)s)",
     )
     add(
         "--timeout",
         type=_natural,
         default=60,
         metavar="SECONDS",
-        help="longest silence (default: %(default)s)",
+        help="longest silence on the connection (default: %(default)s)",
     )
     add("--quiet", action="store_true", help="show no progress")
-    add("--json", action="store_true", help="print one JSON object a file instead of its URL")
+    add("--json", action="store_true", help="print one JSON object for each file instead of its URL")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -187,7 +187,7 @@ def _report(
 ) -> None:
     if args.json:
         record: dict[str, Any] = {"file": path, "url": transfer and transfer.url, "error": failure}
-        record["refused"] = refused  # by the host, for good; anything else may go better another time
+        record["refused"] = refused  # by the host, and final; after any other failure a new attempt may succeed
         record["bytes"] = transfer.offset if transfer else 0
         record["resumed_at"] = transfer.resumed_at if transfer else 0
         record["seconds"] = round(seconds, 3)

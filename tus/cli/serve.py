@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--password", metavar="WORD", help="let in all who know it, by any name; better: TUS_PASSWORD")
     parser.add_argument(
         "--user", action="append", default=[], metavar="NAME:PASSWORD",
-        help="let in this user, whose uploads are theirs alone; better as TUS_USER",
+        help="let in this user, who sees only their own uploads; better: TUS_USER",
     )  # fmt: skip
     parser.add_argument("--access-log", metavar="FILE", help="log each request to this file; - for standard output")
     loud = parser.add_mutually_exclusive_group()

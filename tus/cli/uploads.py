@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", nargs="?", default="./uploads", metavar="DIR", help="default: ./uploads")
     parser.add_argument("--expired", action="store_true", help="only expired ones")
     parser.add_argument("--unfinished", action="store_true", help="only unfinished ones")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--upload-valid-duration", metavar="TIME", help="as the server has it; default: 7d")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument("--upload-valid-duration", metavar="TIME", help="the same as the server's; default: 7d")
     parser.add_argument("--sweep-finished", action="store_true", help="let finished uploads expire too")
     parser.add_argument("--dry-run", action="store_true", help="sweep: only say what would be removed")
 

@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 class Unwanted(Refused):
-    """Everything arrived, and the host does not want it: to ask again changes nothing, to begin anew perhaps."""
+    """Everything arrived, and the host does not want it: asking again is useless, a new upload may help."""
 
 
 class Again(Exception):
@@ -190,7 +190,7 @@ class Transfer:
         self.pace.wait(reason, self.offset)
 
     def _restart(self, reason: Gone) -> None:
-        """Begin anew, once: the server may have cleaned up since the last run."""
+        """Start a new upload, once: the server may have cleaned up since the last run."""
         self._restarts += 1
         if self._restarts > 1 or isinstance(self.source, Stream):
             raise Refused(str(reason))

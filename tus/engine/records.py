@@ -182,7 +182,7 @@ class Records:
 
     def expires(self, upload: Upload) -> float | None:
         """When it will be removed, if nothing happens; seconds since the epoch."""
-        # A target hears of it only when the client comes back; one that never does must not leave it for ever.
+        # A target is told only when the client returns; a client that never does must not leave the upload for ever.
         kept = upload.complete and not (upload.pending and upload.target)
         if kept and not (upload.partial or upload.dropped or upload.timed or self.options.sweep_finished):
             return None

@@ -269,7 +269,7 @@ class FileLease(_Held):
         _ear.forget(self._id, self._number)
         try:
             self._leave(fd, forget)
-        except OSError as error:  # such as a disk that is read-only now: the next request takes over all the same
+        except OSError as error:  # such as a disk that is read-only now: the next request can still take over
             log.warning("upload %s: cannot record that writing has ended: %s", self._id, error)
         finally:
             _unlock(fd)

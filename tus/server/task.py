@@ -86,7 +86,7 @@ class Task(WSGITask):
             environ["tus.since"] = self.request.since
             if isinstance(environ["wsgi.input"], BodyStream):
                 environ["tus.input"] = environ["wsgi.input"]
-            # waitress is about to remove what it does not trust; that a proxy is there is worth knowing all the same.
+            # waitress is about to remove what it does not trust; whether a proxy is there is still worth knowing.
             forwarded = {name: environ[name] for name in FORWARDED if name in environ}
             if forwarded:
                 environ["tus.forwarded"] = forwarded
