@@ -35,7 +35,7 @@ def is_id(id: str) -> bool:
 
 
 def is_random(id: str) -> bool:
-    """Whether it looks like a name that we made up: nobody else has files by such names."""
+    """Whether it looks like a name that we made up: no other program has files with such names."""
     return bool(_RANDOM.fullmatch(id))
 
 
@@ -83,7 +83,7 @@ class Metadata(Mapping[str, bytes]):
     def _values(self) -> dict[str, bytes]:
         if self._parsed is None:
             self._parsed = {}
-            with suppress(BadRequest):  # a broken disk made this of it, and nobody who lists uploads is concerned
+            with suppress(BadRequest):  # a broken disk changed it, which must not end a list of uploads
                 self._parsed = _parsed(self.raw) if self.raw else {}
         return self._parsed
 

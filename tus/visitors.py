@@ -43,7 +43,7 @@ def key_of(said: Mapping[str, str]) -> str:
 
 
 def visitor(request: Request, said: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """What nobody but this visitor can say; several, where any of them may have been said before. () if nothing."""
+    """What only this visitor knows; several values, if any of them may have been sent before. () if nothing."""
     key = key_of(said)
     if key or _RANDOM.fullmatch(name):
         return (key,)

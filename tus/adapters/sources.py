@@ -310,7 +310,7 @@ class Body:
         self.arrived = self._source.arrived
         self.trailers = self._source.trailers if self._source.shows_trailers else None
         self._left = length  # None: only the end tells
-        # A client that asks first sends nothing; and the frames of HTTP/2 that nobody reads harm no other answer.
+        # A client that asks first sends nothing; and unread frames of HTTP/2 harm no other answer.
         self._quiet = "HTTP_EXPECT" in environ or environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2")
         self._over = length == 0
 
@@ -376,7 +376,7 @@ class Body:
         return None
 
     def drain(self) -> None:
-        """Read a little of a body that nobody wants: closing on unread bytes makes the kernel answer with a reset,
+        """Read a little of an unwanted body: closing on unread bytes makes the kernel answer with a reset,
         and the client never sees why it was refused."""
         source = self._source
         if self._over or source.own or isinstance(source, Spooled | Unterminated) or self._quiet:

@@ -75,7 +75,7 @@ class Meter:
             return f"{human(offset)}, {human(rate)}/s"
         left = f"{(length - offset) / rate:.0f} s left" if rate else "beginning"
         if offset == length:
-            left = "finishing"  # sent, but nobody has said yet that it arrived
+            left = "finishing"  # sent, but the server has not said yet that it arrived
         return f"{100 * offset // (length or 1)} % of {human(length)}, {human(rate)}/s, {left}"
 
 

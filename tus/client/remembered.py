@@ -77,7 +77,7 @@ class Remembered:
             entries = self._load()
             yield entries
             content = {key: {"url": url, "time": when} for key, (url, when) in entries.items()}
-            # mkstemp makes it 0600: whoever knows an upload's URL may write to it.
+            # mkstemp makes it 0600: anyone who knows an upload's URL can write to it.
             fd, name = tempfile.mkstemp(dir=directory)
             try:
                 with open(fd, "w", encoding="utf-8") as file:

@@ -46,7 +46,7 @@ class Creating(Joining):
         id: str = "",
         expected: int | None = None,
     ) -> Writer:
-        """A Writer for a new upload. Nobody knows of it before the writer is concluded, so its record is written
+        """A Writer for a new upload. No client knows of it before the writer is concluded, so its record is written
         once, and no lease is needed; unless the client is told of it first, so that it is `known`."""
         self._identify(request)
         self.hooks.authorise(request, "create", None)

@@ -352,7 +352,7 @@ class Records:
             lease.release(forget=True)
 
     def _remove_without_room(self, id: str) -> None:
-        """The disk is too full to take the lease, and removing is what helps. Whoever writes finds nothing then."""
+        """The disk is too full to take the lease, and removing is what helps. Writers find nothing then."""
         try:
             with self._locker.mutex(id):
                 self._store.delete(id)

@@ -54,7 +54,7 @@ class Writer:
         self.upload = upload  # as it was before the first byte
         self.announced = announced  # bytes that this request says it has; None when only its end tells
         self.lease = lease  # None: the upload is complete, and nothing is left to do
-        self.fresh = fresh  # nobody knows of this upload yet
+        self.fresh = fresh  # no other request knows of this upload yet
         self.unverified = unverified  # a checksum is going to decide whether anything is kept
         self.last = last  # whether the client says that this ends the upload; None: its length alone tells
         self.received = 0

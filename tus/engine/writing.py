@@ -37,8 +37,8 @@ class Writing(Creating):
     def seize(self, request: Request, *, finish: bool = True) -> Upload:
         """The upload with the offset that holds: a request that still writes is ended. With `finish`, an upload that
         has every byte is finished, in case a crash prevented that."""
-        # First, so that a request which came before this one, and has not begun to write, finds it. Whoever has begun
-        # has a lease, which is seen next. So the offset that is read then is as good as one that was fought for.
+        # First, so that a request which came before this one, and has not begun to write, finds it. One that has begun
+        # has a lease, which is seen next. So the offset read then is as reliable as one read under our own lease.
         asked = self._note_asked(checked_id(request.id))
         writing = self._locker.writing(request.id)
         try:
@@ -47,7 +47,7 @@ class Writing(Creating):
             if self._asked.get(request.id) == asked:
                 self._asked.pop(request.id, None)
             raise
-        if upload.complete or upload.chunks:  # nobody goes on at the end of one that comes in chunks
+        if upload.complete or upload.chunks:  # no client resumes at the end of one that comes in chunks
             return upload
         try:
             if upload.final:

@@ -1,4 +1,4 @@
-"""Structured fields (RFC 9651), as far as uploads need them: header text to values and back.
+"""Structured fields (RFC 9651), those that uploads need: header text to values and back.
 
 Text that breaks the grammar in any place is no value: the field counts as absent, and nothing of it may be used.
 """

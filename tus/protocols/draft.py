@@ -250,7 +250,7 @@ class Exchange:
     # What a request says of its body
 
     def _length(self, offset: int, last: bool | None) -> int | None:
-        """The length of the whole, as far as this request tells."""
+        """The length of the whole upload, if this request tells it."""
         if self._request.length is None and not self._request.chunked:
             raise LengthRequired("this server cannot tell where a body without Content-Length ends")
         declared = fields.natural(self._request.headers.get("upload-length"))

@@ -166,7 +166,7 @@ class Listening:
 
 @contextmanager
 def binding(where: Any) -> Iterator[None]:
-    """Whoever cannot have an address is told which one."""
+    """An address that cannot be used is named in the error."""
     try:
         yield
     except OSError as error:

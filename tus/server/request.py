@@ -109,7 +109,7 @@ class Request(HTTPRequestParser):
         self.connection_close = "close" in connection or self.version == "1.0" and "keep-alive" not in connection
         if self.chunked:
             self.body_rcv = ChunkedBody(self.body_rcv.getbuf())
-            # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nobody downstream may see;
+            # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nothing downstream may see;
             # 6.1: a proxy may still have seen it, so that what follows could be a smuggled request.
             if self.headers.pop("CONTENT_LENGTH", None) is not None:
                 self.connection_close = True

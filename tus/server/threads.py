@@ -1,6 +1,6 @@
 """The threads that call the application: few for short requests, many but small ones for uploads.
 
-They must never run more short requests at once than ``threads`` allows, whoever runs them.
+Never more than ``threads`` short requests run at once, in whichever threads they run.
 """
 
 from __future__ import annotations

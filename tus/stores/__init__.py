@@ -105,7 +105,7 @@ class Store(Protocol):
         """A byte for each chunk, 1 if it is there; as many as there are up to the last one that is."""
 
     def secret(self) -> bytes:
-        """Random bytes, the same for every process that has this store, and for nobody else."""
+        """Random bytes, the same for every process that has this store, and unknown to all others."""
 
     def drop(self, id: str) -> None:
         """Remove the data and keep the record; twice is fine."""
