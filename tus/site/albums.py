@@ -74,7 +74,8 @@ class Tree:
 
     def album(self, path: str) -> tuple[list[str], list[Item]]:
         """The names of the albums in this one, and what else is in it, in the order people expect."""
-        folders, items = [], []
+        folders: list[str] = []
+        items: list[Item] = []
         try:
             with os.scandir(self._inside(path)) as entries:
                 for entry in entries:

@@ -7,9 +7,13 @@ import time
 import zipfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..errors import NotFound
 from .albums import Item, Tree
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 BLOCK = 1 << 16  # bytes; each client that does not read keeps about two
 
@@ -23,8 +27,8 @@ class _Gathering(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, block: object) -> int:
-        self._blocks.append(bytes(block))  # type: ignore[call-overload]
+    def write(self, block: ReadableBuffer) -> int:
+        self._blocks.append(bytes(block))
         return len(self._blocks[-1])
 
     def taken(self) -> bytes:

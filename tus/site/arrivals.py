@@ -15,7 +15,7 @@ from .pages import Environ
 
 def source(environ: Environ, upload: Upload) -> str:
     """Where the upload lies. Were the filter to hand over the content itself, that could name any file."""
-    path = environ["wsgi.input"].read(4096).decode("utf-8", "surrogateescape")
+    path: str = environ["wsgi.input"].read(4096).decode("utf-8", "surrogateescape")
     with suppress(OSError, ValueError):
         if os.path.basename(path) == upload.id and os.lstat(path).st_size == upload.offset:
             return path

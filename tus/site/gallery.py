@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs
 
 from ..adapters.wsgi import EnvironHeaders, Filter, outgoing
@@ -276,7 +276,13 @@ class Gallery:
         return outgoing(Response(200, {**extra, "X-Content-Type-Options": "nosniff"}), environ, start_response)
 
     def _served(
-        self, environ: Environ, start_response: StartResponse, file: Any, found: Any, tag: str, extra: dict[str, str]
+        self,
+        environ: Environ,
+        start_response: StartResponse,
+        file: BinaryIO,
+        found: os.stat_result,
+        tag: str,
+        extra: dict[str, str],
     ) -> Iterable[bytes]:
         response = serve(
             EnvironHeaders(environ),
@@ -297,7 +303,7 @@ class Gallery:
             "Cache-Control": "no-store",
         }
         items = (item for item in self.tree.walk(path) if self._may_see(environ, item))
-        body: Any = () if environ["REQUEST_METHOD"] == "HEAD" else Pausing(zipped(self.tree, items, path))
+        body: Iterable[bytes] = () if environ["REQUEST_METHOD"] == "HEAD" else Pausing(zipped(self.tree, items, path))
         return outgoing(Response(200, headers, body), environ, start_response)
 
     # Uploads
@@ -344,7 +350,8 @@ def _callable(named: Any) -> Callable[[Environ, str], Any] | None:
         return named or None
     module, _, name = str(named).partition(":")
     try:
-        return getattr(import_module(module), name)  # type: ignore[no-any-return]
+        hook: Callable[[Environ, str], Any] = getattr(import_module(module), name)
+        return hook
     except (ImportError, AttributeError) as error:
         raise OptionError(f"option authorise: {named!r} cannot be found: {error}") from error
 

@@ -41,7 +41,7 @@ def token(engine: Engine) -> str:
     return engine.word("operators")
 
 
-def link(app: Any) -> str:
+def link(app: object) -> str:
     """Where the operators' page behind this filter is, with the token, from the start page; "" if there is none."""
     engine = getattr(app, "engine", None)
     if engine is None or not getattr(getattr(app, "app", None), "operators", None):
@@ -115,7 +115,7 @@ class _Owner(Request):
         )
 
     @property
-    def user(self) -> str | None:  # type: ignore[override]
+    def user(self) -> str | None:
         return self._owner
 
     @user.setter

@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..adapters.wsgi import outgoing
 from ..errors import OptionError
 from ..http.messages import Response
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -223,7 +226,8 @@ def redirect(environ: Environ, start_response: StartResponse, to: str) -> Iterab
 
 def root(environ: Environ) -> str:
     """The way from this page to the start, which is right behind any proxy: "", "../", "../../"."""
-    return "../" * (environ.get("PATH_INFO", "/").count("/") - 1)
+    path: str = environ.get("PATH_INFO", "/")
+    return "../" * (path.count("/") - 1)
 
 
 @lru_cache(8)
@@ -248,7 +252,7 @@ def _takes_gzip(environ: Environ) -> bool:
     return bool(re.search(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\b)", environ.get("HTTP_ACCEPT_ENCODING", "")))
 
 
-def _files(directory: Any, above: str = "") -> Iterable[str]:
+def _files(directory: Traversable, above: str = "") -> Iterable[str]:
     for entry in directory.iterdir():
         if entry.is_dir():
             yield from _files(entry, f"{above}{entry.name}/")

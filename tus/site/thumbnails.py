@@ -13,16 +13,19 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import NotFound, OptionError, TusError
 from . import exif
 from .albums import Item, Tree
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 log = logging.getLogger("tus.gallery")
 
@@ -152,7 +155,7 @@ class Thumbnails:
         raise Unshowable("this cannot be shown") from error
 
     @contextmanager
-    def _opened(self, item: Item) -> Iterator[Any]:
+    def _opened(self, item: Item) -> Iterator[Image.Image]:
         """A picture, measured, and not a pixel of it decoded: the only way to one."""
         if item.size > LARGEST:
             raise ValueError(f"{item.size} bytes are too many")
@@ -163,7 +166,7 @@ class Thumbnails:
                 head.left = LARGEST
                 yield picture
 
-    def _reduced(self, item: Item, size: int) -> Any:
+    def _reduced(self, item: Item, size: int) -> Image.Image:
         with self._opened(item) as picture:
             # First smaller, then upright: the other way round takes three times as long and eight times the memory.
             picture.thumbnail((size, size), reducing_gap=2.0)
@@ -295,24 +298,24 @@ def _counted(file: BinaryIO, pair: bytes) -> int:
     return found
 
 
-def _check(picture: Any, scans: int) -> None:
+def _check(picture: Image.Image, scans: int) -> None:
     """Refuse what takes too much memory or time, before a pixel of it is decoded."""
     pixels = picture.width * picture.height
     baseline = scans == 1
     if scans > SCANS:
         raise ValueError(f"{scans} scans are too many")
     most = PIXELS_BASELINE if baseline else PIXELS
-    cost = COSTS.get(picture.format, 16) * (0.5 if baseline else 1)
+    cost = COSTS.get(picture.format or "", 16) * (0.5 if baseline else 1)
     if pixels > most or pixels * cost > BUDGET:
         raise ValueError(f"{picture.width} by {picture.height} pixels are too many")
 
 
-def _flat(image: Any, picture: Any) -> Any:
+def _flat(pillow: Any, picture: Image.Image) -> Image.Image:
     """The picture on white where it is transparent, with nothing but its colours: no place, no camera, no comment."""
     profile = picture.info.get("icc_profile") if picture.mode in ("RGB", "RGBA") else None
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        ground = image.new("RGB", picture.size, "white")
+        ground: Image.Image = pillow.new("RGB", picture.size, "white")
         ground.paste(picture, mask=picture.getchannel("A"))
         picture = ground
     picture = picture.convert("RGB")
@@ -320,13 +323,13 @@ def _flat(image: Any, picture: Any) -> Any:
     return picture
 
 
-def _save(picture: Any, target: BinaryIO, format: str) -> None:
+def _save(picture: Image.Image, target: BinaryIO, format: str) -> None:
     name = FORMATS[format][0]
     more = {"optimize": True, "progressive": True} if name == "JPEG" else {"method": 2}
     picture.save(target, name, quality=QUALITY, icc_profile=picture.info.get("icc_profile"), **more)
 
 
-def _replace(path: str, write: Any) -> None:
+def _replace(path: str, write: Callable[[BinaryIO], None]) -> None:
     """The file, all or nothing."""
     fd, half = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
