@@ -20,6 +20,7 @@ STRICTER = {
     "A control character in the request target",
     "Not a version of HTTP that this server speaks",
     "this server speaks HTTP/1.1",
+    "White space behind the request line",
 }
 IGNORED = {"adj", "body_rcv", "stream", "held", "since"}
 
@@ -57,6 +58,7 @@ value = st.one_of(part, st.sampled_from(["5", "0", "-1", " 12 ", "5, 5", "100-co
 @example("GET", "/a", " HTTP/1.1", [("X-Y", ": ", "a\r\n folded")], "\r\n")
 @example("GET", "/a?b?c", " HTTP/1.1", [], "\r\n")
 @example("GET", "/a?", " HTTP/1.1", [], "\r\n")
+@example("GET", " ", "", [], "\r\n")
 def test_it_gives_what_waitress_gives(method: str, path: str, version: str, fields: list[Any], newline: str) -> None:
     """Every attribute is the same, for what is ordinary and for what is strange."""
     hosts = [field for field in fields if field[0] == "Host"]
