@@ -36,6 +36,7 @@ setup(
     packages=find_packages(include=["tus", "tus.*"]),
     package_data={
         "tus": ["py.typed", "adapters/*.zcml"],
+        "tus.server": ["*.pyi"],
         "tus.site": ["static/*", "static/vendor/*", "templates/*.html", "texts/*.json"],
     },
     python_requires=">=3.10",

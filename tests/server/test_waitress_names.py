@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import waitress.task
+import waitress.trigger
+import waitress.utilities
 
 from tus.server import _waitress
 from tus.server._waitress import ON_INSTANCES, missing
@@ -59,3 +67,29 @@ def test_a_name_that_is_gone_is_told(monkeypatch) -> None:
     monkeypatch.setitem(_waitress.ON_CLASSES, "waitress.task:Vanished", "service")
 
     assert missing() == ["waitress.task:WSGITask.vanished", "waitress.task:Vanished.service"]
+
+
+PRIVATE = {"_Error": waitress.utilities.Error, "_Task": waitress.task.Task, "_Trigger": waitress.trigger.trigger}
+
+
+def functions(node: ast.Module | ast.ClassDef, owner: Any) -> Iterator[tuple[str, list[str], Any]]:
+    """The path of each function of a stub, its parameters, and what it stands for."""
+    for child in node.body:
+        if isinstance(child, ast.ClassDef):
+            what = PRIVATE.get(child.name) or getattr(owner, child.name)
+            for path, parameters, function in functions(child, what):
+                yield f"{child.name}.{path}", parameters, function
+        elif isinstance(child, ast.FunctionDef) and not child.args.vararg:
+            yield child.name, [a.arg for a in child.args.args], getattr(owner, child.name)
+
+
+def test_types_stand_for_what_waitress_has() -> None:
+    """The stub has no function, and no parameter, that is not there."""
+    stub = ast.parse(Path(_waitress.__file__).with_suffix(".pyi").read_text())
+
+    found = list(functions(stub, _waitress))
+
+    assert len(found) > 50
+    for path, parameters, function in found:
+        if not isinstance(function, property):
+            assert parameters == list(inspect.signature(function).parameters)[: len(parameters)], path

@@ -15,10 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from ._waitress import ClientDisconnected
 from .chunks import BadBody, Chunks
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 try:
     import fcntl
@@ -33,6 +36,7 @@ F_SETPIPE_SZ = 1031  # Linux; the fcntl module knows it since Python 3.10, but n
 GATHER = 65536  # bytes that the kernel gathers before it wakes the thread of one upload among many
 MOMENT = 2000  # milliseconds after which less than that will do
 SPLICE_MOVE_NONBLOCK = 1 | 2
+Taken = TypeVar("Taken", bytes, int)  # what was received, or how much
 
 
 class BodyCut(ClientDisconnected, ConnectionResetError):
@@ -99,7 +103,7 @@ class BodyStream:
         sock: socket.socket,
         timeout: float,
         min_rate: int,
-        say_continue: Callable[[], None] | None = None,
+        say_continue: Callable[[], object] | None = None,
         *,
         crowded: bool = False,
     ) -> None:
@@ -253,7 +257,7 @@ class BodyStream:
             raise self._fail(BodyTooSlow, f"silent for {self._timeout:g} seconds")
         self._waited += time.monotonic() - started
 
-    def _raw(self, receive: Callable[[int], Any], size: int) -> Any:
+    def _raw(self, receive: Callable[[int], Taken], size: int) -> Taken:
         """One receive from the socket of at most ``size`` bytes; what ``receive`` returns, which is never empty."""
         if self._socket is None:
             raise self._fail(BodyCut, "the request is over")
@@ -328,7 +332,7 @@ class BodyStream:
             wanted -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fill ``buffer`` with what has arrived; at least one byte, 0 at the end."""
         view = memoryview(buffer).cast("B")
         if len(self._prefix):

@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._waitress import HTTPChannel, ReadOnlyFileBasedBuffer, logger
 from .body import FRAMES, BodyStream
 from .request import Request
 from .task import TURN, Pause, Task
+
+if TYPE_CHECKING:
+    from .listener import Listening
+    from .loop import Loop
+    from .settings import Settings
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DRAIN_TIMEOUT = 2.0  # seconds, under a plain waitress that has no such option
@@ -25,6 +30,10 @@ class Channel(HTTPChannel):
     """waitress's channel; works in our loop and, without its speed, in waitress's own."""
 
     parser_class = Request
+    adj: Settings
+    server: Listening
+    request: Request | None
+    requests: list[Request]
     interest = 0  # the events for which our loop watches the socket
     _postponed = b""  # what the loop sends when it has served the others who asked at once
     _paused = False  # an answer goes on when the client has read what was sent
@@ -33,8 +42,10 @@ class Channel(HTTPChannel):
     def task_class(channel: Channel, request: Request) -> Task:
         return request.task or Task(channel, request)
 
-    def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:
-        self.loop = getattr(server, "loop", None)
+    def __init__(
+        self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: dict[int, Any] | None = None
+    ) -> None:
+        self.loop: Loop | None = getattr(server, "loop", None)
         super().__init__(server, sock, addr, adj, map=map)
         self._changed()
 
@@ -62,7 +73,8 @@ class Channel(HTTPChannel):
         if request is None:
             return
         if not request.held:
-            getattr(self.server, "arriving", set()).add(self)  # its time is limited; a plain waitress knows no limit
+            arriving: set[Channel] = getattr(self.server, "arriving", set())  # a plain waitress knows no limit
+            arriving.add(self)
         elif self.loop is not None:
             self.loop.hold(self)
             if not self.loop.leading:
@@ -120,7 +132,7 @@ class Channel(HTTPChannel):
             if len(self.requests) == 1:
                 self.server.add_task(self)
 
-    def del_channel(self, map: Any = None) -> None:
+    def del_channel(self, map: dict[int, Any] | None = None) -> None:
         if self.loop is None:
             super().del_channel(map)
         else:
@@ -131,20 +143,20 @@ class Channel(HTTPChannel):
 
     # -- in the thread that serves the request
 
-    def write_soon(self, data: Any) -> int:
+    def write_soon(self, data: bytes | ReadOnlyFileBasedBuffer) -> int:
         """Straight to the socket when nothing waits to be sent before it, or in a moment with the others' answers."""
-        plain = isinstance(data, bytes) and len(data) >= self.adj.send_bytes
-        if plain and self.connected and len(data) <= TOGETHER and self._postpone(data):
-            return len(data)
+        plain = data if isinstance(data, bytes) and len(data) >= self.adj.send_bytes else None
+        if plain is not None and self.connected and len(plain) <= TOGETHER and self._postpone(plain):
+            return len(plain)
         if self._postponed:
             self.send_postponed()
         sent = 0
-        if plain and not self.total_outbufs_len:
+        if plain is not None and not self.total_outbufs_len:
             with self.outbuf_lock:
-                sent = self._send_now(data)
-            if sent == len(data):
+                sent = self._send_now(plain)
+            if sent == len(plain):
                 return sent
-            data = data[sent:]
+            data = plain[sent:]
         sent += super().write_soon(data) or 0
         if self.total_outbufs_len or self.will_close:
             self._changed()
@@ -264,15 +276,15 @@ class Channel(HTTPChannel):
             if request is not None and request.task is not None:
                 request.task.end_body()
         except Pause as pause:
-            self._pause(request, pause.task)
+            self._pause(pause.task)
         finally:
             self._hold()
             self._changed()
 
-    def _pause(self, request: Request, task: Task) -> None:
+    def _pause(self, task: Task) -> None:
         """Keep no thread while the client does not read."""
         with self.outbuf_lock:
-            request.task = task
+            task.request.task = task
             self._paused = True
             if not self.total_outbufs_len or not self.connected:
                 self._go_on()  # others' turn first

@@ -6,9 +6,9 @@ No client can make it remember more than one line or one trailer section.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import BinaryIO
 
-from ._waitress import CHUNK_EXT_RE, BadRequest
+from ._waitress import CHUNK_EXT_RE, BadRequest, OverflowableBuffer
 
 LINE = 1024  # bytes of one chunk's size and extensions
 FIELD_LINE = 8192  # bytes of one trailer field
@@ -128,7 +128,7 @@ class Chunks:
 class ChunkedBody:
     """The same for waitress's parser: collects the data of a body until it is whole, or is taken over by a stream."""
 
-    def __init__(self, buffer: Any) -> None:
+    def __init__(self, buffer: OverflowableBuffer) -> None:
         self.chunks = Chunks()
         self.buf = buffer
         self.error: BadRequest | None = None
@@ -149,8 +149,8 @@ class ChunkedBody:
             self.error = BadRequest(str(error))
         return len(data) - len(self.chunks.leftover)
 
-    def getfile(self) -> Any:
+    def getfile(self) -> BinaryIO:
         return self.buf.getfile()
 
-    def getbuf(self) -> Any:
+    def getbuf(self) -> OverflowableBuffer:
         return self.buf

@@ -12,11 +12,11 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ._waitress import TcpWSGIServer, UnixWSGIServer, wasyncore
+from ._waitress import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer, wasyncore
 from .channel import Channel
 from .loop import Loop, supported
 from .settings import Settings
@@ -34,7 +34,7 @@ SILENCE = 5.0  # seconds between two lines that say the same
 FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
-class Listening:
+class Listening(BaseWSGIServer):
     """What our listeners add to waitress's: they hand requests to the right threads."""
 
     channel_class = Channel
@@ -45,12 +45,14 @@ class Listening:
     def __init__(self, *args: Any, loop: Loop | None, uploads: UploadThreads, **kw: Any) -> None:
         self.loop = loop
         self.uploads = uploads
-        self.arriving: set[Any] = set()  # connections with a request that has begun and is not whole
+        self.arriving: set[Channel] = set()  # connections with a request that has begun and is not whole
         self._next_glance = self._rests_until = self._said = 0.0
-        self.active_channels: dict[int, Any] = {}  # waitress makes them last, and close() needs them if it cannot bind
+        self.active_channels: dict[
+            int, Channel
+        ] = {}  # waitress makes them last, and close() needs them if it cannot bind
         super().__init__(*args, **kw)
 
-    def add_task(self: Any, channel: Any) -> None:
+    def add_task(self, channel: Channel) -> None:
         if channel.requests[0].stream is not None:
             lent = self.uploads.add_task(channel)
             if lent is not None:
@@ -65,14 +67,14 @@ class Listening:
         """So many uploads at once that their threads get into each other's way."""
         return len(self.uploads.channels) > CROWD
 
-    def pull_trigger(self: Any) -> None:
+    def pull_trigger(self) -> None:
         # Our loop needs no waking: every change of a connection changes its epoll.
         if self.loop is None:
             super().pull_trigger()
 
     # -- where the system has no room
 
-    def accept(self: Any) -> Any:
+    def accept(self) -> tuple[socket.socket, Any] | None:
         try:
             return super().accept()
         except OSError as error:
@@ -89,13 +91,13 @@ class Listening:
             self._said = now
             logger.error("No more connections for a moment: %s", error.strerror)
 
-    def readable(self: Any) -> bool:
+    def readable(self) -> bool:
         accepts = super().readable()
         if self.loop is None:
             self.glance()
         return accepts and time.monotonic() >= self._rests_until
 
-    def relieved(self: Any) -> None:
+    def relieved(self) -> None:
         """A connection is closed: there is room for another."""
         if self._rests_until or self.in_connection_overflow:
             self._rests_until = 0.0
@@ -104,7 +106,7 @@ class Listening:
 
     # -- from time to time
 
-    def glance(self: Any) -> None:
+    def glance(self) -> None:
         """Give up requests that take too long to arrive; in the loop's thread."""
         now = time.monotonic()
         if now < self._next_glance:
@@ -118,7 +120,7 @@ class Listening:
                 self.arriving.discard(channel)
                 channel.give_up()
 
-    def maintenance(self: Any, now: float) -> None:
+    def maintenance(self, now: float) -> None:
         super().maintenance(now)
         cutoff = now - self.adj.channel_timeout
         for channel in list(self.active_channels.values()):
@@ -127,7 +129,7 @@ class Listening:
             elif channel.will_close and self.loop is not None:
                 self.loop.update(channel)
 
-    def retire(self: Any) -> None:
+    def retire(self) -> None:
         """Take what waits to be accepted, and accept no more; in the loop's thread."""
         if not self.accepting:
             return
@@ -140,12 +142,12 @@ class Listening:
         self.del_channel()
         self.socket.close()
 
-    def _pending(self: Any) -> bool:
+    def _pending(self) -> bool:
         waiting = select.poll()
         waiting.register(self._fileno, select.POLLIN)
         return bool(waiting.poll(0))
 
-    def close_idle(self: Any) -> None:
+    def close_idle(self) -> None:
         """Close the connections that are between two requests; in the loop's thread."""
         idle_since = time.time() - IDLE
         for channel in list(self.active_channels.values()):
@@ -156,7 +158,7 @@ class Listening:
             elif channel.last_activity < idle_since:
                 channel.handle_close()
 
-    def close(self: Any) -> None:
+    def close(self) -> None:
         for channel in list(self.active_channels.values()):
             channel.handle_close()
         self.trigger.close()
@@ -165,7 +167,7 @@ class Listening:
 
 
 @contextmanager
-def binding(where: Any) -> Iterator[None]:
+def binding(where: Sequence[Any]) -> Iterator[None]:
     """An address that cannot be used is named in the error."""
     try:
         yield
@@ -187,10 +189,10 @@ if UnixWSGIServer is not None:
         """Accepts connections on a unix socket."""
 
 
-class Lifeline(wasyncore.file_dispatcher):  # type: ignore[misc]
+class Lifeline(wasyncore.file_dispatcher):
     """The end of a pipe that the supervisor holds: when it closes, the supervisor is gone."""
 
-    def __init__(self, fd: int, map: Any, stop: Callable[[], None]) -> None:
+    def __init__(self, fd: int, map: dict[int, Any], stop: Callable[[], None]) -> None:
         super().__init__(fd, map=map)
         self._stop = stop
 
@@ -213,7 +215,7 @@ class Server:
         self.map: dict[int, Any] = {}
         self.crew = Crew(settings.threads)
         self.uploads = UploadThreads(settings.upload_threads)
-        self.loop = None
+        self.loop: Loop | None = None
         if supported and settings.asyncore_use_poll:
             self.loop = Loop(self.map, self.crew, settings.asyncore_loop_timeout)
             settings.hold = True
@@ -229,7 +231,7 @@ class Server:
 
     # -- listening
 
-    def _listen(self, app: Any) -> list[Any]:
+    def _listen(self, app: Any) -> list[Listening]:
         settings = self.settings
         if settings.unix_socket and UnixWSGIServer is not None:
             return [self._listener(app, socket.AF_UNIX, (socket.AF_UNIX, socket.SOCK_STREAM, None, None))]
@@ -237,11 +239,11 @@ class Server:
             return [self._adopt(app, sock) for sock in settings.sockets]
         return [self._listener(app, info[0], info) for info in settings.listen]
 
-    def _adopt(self, app: Any, sock: socket.socket) -> Any:
+    def _adopt(self, app: Any, sock: socket.socket) -> Listening:
         info = (sock.family, sock.type, sock.proto, sock.getsockname())
         return self._listener(app, sock.family, info, sock=sock)
 
-    def _listener(self, app: Any, family: int, info: Any, *, sock: socket.socket | None = None) -> Any:
+    def _listener(self, app: Any, family: int, info: Any, *, sock: socket.socket | None = None) -> Listening:
         kind = TcpListener if family in (socket.AF_INET, socket.AF_INET6) else UnixListener
         return kind(
             app,
@@ -293,14 +295,15 @@ class Server:
                 self._run_without_epoll()
             else:
                 self.loop.start()
-                self._watch()
+                self._watch(self.loop)
         finally:
             self.close()
 
-    def _watch(self) -> None:
+    def _watch(self, loop: Loop) -> None:
         while True:
             try:
-                return self.loop.watch(self._over)
+                loop.watch(self._over)
+                return
             except (KeyboardInterrupt, SystemExit):
                 if self._stop_at is not None:
                     return  # the second one: at once
@@ -335,11 +338,19 @@ class Server:
         self.uploads.end_all()
         if not self._retired:
             self._retired = True
-            self._in_loop(lambda: [listener.retire() for listener in self.listeners])
-        self._in_loop(lambda: [listener.close_idle() for listener in self.listeners])
+            self._in_loop(self._retire)
+        self._in_loop(self._close_idle)
         return time.monotonic() >= self._stop_at or self._quiet()
 
-    def _in_loop(self, function: Callable[[], Any]) -> None:
+    def _retire(self) -> None:
+        for listener in self.listeners:
+            listener.retire()
+
+    def _close_idle(self) -> None:
+        for listener in self.listeners:
+            listener.close_idle()
+
+    def _in_loop(self, function: Callable[[], object]) -> None:
         if self.loop is None:
             function()
         else:
@@ -366,7 +377,7 @@ class Server:
         wasyncore.close_all(self.map)
 
 
-def url(scheme: str, host: str, port: Any) -> str:
+def url(scheme: str, host: str, port: int | str) -> str:
     """How a client reaches a listener."""
     if host == "unix":
         return f"unix:{port}"

@@ -14,10 +14,17 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._waitress import logger, wasyncore
 from .threads import Crew, serve
+
+if TYPE_CHECKING:
+    from .channel import Channel
+    from .listener import Listening
+    from .request import Request
+
+    Watched: TypeAlias = "Channel | Listening"
 
 TICK = 0.005  # seconds: a request that runs longer loses the loop
 RESTING = 20  # ticks without a request after which the watch rests
@@ -38,21 +45,21 @@ class Loop:
 
     def __init__(self, map: dict[int, Any], crew: Crew, timeout: float) -> None:
         self.changing = threading.RLock()  # what is watched for
-        self.ready: deque[Any] = deque()  # connections whose request the leader has to start
+        self.ready: deque[Channel] = deque()  # connections whose request the leader has to start
         self._map = map
         self._crew = crew
         self._timeout = timeout
         self._epoll = select.epoll()
         self._leader = 0  # the thread that leads
         self._turn = 0  # how often the lead has changed
-        self._serving: Any = None  # the connection whose request the leader runs itself
+        self._serving: Channel | None = None  # the connection whose request the leader runs itself
         self._served = 0  # how many it has run
         self._passing = threading.Lock()  # the lead
         self._native = 0  # the same thread, as the system calls it
         self._slow: dict[tuple[str, str], tuple[float, float]] = {}  # kind: until when, and for how long
-        self._held: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
+        self._held: OrderedDict[Channel, tuple[float, Request]] = OrderedDict()
         self._several = False  # requests came at once
-        self._unsent: deque[Any] = deque()  # connections whose answer waits for those of the others
+        self._unsent: deque[Channel] = deque()  # connections whose answer waits for those of the others
         self._send_by = 0.0  # when the first of them has waited long enough
         self._next_look = 0.0
         self._resting = False
@@ -63,7 +70,7 @@ class Loop:
 
     # -- what is watched for
 
-    def update(self, channel: Any) -> None:
+    def update(self, channel: Watched) -> None:
         """Watch a connection or a listener for what it needs now; from any thread."""
         with self.changing:
             fd = channel._fileno
@@ -83,16 +90,16 @@ class Loop:
     def watch_always(self, fd: int) -> None:
         self._epoll.register(fd, IN)
 
-    def forget(self, channel: Any) -> None:
+    def forget(self, channel: Watched) -> None:
         """Before its file is closed: a copy of the socket would keep it in the epoll."""
         with self.changing:
-            self._held.pop(channel, None)
+            self._held.pop(channel, None)  # type: ignore[arg-type]  # a listener is never among them
             if channel.interest:
                 channel.interest = 0
                 if not self._stopped:
                     self._epoll.unregister(channel._fileno)
 
-    def hold(self, channel: Any) -> None:
+    def hold(self, channel: Channel) -> None:
         """Wait a moment for the rest of a small body, then call the application without it."""
         with self.changing:
             request = channel.request
@@ -191,7 +198,7 @@ class Loop:
 
     # -- sending together
 
-    def postpone(self, channel: Any) -> bool:
+    def postpone(self, channel: Channel) -> bool:
         """Whether the connection's answer will be sent in a moment, with those to the others who asked at once."""
         if not self._several:
             return False
@@ -219,8 +226,11 @@ class Loop:
         """Start the requests that are ready; false when the lead was lost meanwhile."""
         while (channel := self._next_ready()) is not None:
             kind = self._kind(channel)
-            slow = kind is None or (kind in self._slow and self._slow[kind][0] > time.monotonic())
-            if slow or not self._crew.begin():
+            if (
+                kind is None
+                or (kind in self._slow and self._slow[kind][0] > time.monotonic())
+                or not self._crew.begin()
+            ):
                 self.update(channel)
                 self._crew.add_task(channel)
             elif not self._serve_here(channel, turn):
@@ -230,7 +240,7 @@ class Loop:
                 self._slow.pop(kind, None)
         return True
 
-    def _serve_here(self, channel: Any, turn: int) -> bool:
+    def _serve_here(self, channel: Channel, turn: int) -> bool:
         self._served += 1
         self._serving = channel
         if self._resting:
@@ -241,17 +251,17 @@ class Loop:
             still = self._turn == turn
         self._crew.end()
         if not still:
-            while (channel := self._next_ready()) is not None:  # queued while we lost the lead
-                self._crew.add_task(channel)
+            while (other := self._next_ready()) is not None:  # queued while we lost the lead
+                self._crew.add_task(other)
         return still
 
-    def _next_ready(self) -> Any:
+    def _next_ready(self) -> Channel | None:
         try:
             return self.ready.popleft()
         except IndexError:
             return None
 
-    def _kind(self, channel: Any) -> tuple[str, str] | None:
+    def _kind(self, channel: Channel) -> tuple[str, str] | None:
         """Requests of one method in one part of the site are about as slow as each other."""
         try:
             request = channel.requests[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, BinaryIO
 
 from ._waitress import (
     BadRequest,
@@ -21,6 +21,9 @@ from ._waitress import (
 )
 from .body import BodyStream
 from .chunks import ChunkedBody
+
+if TYPE_CHECKING:
+    from .task import Task
 
 # RFC 9112: a request line and fields without anything unusual. Neither expression can backtrack.
 PLAIN_LINE = re.compile(rb"([A-Z]+) (/(?!/)[!$-.0-9:;=@-~/]*)(?:\?([!$-~]*))? HTTP/1\.1")
@@ -74,16 +77,25 @@ def tokens(field: str) -> set[str]:
     return {word.strip(" \t").lower() for word in field.split(",")}
 
 
+def collected(body: FixedStreamReceiver | ChunkedBody) -> bytes:
+    """What has come of a body; its buffer is closed."""
+    buffer = body.getbuf()
+    came = buffer.get(-1) if len(buffer) else b""
+    buffer.close()
+    return came
+
+
 class Request(HTTPRequestParser):
     """waitress's parser, complete as soon as the headers are when the body is worth streaming."""
 
+    body_rcv: FixedStreamReceiver | ChunkedBody | None
     stream: BodyStream | None = None  # the body, when the application is called before it is whole
     since = 0.0  # when its head had come, by the monotonic clock
     held = False  # a small body that the loop collects for a moment
     due = 0.0  # when more of it must have come
     seen = 0  # bytes of the body that had come when that was decided
     collecting = False  # a body that does not stream
-    task: Any = None  # what answers, where it stopped until the client has read what was sent
+    task: Task | None = None  # what answers, where it stopped until the client has read what was sent
 
     def parse_header(self, header_plus: bytes) -> None:
         self.since = time.monotonic()
@@ -107,7 +119,7 @@ class Request(HTTPRequestParser):
             raise ParsingError(wrong)
         connection = tokens(self.headers.get("CONNECTION", ""))
         self.connection_close = "close" in connection or self.version == "1.0" and "keep-alive" not in connection
-        if self.chunked:
+        if self.chunked and self.body_rcv is not None:
             self.body_rcv = ChunkedBody(self.body_rcv.getbuf())
             # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nothing downstream may see;
             # 6.1: a proxy may still have seen it, so that what follows could be a smuggled request.
@@ -218,29 +230,27 @@ class Request(HTTPRequestParser):
 
     def start_stream(self) -> None:
         """Complete without the rest of the body, which the application reads from the socket."""
-        chunks = self.body_rcv.chunks if self.chunked else None
-        remaining = 0 if self.chunked else self.body_rcv.remain
+        body = self.body_rcv
+        assert body is not None
+        chunks = body.chunks if isinstance(body, ChunkedBody) else None
+        remaining = 0 if isinstance(body, ChunkedBody) else body.remain
         self.stream = BodyStream(
-            self._collected(), remaining=remaining, chunks=chunks, expects_continue=self.expect_continue
+            collected(body), remaining=remaining, chunks=chunks, expects_continue=self.expect_continue
         )
         # waitress must not answer 100 itself: send_continue() would also take `completed` back.
         self.held, self.expect_continue, self.completed = False, False, True
 
-    def _collected(self) -> bytes:
-        buffer = self.body_rcv.getbuf()
-        collected: bytes = buffer.get(-1) if len(buffer) else b""
-        buffer.close()
-        return collected
-
-    def get_body_stream(self) -> Any:
+    def get_body_stream(self) -> BodyStream | BinaryIO:
         """``wsgi.input``: a BodyStream where that is possible without a copy of a large body."""
         if self.stream is not None:
             return self.stream
-        if self.body_rcv is None:
+        body = self.body_rcv
+        if body is None:
             return BodyStream()
-        if len(self.body_rcv) > SMALL:
-            return super().get_body_stream()
-        return BodyStream(self._collected(), trailers=self.body_rcv.chunks.trailers if self.chunked else None)
+        if len(body) > SMALL:
+            file: BinaryIO = super().get_body_stream()
+            return file
+        return BodyStream(collected(body), trailers=body.chunks.trailers if isinstance(body, ChunkedBody) else None)
 
     def expire(self) -> None:
         """It took too long; what came of it is of no use."""

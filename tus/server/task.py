@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..http.messages import interim_head
 from ._waitress import BadRequest, ErrorTask, ReadOnlyFileBasedBuffer, WSGITask, build_http_date, hop_by_hop
 from .body import BodyStream
 from .chunks import BadBody
+
+if TYPE_CHECKING:
+    from .request import Request
 
 FORWARDED = (
     "HTTP_FORWARDED",
@@ -56,8 +59,9 @@ class Task(WSGITask):
     """waitress's task with a streamed body, with connections that live on after 204 and 304, and with answers that
     keep no thread while the client does not read."""
 
+    request: Request
     _body: Any = None  # what the application returned
-    _blocks: Iterator[bytes] | None = None
+    _blocks: Iterator[bytes] | None = None  # of it; None before the application was called
 
     def service(self) -> None:
         stream = self.request.stream
@@ -81,8 +85,9 @@ class Task(WSGITask):
             self.channel.received(stream.leftover)
 
     def get_environment(self) -> dict[str, Any]:
-        if self.environ is None:
-            environ = super().get_environment()
+        environ = self.environ
+        if environ is None:
+            environ = super().get_environment()  # which keeps it
             environ["tus.since"] = self.request.since
             if isinstance(environ["wsgi.input"], BodyStream):
                 environ["tus.input"] = environ["wsgi.input"]
@@ -93,7 +98,7 @@ class Task(WSGITask):
             if self.version == "1.1":
                 environ["tus.interim"] = self.interim
             environ["wsgi.multiprocess"] = getattr(self.channel.adj, "workers", 1) > 1
-        return self.environ
+        return environ
 
     # -- the application's answer
 
@@ -172,9 +177,10 @@ class Task(WSGITask):
 
     def _paused(self) -> bool:
         """Send blocks; true if the client has to read before there can be more, or it is the turn of others."""
-        body, channel, sent = self._body, self.channel, 0
+        body, blocks, channel, sent = self._body, self._blocks, self.channel, 0
+        assert blocks is not None
         pauses = getattr(body, "pauses", False) and self.request.stream is None
-        for block in self._blocks:
+        for block in blocks:
             if self.content_length is None and not self.wrote_header and hasattr(body, "__len__") and len(body) == 1:
                 self.content_length = len(block)
             if block:

@@ -9,16 +9,29 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ._waitress import logger, queue_logger
+
+if TYPE_CHECKING:
+    from .channel import Channel
 
 STACK = 1 << 20  # bytes of an upload's thread: enough for Python's recursion limit, and too little for huge pages
 IDLE = 20.0  # seconds after which a thread without an upload ends
 starting = threading.Lock()  # the stack size is the process's: one thread at a time changes it
 
 
-def serve(channel: Any) -> None:
+class Job(Protocol):
+    """What a thread does: a connection with a request, mostly."""
+
+    def service(self) -> None:
+        """Do it."""
+
+    def cancel(self) -> None:
+        """It will not be done: the server stops."""
+
+
+def serve(channel: Job) -> None:
     """One request, in this thread; nothing that goes wrong may end the thread."""
     try:
         channel.service()
@@ -48,14 +61,14 @@ class Crew:
         self.running = 0  # requests in the application, the loop's own included
         self._threads = 0
         self._idle = 0
-        self._queue: deque[Any] = deque()
-        self._answers: deque[Any] = deque()  # connections with room for more of a long answer
+        self._queue: deque[Job] = deque()
+        self._answers: deque[Job] = deque()  # connections with room for more of a long answer
         self._answering = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._closing = False
         self._changed = threading.Condition(threading.Lock())
 
-    def add_task(self, channel: Any) -> None:
+    def add_task(self, channel: Job) -> None:
         with self._changed:
             self._queue.append(channel)
             waiting = len(self._queue) - max(self.limit - self.running, 0)
@@ -63,7 +76,7 @@ class Crew:
         if waiting > 0:
             queue_logger.warning("Task queue depth is %d", waiting)
 
-    def go_on(self, channel: Any) -> None:
+    def go_on(self, channel: Job) -> None:
         """Send more of a long answer; after every request, and never in more than half of the threads."""
         with self._changed:
             self._answers.append(channel)
@@ -106,12 +119,12 @@ class Crew:
             job()
             del job  # nothing may live on because this thread is idle
 
-    def _serve(self, channel: Any) -> None:
+    def _serve(self, channel: Job) -> None:
         serve(channel)
         del channel
         self.end()
 
-    def _answer(self, channel: Any) -> None:
+    def _answer(self, channel: Job) -> None:
         serve(channel)
         del channel
         with self._changed:
@@ -156,15 +169,15 @@ class UploadThreads:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.channels: set[Any] = set()  # with an upload in a thread
+        self.channels: set[Channel] = set()  # with an upload in a thread
         self._threads = 0
         self._idle: list[Seat] = []
-        self._queue: deque[Any] = deque()
+        self._queue: deque[Channel] = deque()
         self._ended = False
         self._closed = False
         self._lock = threading.Lock()
 
-    def add_task(self, channel: Any) -> Any:
+    def add_task(self, channel: Channel) -> Lent | None:
         """Take an upload on; what is returned, if anything, must be served by another thread."""
         if self._ended:
             end_streams(channel)
@@ -184,7 +197,7 @@ class UploadThreads:
             return self._without_thread(channel)
         return None
 
-    def _without_thread(self, channel: Any) -> Any:
+    def _without_thread(self, channel: Channel) -> Lent | None:
         with self._lock:
             self._threads -= 1
             if self._threads:
@@ -193,12 +206,12 @@ class UploadThreads:
             self.channels.add(channel)  # end_all() must find it
         return Lent(self, channel)
 
-    def taken_back(self, channel: Any) -> None:
+    def taken_back(self, channel: Channel) -> None:
         """An upload that another thread served is over."""
         with self._lock:
             self.channels.discard(channel)
 
-    def _work(self, channel: Any) -> None:
+    def _work(self, channel: Channel | None) -> None:
         seat = Seat()
         while channel is not None:
             with self._lock:
@@ -206,7 +219,7 @@ class UploadThreads:
             serve(channel)
             channel = self._next(seat, channel)
 
-    def _next(self, seat: Seat, done: Any) -> Any:
+    def _next(self, seat: Seat, done: Channel) -> Channel | None:
         """The next upload for this thread; None when there was none for a while."""
         with self._lock:
             self.channels.discard(done)
@@ -253,7 +266,7 @@ class UploadThreads:
 class Lent:
     """An upload in a thread for short requests, because it could not have one of its own."""
 
-    def __init__(self, uploads: UploadThreads, channel: Any) -> None:
+    def __init__(self, uploads: UploadThreads, channel: Channel) -> None:
         self._uploads = uploads
         self._channel = channel
 
@@ -272,12 +285,12 @@ class Seat:
     """Where an idle thread waits for its next upload."""
 
     def __init__(self) -> None:
-        self._channel: Any = None
+        self._channel: Channel | None = None
         self.dismissed = False
         self._filled = threading.Lock()
         self._filled.acquire()
 
-    def take(self, channel: Any) -> None:
+    def take(self, channel: Channel) -> None:
         self._channel = channel
         self._filled.release()
 
@@ -285,14 +298,14 @@ class Seat:
         self.dismissed = True
         self._filled.release()
 
-    def wait(self, seconds: float) -> Any:
+    def wait(self, seconds: float) -> Channel | None:
         if not self._filled.acquire(timeout=seconds):
             return None
         channel, self._channel = self._channel, None
         return channel
 
 
-def end_streams(channel: Any) -> None:
+def end_streams(channel: Channel) -> None:
     """Cut the bodies of a connection's requests."""
     for request in list(channel.requests):
         if request.stream is not None:
