@@ -235,7 +235,7 @@ class Transfer:
         offset, length = answer.natural("Upload-Offset"), answer.natural("Upload-Length")
         known = self.source.length
         if offset is None:
-            raise Gone(f"{self.url} is no upload: its answer has no Upload-Offset")
+            raise Gone(f"{self.url} is not an upload: its answer has no Upload-Offset")
         if known is not None and (offset > known or length not in (None, known)):
             raise Gone(f"{self.url} is an upload of another size")
         if self._resuming:

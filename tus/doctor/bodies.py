@@ -158,7 +158,7 @@ def resuming(visit: Visit) -> Findings:
     while (answer := visit.patch(LITTLE)).status == 423 and time.monotonic() < end:
         time.sleep(0.1)
     if answer.ok and visit.offset == start + LITTLE:
-        yield Finding("resume", "ok", f"the upload goes on at {human(start)}")
+        yield Finding("resume", "ok", f"the upload resumes at {human(start)}")
         return
     said = f"{answer}, Upload-Offset {wire.printable(answer.header('Upload-Offset')) or 'missing'}"
     yield Finding("resume", "fault", f"going on at {start} is answered {said}", advice.RESUME)

@@ -135,7 +135,7 @@ def location(visit: Visit) -> Findings:
     try:
         given, _ = wire.endpoint(urljoin(visit.url, visit.location))
     except ValueError as error:
-        yield Finding("location", "fault", f"Location is no URL: {wire.printable(str(error))}", advice.PUBLIC)
+        yield Finding("location", "fault", f"Location is not a URL: {wire.printable(str(error))}", advice.PUBLIC)
         raise Stop from None
     shown = wire.printable(visit.location)
     url, faults = given, 0

@@ -218,7 +218,7 @@ class ChunkExchange(Exchange):
         if is_form(self.request):
             return (yield from self._form())
         if self.dialect is None:
-            raise BadRequest("there are no chunk parameters in the URL, and the body is no form")
+            raise BadRequest("there are no chunk parameters in the URL, and the body is not a form")
         with self._begun(self.query, check_length(self.request)) as sink:
             cut = yield sink
             return self._concluded(sink, cut)

@@ -147,13 +147,13 @@ class Request(HTTPRequestParser):
         if self.proxy_scheme:
             return self._wrong_url()
         if not self.request_uri.startswith("/") and (self.command, self.request_uri) != ("OPTIONS", "*"):
-            return "The request target is no path"
+            return "The request target is not a path"
         return ""
 
     def _wrong_url(self) -> str:
         """A whole URL: what it says of the host counts, whatever Host says."""
         if self.proxy_scheme not in ("http", "https") or not self.proxy_netloc or not HOST.fullmatch(self.proxy_netloc):
-            return "The request target is no URL of this server"
+            return "The request target is not a URL of this server"
         self.path = self.path or "/"
         if "HOST" in self.headers or self.version == "1.0":
             self.headers["HOST"] = self.proxy_netloc
