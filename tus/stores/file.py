@@ -22,29 +22,26 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from math import inf
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from ..errors import FULL, NO_LINKS, Damaged, NotFound, StoreBroken, StoreFull, TooLarge, TusError
+from ..errors import NO_LINKS, Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..upload import Result, Upload, checked_id, is_random
 from . import filesystems
+from .places import NEW, OLD, FilePlace, alone, explained, link, sync
 from .records import OPENING, decoded, encoded
 
 log = logging.getLogger("tus")
 
-_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # somebody's pipe by such a name must not hold us up
 _SECRET = ".secret"  # no id begins with a dot
 _SECRET_SIZE = 32  # bytes
 _READ = 1 << 16  # a record is smaller than this, nearly always
 _MOST = 1 << 24  # bytes; of a larger file we do not want to know
 _KEPT = ".kept"
 _DATA = ("", ".chunks", _KEPT)
-_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _MARKS = (1 << 20) + 1  # bytes; no upload has that many chunks
 _DIGITS = 20  # of a number of bytes
-_FAILING = frozenset((errno.EIO, errno.EREMOTEIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT))
+
 _NEVER = -inf  # when a file was touched that does not exist
-_COPY = 1 << 30  # bytes a copy_file_range call; the kernel stops at 2 GiB
 
 
 class FileStore:
@@ -79,7 +76,7 @@ class FileStore:
             try:
                 if self._exists(id + ".info"):
                     raise FileExistsError(id)
-                fd = os.open(id, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
+                fd = os.open(id, os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
                 if self._file_mode != 0o600:
                     os.fchmod(fd, self._file_mode)
                 alone(fd)  # while it is open, no sweep takes it for what a crash left
@@ -88,7 +85,7 @@ class FileStore:
                 self._unlink(id + ".new")
                 raise
         except OSError as error:
-            raise _explained(error) from None
+            raise explained(error) from None
 
     def _make(self) -> None:
         if not os.path.isdir(self.directory):
@@ -103,7 +100,7 @@ class FileStore:
         os.close(fd)
 
     def _begin(self, id: str) -> None:
-        fd = os.open(id + ".new", os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
+        fd = os.open(id + ".new", os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
         try:
             if not is_random(id):  # others may have files by such a name
                 os.write(fd, f'{OPENING}"{id}"'.encode())
@@ -119,7 +116,7 @@ class FileStore:
 
     def hold(self, id: str) -> FileRecord:
         try:
-            fd = os.open(id + ".info", os.O_RDONLY | _OLD, dir_fd=self._dir)
+            fd = os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir)
         except OSError as error:
             if not os.fstat(self._dir).st_nlink:
                 self._renew()
@@ -188,16 +185,16 @@ class FileStore:
             if durable:
                 os.fsync(self._dir)
         except OSError as error:
-            raise _explained(error) from None
+            raise explained(error) from None
 
     def _write_new(self, upload: Upload, *, durable: bool) -> None:
-        fd = os.open(upload.id + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OLD, 0o600, dir_fd=self._dir)
+        fd = os.open(upload.id + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OLD, 0o600, dir_fd=self._dir)
         try:
             text = memoryview(encoded(upload).encode())
             while text:
                 text = text[os.write(fd, text) :]
             if durable:
-                _sync(fd)
+                sync(fd)
         finally:
             os.close(fd)
 
@@ -209,7 +206,7 @@ class FileStore:
 
     def _open(self, id: str, flags: int) -> int:
         try:
-            return os.open(id, flags | _OLD, dir_fd=self._dir)
+            return os.open(id, flags | OLD, dir_fd=self._dir)
         except OSError as error:
             raise _missing(error) from None
 
@@ -219,7 +216,7 @@ class FileStore:
             if size < os.fstat(fd).st_size:
                 os.ftruncate(fd, size)
         except OSError as error:
-            raise _explained(error) from None
+            raise explained(error) from None
         finally:
             os.close(fd)
         if size < self.certain(id):
@@ -234,14 +231,14 @@ class FileStore:
     def lend(self, id: str) -> str:
         try:
             try:
-                _link(self._dir, id, id + _KEPT)
+                link(self._dir, id, id + _KEPT)
             except (FileExistsError, FileNotFoundError):  # somebody died who had it before
                 self.regain(id)
-                _link(self._dir, id, id + _KEPT)
+                link(self._dir, id, id + _KEPT)
         except FileNotFoundError:
             raise _lost() from None
         except OSError as error:
-            raise _explained(error) from None
+            raise explained(error) from None
         return self.path(id)
 
     def regain(self, id: str) -> None:
@@ -257,7 +254,7 @@ class FileStore:
     def sync(self, id: str) -> None:
         fd = self._open(id, os.O_WRONLY)
         try:
-            _sync(fd)
+            sync(fd)
         finally:
             os.close(fd)
 
@@ -278,19 +275,19 @@ class FileStore:
 
     def _note(self, id: str, what: bytes, position: int, *, durable: bool = False) -> None:
         try:
-            fd = os.open(id + ".chunks", os.O_WRONLY | os.O_CREAT | _OLD, 0o600, dir_fd=self._dir)
+            fd = os.open(id + ".chunks", os.O_WRONLY | os.O_CREAT | OLD, 0o600, dir_fd=self._dir)
             try:
                 os.pwrite(fd, what, position)
                 if durable:
-                    _sync(fd)
+                    sync(fd)
             finally:
                 os.close(fd)
         except OSError as error:
-            raise _explained(error) from None
+            raise explained(error) from None
 
     def marks(self, id: str) -> bytes:
         try:
-            fd = os.open(id + ".chunks", os.O_RDONLY | _OLD, dir_fd=self._dir)
+            fd = os.open(id + ".chunks", os.O_RDONLY | OLD, dir_fd=self._dir)
         except FileNotFoundError:
             return b""
         try:
@@ -307,11 +304,11 @@ class FileStore:
             except FileNotFoundError:
                 self._make_secret()
             except OSError as error:
-                raise _explained(error) from None
+                raise explained(error) from None
         return self._secret
 
     def _read_secret(self) -> bytes:
-        with open(os.open(_SECRET, os.O_RDONLY | _OLD, dir_fd=self._dir), "rb", buffering=0) as file:
+        with open(os.open(_SECRET, os.O_RDONLY | OLD, dir_fd=self._dir), "rb", buffering=0) as file:
             found = file.read(_SECRET_SIZE)
         if not found or len(found) < _SECRET_SIZE:
             raise StoreBroken(f"{self.directory}/{_SECRET} is incomplete; remove it, and chunked uploads start again")
@@ -321,10 +318,10 @@ class FileStore:
         try:
             self._link_secret(f"{_SECRET}.{secrets.token_hex(8)}")
         except OSError as error:
-            raise _explained(error) from None
+            raise explained(error) from None
 
     def _link_secret(self, name: str) -> None:
-        fd = os.open(name, os.O_WRONLY | _NEW, 0o600, dir_fd=self._dir)
+        fd = os.open(name, os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
         try:
             os.write(fd, secrets.token_bytes(_SECRET_SIZE))
             os.fsync(fd)
@@ -464,143 +461,6 @@ class FileRecord:
         os.close(self._fd)
 
 
-class FilePlace:
-    """An open data file. A raw descriptor, since a buffer would be flushed after the lease is lost."""
-
-    _STEP = 8 << 20  # bytes after which writing back is started, so that the last sync finds little to do
-
-    def __init__(self, fd: int, offset: int) -> None:
-        self._fd = fd
-        self.position = self._started = offset
-
-    def write(self, block: bytes | bytearray | memoryview) -> int:
-        rest = memoryview(block)
-        try:
-            while rest:
-                written = os.pwrite(self._fd, rest, self.position)
-                self.position += written
-                rest = rest[written:]
-        except OSError as error:
-            raise _unwritten(error) from None
-        return len(block)
-
-    def splice(self, pipe: int, size: int) -> int:
-        try:
-            moved = os.splice(pipe, self._fd, size, offset_dst=self.position)
-        except OSError as error:
-            if error.errno == errno.EINVAL:  # some network file systems cannot
-                return self.write(os.read(pipe, size))
-            raise _unwritten(error) from None
-        self.position += moved
-        return moved
-
-    def copy(self, source: BinaryIO, size: int) -> int:
-        start = source.tell()
-        copied = 0
-        try:
-            while copied < size and hasattr(os, "copy_file_range"):
-                # A reflink where the file system can; in the kernel in any case.
-                step = os.copy_file_range(
-                    source.fileno(), self._fd, min(size - copied, _COPY), start + copied, self.position
-                )
-                if not step:
-                    break
-                copied += step
-                self.position += step
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-                raise _unwritten(error) from None
-        source.seek(start + copied)
-        while copied < size and (block := source.read(min(size - copied, 1 << 20))):
-            copied += self.write(block)
-        source.seek(start + copied)
-        return copied
-
-    def truncate(self, size: int) -> None:
-        size = min(size, self.position)
-        os.ftruncate(self._fd, size)
-        self.position = size
-        self._started = min(self._started, size)
-
-    def start_sync(self) -> None:
-        """Let the kernel begin to write back what has gathered, without waiting for it."""
-        if self.position - self._started >= self._STEP:
-            _write_back(self._fd, self._started, self.position - self._started)
-            self._started = self.position
-
-    def sync(self) -> None:
-        _sync(self._fd)
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-
-def _loaded_write_back() -> Any:
-    """The C library's sync_file_range, where there is one."""
-    try:
-        import ctypes
-
-        function = ctypes.CDLL(None).sync_file_range
-        function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    except (ImportError, OSError, AttributeError):
-        return lambda fd, start, size, flags: None
-    return function
-
-
-_sync_file_range: Any = None
-
-
-def _write_back(fd: int, start: int, size: int) -> None:
-    global _sync_file_range
-    if _sync_file_range is None:
-        _sync_file_range = _loaded_write_back()  # late: ctypes costs some milliseconds and a megabyte
-    _sync_file_range(fd, start, size, 2)  # SYNC_FILE_RANGE_WRITE
-
-
-def alone(fd: int) -> bool:
-    """Whether no other process has this file open; from now on we have it, until it is closed."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # no locks here
-        return True
-    return True
-
-
-def _sync(fd: int) -> None:
-    try:
-        if _FULL_SYNC is not None:  # macOS, where fsync leaves the data in the drive's own memory
-            fcntl.fcntl(fd, _FULL_SYNC)
-        else:
-            getattr(os, "fdatasync", os.fsync)(fd)
-    except OSError as error:
-        raise _explained(error) from None
-
-
-def _link(directory: int, old: str, new: str) -> None:
-    """A second name for a file, or a copy where there are no links."""
-    try:
-        os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        _copy(directory, old, new)
-
-
-def _copy(directory: int, old: str, new: str) -> None:
-    with (
-        open(os.open(old, os.O_RDONLY | _OLD, dir_fd=directory), "rb", buffering=0) as source,
-        closing(FilePlace(os.open(new, os.O_WRONLY | _NEW, 0o600, dir_fd=directory), 0)) as place,
-    ):
-        try:
-            place.copy(source, os.fstat(source.fileno()).st_size)
-            place.sync()  # soon it may be all that is left
-        except BaseException:
-            os.unlink(new, dir_fd=directory)
-            raise
-
-
 def _unreadable(error: OSError) -> Damaged:
     return Damaged(f"the record of this upload cannot be read: {error.strerror}")
 
@@ -613,21 +473,4 @@ def _missing(error: OSError) -> Exception:
     """A file that is not there, or is a link somebody put there, is an unknown upload."""
     if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
         return NotFound("no such upload")
-    return _explained(error)
-
-
-def _unwritten(error: OSError) -> Exception:
-    """Why no more of the data can be written. More room would not help a file that is too large for its disk."""
-    if error.errno == errno.EFBIG:
-        return TooLarge("a file cannot become that large on this server's disk")
-    return _explained(error)
-
-
-def _explained(error: OSError) -> Exception:
-    if error.errno == errno.EROFS:
-        return StoreFull("the disk is read-only, so nothing can be stored")
-    if error.errno in FULL:
-        return StoreFull("there is no room left to store this upload")
-    if error.errno in _FAILING:
-        return StoreBroken(f"the disk fails: {error.strerror}")
-    return error
+    return explained(error)
