@@ -21,7 +21,8 @@ from tests import live
 from tests.cli.conftest import Upstream, certificate
 from tests.cli.faulty import Faults, Proxy, answer, without
 from tus.cli import check
-from tus.client.wire import Client, Clock
+from tus.client.connecting import Clock
+from tus.client.wire import Client
 from tus.doctor.probes import PROBES
 from tus.doctor.visit import Finding, Visit
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 from ..client import wire
-from ..client.wire import Client, Clock, NetworkError
+from ..client.connecting import Clock, NetworkError
+from ..client.wire import Client
 from ..doctor.probes import PROBES, removal
 from ..doctor.visit import LENGTH, Finding, Findings, Probe, Stop, Visit
 from .put import chunk_size, header

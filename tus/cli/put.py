@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from ..checksum import ALGORITHMS
 from ..client import wire
+from ..client.connecting import Clock
 from ..client.meter import Meter, human
 from ..client.remembered import Remembered, fingerprint
 from ..client.transfer import File, Pace, Refused, Source, Stream, Transfer, Unwanted
@@ -113,7 +114,7 @@ def main(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         _complain(_sentence(error))
         return 2
-    client = Client(home, {**headers, **dict(args.header)}, wire.Clock(args.timeout or 60))
+    client = Client(home, {**headers, **dict(args.header)}, Clock(args.timeout or 60))
     try:
         results = [put(client, path, args) for path in args.files]
     except KeyboardInterrupt:

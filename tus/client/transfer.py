@@ -16,8 +16,9 @@ from typing import Any, BinaryIO, Protocol
 
 from ..checksum import ALGORITHMS
 from . import wire
+from .connecting import NetworkError
 from .meter import Meter, human
-from .wire import Answer, Body, Client, NetworkError
+from .wire import Answer, Body, Client
 
 DELAYS = (0.0, 1.0, 3.0, 5.0, 10.0, 20.0)  # seconds; the first four are those of tus-js-client
 MOST_DELAY = 300.0  # seconds; a Retry-After beyond this is not waited for

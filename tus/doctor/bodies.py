@@ -7,8 +7,9 @@ import time
 from contextlib import suppress
 
 from ..client import wire
+from ..client.connecting import NetworkError
 from ..client.meter import human
-from ..client.wire import Bytes, Connection, NetworkError
+from ..client.wire import Bytes, Connection
 from . import advice
 from .visit import LITTLE, WHOLE, Finding, Findings, Stop, Visit
 

@@ -9,8 +9,9 @@ from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
 from ..client import wire
+from ..client.connecting import NetworkError
 from ..client.meter import human
-from ..client.wire import Answer, NetworkError
+from ..client.wire import Answer
 from . import advice
 from .bodies import chunked, conflict, expecting, hanging, patching, resuming, sending
 from .visit import Finding, Findings, Probe, Stop, Visit, words

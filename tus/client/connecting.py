@@ -1,0 +1,102 @@
+"""A connection to a server, in time or with one sentence that says why there is none; standard library only."""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import SplitResult
+
+# What getaddrinfo tells of an address: its family, kind, protocol, canonical name, and itself.
+_Address = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+
+
+class NetworkError(Exception):
+    """The other side cannot be reached or went away; `hopeless` when trying again cannot help."""
+
+    def __init__(self, sentence: str, *, hopeless: bool = False) -> None:
+        super().__init__(sentence)
+        self.hopeless = hopeless
+
+
+@dataclass
+class Clock:
+    """How long one wait may take, and when everything must be over."""
+
+    timeout: float = 60.0  # seconds without any movement
+    deadline: float = float("inf")  # time.monotonic()
+
+    def patience(self) -> float:
+        left = min(self.timeout, self.deadline - time.monotonic())
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _resolve(host: str, port: int, patience: float) -> Sequence[_Address]:
+    """getaddrinfo with an end: the system's resolver may take minutes."""
+    found: queue.SimpleQueue[Sequence[_Address] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        result = found.get(timeout=patience)
+    except queue.Empty:
+        raise socket.gaierror(socket.EAI_AGAIN, "the name servers do not answer") from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def connect(url: SplitResult, clock: Clock) -> socket.socket:
+    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    failure: OSError = TimeoutError()
+    for family, kind, protocol, _, address in _resolve(host, port, clock.patience()):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(clock.patience())
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if url.scheme != "https":
+                return sock
+            return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+        except OSError as error:
+            sock.close()
+            failure = error
+    raise failure
+
+
+def explain(error: Exception, url: SplitResult, clock: Clock) -> NetworkError:
+    """The error as one sentence for a person."""
+    where = url.netloc
+    if isinstance(error, socket.gaierror):
+        unknown = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+        return NetworkError(f"the host name {url.hostname} cannot be resolved: {error.strerror}", hopeless=unknown)
+    if isinstance(error, UnicodeError):
+        return NetworkError(f"{url.hostname} is not a host name", hopeless=True)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = f"the TLS certificate of {where} is not accepted: {error.verify_message}"
+        return NetworkError(text, hopeless=True)
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        hopeless = not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        return NetworkError(f"TLS with {where} fails ({reason}); is it really https there?", hopeless=hopeless)
+    if isinstance(error, TimeoutError):
+        return NetworkError(f"{where} does not answer in time ({clock.timeout:g} s)")
+    if isinstance(error, ConnectionRefusedError):
+        return NetworkError(f"{where} refuses connections")
+    if isinstance(error, (ConnectionError, http.client.IncompleteRead)):
+        return NetworkError(f"the connection to {where} was cut")
+    if isinstance(error, http.client.HTTPException):
+        return NetworkError(f"what {where} answers is not HTTP")
+    return NetworkError(f"{where}: {getattr(error, 'strerror', None) or error}")
