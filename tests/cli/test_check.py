@@ -146,7 +146,7 @@ def _location(change: Callable[[str], str]) -> Callable[[bytes, str], bytes]:
         (lambda url: "http://127.0.0.1:1/upload/" + url.rpartition("/")[2], "names 127.0.0.1:1"),
         (lambda url: "/internal/" + url.rpartition("/")[2], "X-Forwarded-Prefix"),
         (lambda url: "/upload/" + "0" * 32, "no upload at the Location"),
-        (lambda url: "ftp://x/y", "no URL"),
+        (lambda url: "ftp://x/y", "not a URL"),
     ],
 )
 def test_wrong_location_is_found(proxy: Proxy, change: Callable[[str], str], word: str) -> None:
