@@ -9,7 +9,6 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Generator, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -17,13 +16,13 @@ from .engine import Engine
 from .engine.pieces import Again
 from .engine.writer import Sink, Writer
 from .errors import BadRequest, BodyCut, LengthRequired, MethodNotAllowed, StoreBroken, TooLarge, TusError
+from .exchange import Conversation, Exchange
 from .http.messages import Request, Response
 from .progress import told
 from .upload import Metadata, Result, Upload, key_for
 from .visitors import check_origin
 
 Fields = dict[str, str]
-Conversation = Generator[Sink, BaseException | None, Response]
 Filling = Generator[Sink, BaseException | None, BaseException | None]
 
 FIELD = 1 << 16  # bytes of a field; a browser's own are a few dozen
@@ -304,13 +303,15 @@ def metadata(fields: Mapping[str, str], part: Part | None = None) -> Metadata:
 # Answers
 
 
-class Exchange:
+class BrowserExchange(Exchange):
     """One request of a browser's library, and its answer. The base of those that need no more than this."""
 
+    renders = True
+    patience = PATIENCE
     methods: tuple[str, ...] = ()
 
     def __init__(self, request: Request, engine: Engine) -> None:
-        self.request, self.engine = request, engine
+        super().__init__(request, engine)
         self.query = query(request)
         self.form: Form | None = None
 
@@ -352,13 +353,11 @@ class Exchange:
 
     def stored(self, upload: Upload) -> Response:
         """The answer to the request that brought the last byte, with the host's own; the same each time it is asked."""
-        if not upload.complete:
-            return self.json(200, told(self.engine, upload))
-        response = self.final(upload, upload.result or Result())
-        if upload.pending:
-            response.finished, response.patience = upload, PATIENCE
-            response.render = partial(self.final, upload)
-        return response
+        return super().stored(upload) if upload.complete else self.partly(upload)
+
+    def partly(self, upload: Upload) -> Response:
+        """The answer to a request that brought other bytes."""
+        return self.json(200, told(self.engine, upload))
 
     def final(self, upload: Upload, result: Result) -> Response:
         """What the host answered, in words that this client understands."""

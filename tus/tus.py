@@ -27,10 +27,11 @@ from .cors import Cors
 from .engine import Delivery, Engine, open_engine
 from .engine.writer import Sink
 from .errors import BadRequest, Damaged, Locked, NoContent, OptionError, Refused, TusError
+from .exchange import Conversation, Exchange
 from .hooks import Hooks
 from .http.messages import Request, Response
 from .options import Options
-from .protocols import Conversation, exchange, failure, respond, speaks, tus1
+from .protocols import exchange, failure, respond, speaks
 from .upload import Result, Upload
 
 if TYPE_CHECKING:
@@ -175,26 +176,28 @@ def _now(name: str, act: Callable[[], Any]) -> Any:
 
 def converse(
     request: Request, body: BodySource, engine: Engine, once: Callable[[str, Callable[[], Any]], Any] = _now
-) -> tuple[Response, Delivery | None]:
+) -> tuple[Exchange, Response, Delivery | None]:
     """The answer to a request; and the upload that it finished, if it is the host's turn now. What is done `once` is
     not done again when the host repeats the request."""
-    response = once("answered", lambda: _talk(respond(request, engine), body))
+    begun = exchange(request, engine)
+    response = once("answered", lambda: _talk(respond(begun), body))
     if response.finished is None:
-        return response, None
+        return begun, response, None
+    spoken: Exchange = once("spoken", lambda: begun)  # it knows what the body said
     try:
-        delivery = _claimed(engine, response.finished.id, response.patience)
+        delivery = _claimed(engine, response.finished.id, spoken.patience)
         if not delivery.upload.pending:
             delivery.release()
-            return replayed(request, response, delivery.upload, engine), None
+            return spoken, spoken.stored(delivery.upload), None
         try:
             if not delivery.hear(once("told", lambda: engine.told(delivery.upload))):
-                return replayed(request, response, delivery.upload, engine), None
+                return spoken, spoken.stored(delivery.upload), None
         except BaseException:
             delivery.release()
             raise
     except Exception as error:
-        return put_off(request, error, engine), None
-    return response, delivery
+        return spoken, put_off(spoken, error), None
+    return spoken, response, delivery
 
 
 _PARTING = 0.1  # seconds that a server needs to forget a request which it has answered
@@ -232,29 +235,12 @@ def _talk(conversation: Conversation, body: BodySource) -> Response:
     raise AssertionError("a conversation asks for the body once")
 
 
-def put_off(request: Request, error: Exception, engine: Engine) -> Response:
+def put_off(exchange: Exchange, error: Exception) -> Response:
     """The host does not have the upload yet. A HEAD asks how far the upload is, not what the host thinks of it, and
     a client that gets anything but 423 for that starts from zero."""
-    if request.method == "HEAD" and isinstance(error, TusError) and not isinstance(error, Damaged):
+    if exchange.request.method == "HEAD" and isinstance(error, TusError) and not isinstance(error, Damaged):
         error = Locked(str(error))
-    return failure(request, error, exchange(request, engine))
-
-
-def replayed(request: Request, response: Response, upload: Upload, engine: Engine) -> Response:
-    """The response, with what the host once answered."""
-    words = response.relay or response.render
-    if words:
-        return words(upload.result or Result())
-    if upload.refused:
-        location = {name: value for name, value in response.headers.items() if name == "Location"}
-        answer = tus1.refused(request, upload, engine, location)
-        tus1.sign(answer)
-        return answer
-    if response.status != 204:
-        return response
-    answer = tus1.stored(upload, engine)
-    tus1.sign(answer)
-    return answer
+    return failure(exchange, error)
 
 
 class Handing:
@@ -318,6 +304,7 @@ class Tus:
         self.options = app.options
         self._app = app
         adapter.prepare(app.options)
+        self.exchange: Exchange
         self.upload: Upload | None = None
         self._said = 0, b""
         self.upload_finished = False
@@ -337,7 +324,7 @@ class Tus:
         """Do what the request asks for; the answer is in the adapter."""
         self._app.sweeper.start()
         request = self.adapter.request
-        response, delivery = converse(request, self.adapter.body, self.engine, self.adapter.once)
+        self.exchange, response, delivery = converse(request, self.adapter.body, self.engine, self.adapter.once)
         if delivery:
             self._handing = Handing(self.engine, delivery)
             self.upload_finished = True

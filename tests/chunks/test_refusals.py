@@ -81,3 +81,34 @@ def test_filepond_hears_what_the_application_refuses(page: Page) -> None:
 
     assert (first.status_int, first.text, head.status_int) == (422, "not this", 422)
     assert page.handed == [DATA]
+
+
+class Busy(Hooks):
+    """Cannot take anything now."""
+
+    def finished(self, upload: Any) -> Any:
+        raise Refused("come back later", status=503)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_trouble_at_the_end_of_a_form_is_told_in_the_words_of_forms(make_page: MakePage, kind: str) -> None:
+    """A browser sees a page and a script a text, with the word when to try again, and no header of tus."""
+    busy = make_page(hooks=Busy())
+
+    answer = busy("POST", "/form", *form({}, b"good", filename="a.bin"), Accept=kind)
+
+    assert (answer.status_int, "Tus-Resumable" in answer.headers) == (503, False)
+    assert answer.content_type == ("text/html" if kind == "text/html" else "text/plain")
+    assert "come back later" in answer.text
+
+
+def test_trouble_at_the_end_of_a_chunk_is_told_in_the_words_of_filepond(make_page: MakePage) -> None:
+    """Who asks how far it is hears 423 without any header of tus."""
+    busy = make_page(hooks=Busy())
+    id = begin(busy, 4)
+    patch(busy, id, 0, b"good", size=4)
+
+    answer = busy("HEAD", f"/filepond?patch={id}")
+
+    assert (answer.status_int, answer.headers["Retry-After"]) == (423, "1")
+    assert "Tus-Resumable" not in answer.headers

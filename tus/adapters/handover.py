@@ -17,9 +17,9 @@ from urllib.parse import quote
 from .. import events
 from ..engine import Delivery
 from ..errors import Locked, TusError
+from ..exchange import Exchange
 from ..http.messages import Request, Response
-from ..protocols import tus1
-from ..tus import Application, put_off, replayed
+from ..tus import Application, put_off
 from ..upload import Result, Upload, definite, name_of
 from .targets import repeated
 
@@ -35,6 +35,7 @@ _OURS = ("HTTP_UPLOAD_", "HTTP_TUS_", "HTTP_TRANSFER_", "HTTP_TRAILER", "HTTP_EX
 _HOPS = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive"))
 _UNREPEATED = _HOPS | {"date", "server", "set-cookie"}  # true of the moment, or meant for one client
 _PLAIN = (("Content-Type", "text/plain; charset=utf-8"),)
+_UNDONE = Result(503, (("Retry-After", "1"), ("Content-Type", "text/plain")), b"rolled back; try again\n")
 _LOGIN = 401  # is said of the request, and not of the file: with other credentials it may be taken
 # What speaks of the application's own body or connection.
 _DROPPED = frozenset(("content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "date",
@@ -48,37 +49,28 @@ class HandOver:
         self._engine, self._options = given.engine, given.options
         self._app = app
 
-    def __call__(self, request: Request, path: str, response: Response, delivery: Delivery) -> Response:
-        """What the client gets: `response`, with what the application had to add, or the application's refusal."""
-        if response.relay:
-            result = self._relayed(request.native, path, delivery)
-            return response.relay(result) if result else put_off(request, Locked("undone; try again"), self._engine)
+    def __call__(self, exchange: Exchange, path: str, response: Response, delivery: Delivery) -> Response:
+        """What the client gets, now that the application has its say; without it, that would be `response`."""
+        request, upload = exchange.request, delivery.upload
+        if exchange.relays:
+            relayed = self._relayed(request.native, path, delivery)
+            if relayed is None:
+                return put_off(exchange, Locked("undone; try again"))
+            return exchange.final(upload, relayed)
         try:
-            answer = self._delivered(request.native, path, delivery)
+            result = self._delivered(request.native, path, delivery)
         except Exception as error:
             # What the application raises goes on to what reports errors; but a client that does not know yet where its
             # upload is, or only asks how far it is, needs an answer of ours.
             if not ("Location" in response.headers or request.method == "HEAD" or isinstance(error, TusError)):
                 raise
-            return _located(put_off(request, error, self._engine), response)
+            return _located(put_off(exchange, error), response)
         finally:
             delivery.release()
-        if isinstance(answer, Response):
-            return self._undecided(request, response, answer, delivery.upload)
-        if delivery.upload.refused:
-            return replayed(request, response, delivery.upload, self._engine)
-        return response.render(answer) if response.render else _signed(_merged(response, answer))
-
-    def _undecided(self, request: Request, response: Response, answer: Response, upload: Upload) -> Response:
-        """What the application said, while it may still take the upload: the next request asks it again."""
         # A client that is not logged in has to learn it. At any other error a HEAD would make it begin from zero.
-        if request.method == "HEAD" and answer.status != _LOGIN:
-            return put_off(request, Locked(f"the application answered {answer.status}"), self._engine)
-        if response.render:
-            return response.render(Result(answer.status, answer.extra, bytes(answer.body)))  # type: ignore[arg-type]
-        if request.method != "HEAD":
-            answer.headers["Upload-Offset"] = str(upload.offset)
-        return _signed(_located(answer, response))
+        if delivery.upload.pending and request.method == "HEAD" and result.status != _LOGIN:
+            return put_off(exchange, Locked(f"the application answered {result.status}"))
+        return exchange.final(delivery.upload if delivery.upload.refused else upload, result)
 
     def besides(self, request: Request, path: str, upload: Upload) -> None:
         """Hand over what a part completed. The answer to the part has no place for what the application says: who
@@ -93,20 +85,22 @@ class HandOver:
         except Exception:
             log.exception("upload %s is complete and was not handed over", upload.id)
 
-    def _delivered(self, environ: Environ, path: str, delivery: Delivery) -> Result | Response:
+    def _delivered(self, environ: Environ, path: str, delivery: Delivery) -> Result:
+        """What the application said. While it may still take the upload, that is pending, and the next request asks it
+        again."""
         if self._options.hand_over == "none" and not delivery.upload.target:
             delivery.accept(delivery.told)
             return delivery.told
         answer = self._called(environ, path, delivery)
         if answer is None:
-            return Response(503, {"Retry-After": "1", "Content-Type": "text/plain"}, b"rolled back; try again\n")
+            return _UNDONE
         status, headers, body = answer
         if definite(status) and status != _LOGIN:
             return self._refused(Result(status, _without(headers, _UNREPEATED), body), delivery)
         if not 200 <= status < 400:
             # Content-Length is computed again, in case the application miscounted.
             events.refused(delivery.upload, status, "the host does not take it now")
-            return Response(status, {}, body, extra=_without(headers, _HOPS))
+            return Result(status, _without(headers, _HOPS), body)
         result = self._result(status, headers, body, delivery.told)
         delivery.accept(self._remembered(result), drop=self._options.cleanup)
         return result
@@ -208,22 +202,7 @@ def _located(answer: Response, instead_of: Response) -> Response:
     """A refused creation still exists, and the client has to know where, to try again."""
     if "Location" in instead_of.headers:
         answer.headers["Location"] = instead_of.headers["Location"]
-        answer.extra = tuple(pair for pair in answer.extra if pair[0].lower() != "location")
     return answer
-
-
-def _signed(response: Response) -> Response:
-    tus1.sign(response)
-    return response
-
-
-def _merged(response: Response, result: Result) -> Response:
-    """The protocol's answer, with the host's headers; and its body, where there is room for one."""
-    response.extra = tuple(pair for pair in result.headers if pair[0].title() not in response.headers)
-    if response.status == 204:
-        response.status = result.status
-        response.body = result.body
-    return response
 
 
 def call(app: Callable[..., Iterable[bytes]], environ: Environ) -> tuple[int, Pairs, bytes]:

@@ -333,10 +333,10 @@ class Filter:
     def _answered(self, request: Request, body: Body, root: str, start_response: StartResponse) -> Iterable[bytes]:
         environ: Environ = request.native
         self._given.sweeper.start()
-        response, delivery = converse(request, body, self.engine)
+        exchange, response, delivery = converse(request, body, self.engine)
         if delivery:
-            response = self._hand_over(request, root, response, delivery)
-        for upload in response.also:
+            response = self._hand_over(exchange, root, response, delivery)
+        for upload in exchange.also:
             self._hand_over.besides(request, root, upload)
         body.drain()
         return outgoing(self._given.cors.apply(request, response), environ, start_response)

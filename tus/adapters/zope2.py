@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -46,6 +47,7 @@ class Zope2RequestAdapter:
         self.resp = request.response
         self._id = upload_id
         self._given = False
+        self._final: Callable[[Result], Response] | None = None
         self.request: Request
         self.body: Body
 
@@ -91,6 +93,8 @@ class Zope2RequestAdapter:
         """The file, or its path, as the request's body; and its name as the header FILENAME."""
         assert tus.upload is not None
         self._given = True
+        if tus.exchange.renders:
+            self._final = partial(tus.exchange.final, tus.upload)
         if tus.send_file:
             self.req._file = open(tus.get_filepath(), "rb")  # noqa: SIM115 - the view reads it, or moves it by its name
         else:
@@ -132,7 +136,7 @@ class Zope2RequestAdapter:
         def committed(good: bool) -> None:
             if good and self.resp.status < 400:
                 said = self._said(response)
-                self._put(_with(response, said) if said else response)
+                self._put(self._with(response, said) if said else response)
                 sent(True, said)
             else:
                 undone()
@@ -150,19 +154,18 @@ class Zope2RequestAdapter:
 
     def _said(self, response: Response) -> Result | None:
         """What the view returned, if the client gets to see it: tus wants an answer without a body."""
-        body, wanted = self.resp.body, self._options.pass_body or response.render
+        body, wanted = self.resp.body, self._options.pass_body or self._final
         if not wanted or not isinstance(body, bytes) or body == response.body or self.request.method == "HEAD":
             return None
         return Result(200, (("Content-Type", self.resp.headers.get("content-type", "text/plain")),), body)
 
-
-def _with(response: Response, said: Result) -> Response:
-    """The protocol's answer, with the view's in it."""
-    if response.render:
-        response = response.render(said)
-        return replace(response, headers={**response.headers, **dict(response.extra)})
-    status = 200 if response.status == 204 else response.status
-    return replace(response, status=status, headers={**response.headers, **dict(said.headers)}, body=said.body)
+    def _with(self, response: Response, said: Result) -> Response:
+        """The protocol's answer, with the view's in it."""
+        if self._final:
+            response = self._final(said)
+            return replace(response, headers={**response.headers, **dict(response.extra)})
+        status = 200 if response.status == 204 else response.status
+        return replace(response, status=status, headers={**response.headers, **dict(said.headers)}, body=said.body)
 
 
 def exempt(request: Any) -> None:

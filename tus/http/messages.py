@@ -5,11 +5,11 @@ Adapters build requests and render responses; the core never sees an environ, a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..upload import Result, Target, Upload
+from ..upload import Target, Upload
 
 Headers = Mapping[str, str]  # lower-case names
 
@@ -99,10 +99,6 @@ class Response:
     body: bytes | Iterable[bytes] = b""
     extra: tuple[tuple[str, str], ...] = ()  # the host's own headers, of which some may come twice
     finished: Upload | None = None  # a complete upload that the host has not been told of
-    also: Sequence[Upload] = ()  # others, made of parts of which this request brought the last one
-    relay: Callable[[Result], Response] | None = None  # the client wants the host's whole answer, made into this
-    render: Callable[[Result], Response] | None = None  # puts what the host says, or refuses, in the client's words
-    patience: float = 0.0  # seconds that are worth waiting while another request hands the same upload over
 
 
 REASONS = {

@@ -1,29 +1,38 @@
-"""Which protocol a request speaks, and the answer to what goes wrong in any of them.
-
-A conversation is a generator: it yields a Writer once, if it wants the body, and is resumed when the writer is filled
-(or with the reason why the body was cut). It returns the Response.
-"""
+"""Which protocol a request speaks, and the answer to what goes wrong in any of them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
-from typing import Protocol
+from typing import Any
 
 from .. import events
 from ..engine import Engine
-from ..engine.writer import Sink
 from ..errors import Damaged, Locked, StoreBroken, TusError
+from ..exchange import Conversation, Exchange
 from ..http.messages import Request, Response
+from ..options import Options
 from . import draft, tus1
 
 log = logging.getLogger("tus")
 
-Conversation = Generator[Sink, BaseException | None, Response]
 
-# Names below the collection that are no uploads, and which module answers there.
-_PLACES = {"chunks": ".chunks", "filepond": ".filepond", "form": ".form", "progress": ".form"}
+def _at(*places: str) -> Callable[[Request, Options], bool]:
+    """Spoken at places of its own, below the collection."""
+    return lambda request, options: request.id in places and request.id in options.uploaders
+
+
+# Modules whose `exchange` is asked, one after the other, whether it is for them to answer a request that does not say
+# that it is tus 1.0; and when that can be, since most applications serve none of the first, and need not import them.
+_PROTOCOLS: dict[str, Callable[[Request, Options], bool]] = {
+    "chunks": _at("chunks"),
+    "filepond": _at("filepond"),
+    "form": _at("form", "progress"),
+    "legacy": lambda request, options: options.legacy,
+    "draft": lambda request, options: True,
+}
 _OVERRIDES = frozenset(("PATCH", "DELETE", "HEAD", "POST"))
 
 
@@ -36,61 +45,59 @@ def override(request: Request) -> None:
         request.method = method.upper() if method.upper() in _OVERRIDES else f"{method[:20]!a} by override"
 
 
-class Exchange(Protocol):
-    """A request in another protocol than tus 1.0."""
-
-    def converse(self) -> Conversation: ...
-    def failure(self, error: TusError) -> Response: ...
+@lru_cache(None)
+def _module(name: str) -> Any:
+    return import_module(f".{name}", __name__)
 
 
-def exchange(request: Request, engine: Engine) -> Exchange | None:
-    """The protocol of the request; None for tus 1.0."""
+def exchange(request: Request, engine: Engine) -> Exchange:
+    """The request, in the protocol that it speaks."""
     # tus first: libraries of iPhones add the fields of the draft to its requests, too.
     if "tus-resumable" in request.headers:
-        return None
-    if request.id in _PLACES and request.id in engine.options.uploaders:
-        # Late: most applications serve none of these.
-        return import_module(_PLACES[request.id], __name__).exchange(request, engine)  # type: ignore[no-any-return]
-    if engine.options.legacy:
-        legacy = import_module(".legacy", __name__)
-        if legacy.speaks(request):
-            return legacy.exchange(request, engine)  # type: ignore[no-any-return]
-    return draft.exchange(request, engine)
+        return Polyglot(request, engine) if request.method == "OPTIONS" else tus1.TusExchange(request, engine)
+    for name, possible in _PROTOCOLS.items():
+        spoken: Exchange | None = None
+        if possible(request, engine.options):
+            spoken = _module(name).exchange(request, engine)
+        if spoken:
+            return spoken
+    return Polyglot(request, engine)
 
 
 def speaks(request: Request, engine: Engine) -> bool:
     """Whether the request is for us; otherwise it is the application's."""
-    if request.id in _PLACES and request.id in engine.options.uploaders:
-        return True
-    return tus1.speaks(request, engine)
+    return request.id in engine.options.uploaders or tus1.speaks(request, engine)
 
 
-def respond(request: Request, engine: Engine) -> Conversation:
-    """Talk to a client, in the protocol that it speaks. Whatever happens, it gets an answer that it understands."""
-    spoken = exchange(request, engine)
+class Polyglot(tus1.TusExchange):
+    """tus 1.0. A client that asks what we can do, or how far an upload is, and names no protocol, is told in all."""
+
+    _more: dict[str, str] | None = None  # looked for once
+
+    def signed(self, response: Response) -> Response:
+        request = self.request
+        if request.method == "OPTIONS":
+            draft.describe(request, self.engine, response)
+        elif request.method == "HEAD":
+            if self._more is None:
+                self._more = draft.complement(request, self.engine)
+            response.headers = {**self._more, **response.headers}
+            if self.engine.options.legacy and "Upload-Offset" in response.headers:
+                response.headers["Offset"] = response.headers["Upload-Offset"]
+        return super().signed(response)
+
+
+def respond(exchange: Exchange) -> Conversation:
+    """Talk to a client. Whatever happens, it gets an answer that it understands."""
     try:
-        if spoken:
-            return (yield from spoken.converse())
-        response = yield from tus1.converse(request, engine)
-        _complement(request, engine, response)
+        return (yield from exchange.converse())
     except Exception as error:
-        return failure(request, error, spoken)
-    tus1.sign(response)
-    return response
+        return failure(exchange, error)
 
 
-def _complement(request: Request, engine: Engine, response: Response) -> None:
-    """Who asks what we can do, or how far an upload is, and does not say in which protocol, is told in both."""
-    if request.method == "OPTIONS":
-        draft.describe(request, engine, response)
-    elif request.method == "HEAD" and "tus-resumable" not in request.headers:
-        draft.complement(request, engine, response)
-        if engine.options.legacy and "Upload-Offset" in response.headers:
-            response.headers["Offset"] = response.headers["Upload-Offset"]
-
-
-def failure(request: Request, error: Exception, exchange: Exchange | None = None) -> Response:
+def failure(exchange: Exchange, error: Exception) -> Response:
     """The error, for a program and for a person."""
+    request = exchange.request
     events.failed(request, error)
     if not isinstance(error, TusError):
         where = events.shown(request.id) or "on the collection"
@@ -99,21 +106,4 @@ def failure(request: Request, error: Exception, exchange: Exchange | None = None
     # 423 and not 500 on HEAD: a client keeps the upload and asks again.
     if request.method == "HEAD" and isinstance(error, StoreBroken) and not isinstance(error, Damaged):
         error = Locked("try again")
-    if exchange:
-        return exchange.failure(error)
-    response = _failure(request, error)
-    tus1.sign(response)
-    return response
-
-
-def _failure(request: Request, error: TusError) -> Response:
-    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
-    if error.offset is not None:
-        headers["Upload-Offset"] = str(error.offset)
-    headers.update(error.headers)
-    if error.status == 412:
-        headers["Tus-Version"] = tus1.VERSION
-    body = b"" if request.method == "HEAD" else f"{error}\n".encode("utf-8", "replace")
-    if not body:
-        del headers["Content-Type"]
-    return Response(error.status, headers, body)
+    return exchange.failure(error)

@@ -15,7 +15,8 @@ from ..engine.numbered import Numbered
 from ..engine.pieces import Again, Piece
 from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, LengthMismatch, Locked, Refused, TusError
-from ..forms import Conversation, Exchange, Fields, Form, Part, check_length, is_form, metadata
+from ..exchange import Conversation
+from ..forms import BrowserExchange, Fields, Form, Part, check_length, is_form, metadata
 from ..http.messages import Request, Response
 from ..progress import told
 from ..upload import Chunks, Result, Upload, definite
@@ -140,11 +141,11 @@ def _others(said: Mapping[str, str]) -> Fields:
     return {name: value for name, value in said.items() if name not in _OURS and name.lower() != "uploadkey"}
 
 
-def exchange(request: Request, engine: Engine) -> Exchange:
+def exchange(request: Request, engine: Engine) -> ChunkExchange:
     return ChunkExchange(request, engine)
 
 
-class ChunkExchange(Exchange):
+class ChunkExchange(BrowserExchange):
     """One request of such a library."""
 
     methods = ("OPTIONS", "GET", "HEAD", "POST", "PUT")

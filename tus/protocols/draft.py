@@ -9,7 +9,6 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from functools import partial
 
 from ..engine import Engine
 from ..engine.writer import Writer
@@ -27,14 +26,13 @@ from ..errors import (
     TusError,
     UnsupportedType,
 )
+from ..exchange import Conversation, Exchange
 from ..http import digests, fields, problems
 from ..http.headers import filename
 from ..http.messages import Headers, Request, Response
 from ..upload import Metadata, Result, Upload
 
 TYPE = "application/partial-upload"
-
-Conversation = Generator[Writer, BaseException | None, Response]
 
 _TUS_TYPE = "application/offset+octet-stream"
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -79,10 +77,10 @@ VERSIONS = {
 }
 
 
-def exchange(request: Request, engine: Engine) -> Exchange | None:
+def exchange(request: Request, engine: Engine) -> DraftExchange | None:
     """The conversation, if the request speaks this protocol and not tus, which goes first."""
     version = spoken(request)
-    return Exchange(request, engine, version) if version else None
+    return DraftExchange(request, engine, version) if version else None
 
 
 def spoken(request: Request) -> Version | None:
@@ -134,14 +132,14 @@ def describe(request: Request, engine: Engine, response: Response) -> None:
     response.headers["Accept-Patch"] = TYPE
 
 
-def complement(request: Request, engine: Engine, response: Response) -> None:
-    """Add what the draft has to say to another protocol's HEAD, for a client that does not tell which one it speaks."""
+def complement(request: Request, engine: Engine) -> dict[str, str]:
+    """What the draft has to add to another protocol's HEAD, for a client that does not tell which one it speaks."""
     try:
         upload = engine.look(request)
     except TusError:
-        return  # the host lets it ask, and not look
-    response.headers["Upload-Complete"] = _8.done if upload.complete and not upload.pending else _8.open
-    response.headers["Upload-Limit"] = limits(request, engine, upload)
+        return {}  # the host lets it ask, and not look
+    complete = _8.done if upload.complete and not upload.pending else _8.open
+    return {"Upload-Complete": complete, "Upload-Limit": limits(request, engine, upload)}
 
 
 def _media_type(headers: Headers) -> str:
@@ -154,11 +152,14 @@ def _said(headers: Headers, version: Version) -> bool | None:
     return None if value is None else value == (version.done == "?1")
 
 
-class Exchange:
+class DraftExchange(Exchange):
     """One request and its answer."""
 
+    relays = True
+
     def __init__(self, request: Request, engine: Engine, version: Version) -> None:
-        self._request, self._engine, self._version = request, engine, version
+        super().__init__(request, engine)
+        self._version = version
         self._creates = not request.id
         self._location: dict[str, str] = {}
 
@@ -167,25 +168,25 @@ class Exchange:
         if self._creates:
             return (yield from self._create())
         acts: dict[str, Callable[[], Conversation]] = {"HEAD": self._look, "GET": self._look, "PATCH": self._append}
-        if self._engine.options.termination:
+        if self.engine.options.termination:
             acts["DELETE"] = self._cancel
-        act = acts.get(self._request.method)
+        act = acts.get(self.request.method)
         if act is None:
             allowed = ", ".join(("OPTIONS", *acts))
-            raise MethodNotAllowed(f"{self._request.method} means nothing here", headers={"Allow": allowed})
+            raise MethodNotAllowed(f"{self.request.method} means nothing here", headers={"Allow": allowed})
         return (yield from act())
 
     # What is asked
 
     def _create(self) -> Conversation:
-        request, headers = self._request, self._request.headers
+        request, headers = self.request, self.request.headers
         last = _said(headers, self._version)
         length = self._length(0, last)
         checksum = digests.checksum(digests.given("Content-Digest", headers.get("content-digest")))
         told = request.interim is not None and self._version.named and request.has_body
         announced = digests.given("Repr-Digest", headers.get("repr-digest"))
         wanted = digests.wanted(headers.get("want-repr-digest"))
-        writer = self._engine.begin(
+        writer = self.engine.begin(
             request,
             length=length,
             metadata=self._metadata(),
@@ -198,10 +199,10 @@ class Exchange:
         self._location = {"Location": request.location(writer.upload.id)}
         first = {**self._location, "Upload-Limit": self._limits(writer.upload)} if told else None
         upload = yield from self._pour(writer, first)
-        return self._stored(upload)
+        return self.stored(upload)
 
     def _append(self) -> Conversation:
-        request, headers, version = self._request, self._request.headers, self._version
+        request, headers, version = self.request, self.request.headers, self._version
         if version.typed and _media_type(headers) != TYPE:
             raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}", headers={"Accept-Patch": TYPE})
         offset = fields.natural(headers.get("upload-offset"))
@@ -213,7 +214,7 @@ class Exchange:
         if last is None:
             raise BadRequest(f"a PATCH needs {version.field}, which is ?1 or ?0")
         length = self._length(offset, last)
-        writer = self._engine.append(
+        writer = self.engine.append(
             request,
             offset,
             announced=request.length,
@@ -222,11 +223,11 @@ class Exchange:
             last=self._certain(last, length),
         )
         upload = yield from self._pour(writer, None)
-        return self._stored(upload)
+        return self.stored(upload)
 
     def _look(self) -> Conversation:
         self._refuse_append_fields()
-        upload = self._engine.seize(self._request, finish=False)
+        upload = self.engine.seize(self.request, finish=False)
         complete = upload.complete and not upload.pending
         answer = self._headers(complete, upload.offset)
         if upload.length is not None and not upload.refused:  # else tus-js-client takes the end for success, and asks
@@ -237,26 +238,26 @@ class Exchange:
 
     def _cancel(self) -> Conversation:
         self._refuse_append_fields()
-        self._engine.terminate(self._request)
+        self.engine.terminate(self.request)
         return Response(204, self._headers())
         yield
 
     def _refuse_append_fields(self) -> None:
         # Interop 3 to 6: a HEAD or DELETE with them is 400.
         for name in ("upload-offset", "upload-complete", "upload-incomplete"):
-            if self._version.curt and name in self._request.headers:
-                raise BadRequest(f"a {self._request.method} has no {name.title()}")
+            if self._version.curt and name in self.request.headers:
+                raise BadRequest(f"a {self.request.method} has no {name.title()}")
 
     # What a request says of its body
 
     def _length(self, offset: int, last: bool | None) -> int | None:
         """The length of the whole upload, if this request tells it."""
-        if self._request.length is None and not self._request.chunked:
+        if self.request.length is None and not self.request.chunked:
             raise LengthRequired("this server cannot tell where a body without Content-Length ends")
-        declared = fields.natural(self._request.headers.get("upload-length"))
-        if not last or self._request.length is None:
+        declared = fields.natural(self.request.headers.get("upload-length"))
+        if not last or self.request.length is None:
             return declared
-        end = offset + self._request.length
+        end = offset + self.request.length
         if declared not in (None, end):
             raise LengthMismatch(f"the body ends at {end}, and Upload-Length is {declared}")
         return end
@@ -264,12 +265,12 @@ class Exchange:
     def _certain(self, last: bool | None, length: int | None) -> bool:
         """Whether the end of this body ends the upload. Where a server hides that a chunked body was cut, and nothing
         else tells its length, what came is kept, and an empty PATCH has to end it."""
-        hidden = self._request.length is None and length is None and not self._request.shows_cuts
+        hidden = self.request.length is None and length is None and not self.request.shows_cuts
         return bool(last) and not hidden
 
     def _metadata(self) -> Metadata:
         """What tus-js-client says in the words of tus, and what the representation's own headers say."""
-        headers = self._request.headers
+        headers = self.request.headers
         try:
             metadata = Metadata(headers.get("upload-metadata", "").strip(" "))
         except BadRequest:
@@ -289,10 +290,10 @@ class Exchange:
             cut = None
             if first:
                 self._send_interim(first)
-            if writer.lease and self._request.length != 0:
+            if writer.lease and self.request.length != 0:
                 self._report(writer)
                 cut = yield writer
-            return self._engine.conclude(writer, cut)
+            return self.engine.conclude(writer, cut)
 
     # What is answered
 
@@ -306,15 +307,15 @@ class Exchange:
         return answer
 
     def _limits(self, upload: Upload | None = None, size: int | None = None) -> str:
-        return limits(self._request, self._engine, upload, age=self._version.age, size=size)
+        return limits(self.request, self.engine, upload, age=self._version.age, size=size)
 
     def _send_interim(self, headers: dict[str, str]) -> None:
-        assert self._request.interim
-        self._request.interim(104, {**self._headers(), **headers})
+        assert self.request.interim
+        self.request.interim(104, {**self._headers(), **headers})
 
     def _report(self, writer: Writer) -> None:
         """Say now and then how far it is; never of bytes that a digest may throw away."""
-        if self._request.interim is None or not self._version.named or writer.unverified:
+        if self.request.interim is None or not self._version.named or writer.unverified:
             return
         due = time.monotonic() + _EVERY
 
@@ -322,26 +323,21 @@ class Exchange:
             nonlocal due
             if time.monotonic() >= due:
                 due = time.monotonic() + _EVERY
-                if self._engine.options.durable == "always":
+                if self.engine.options.durable == "always":
                     writer.sync()  # the client may forget these bytes
                 self._send_interim({"Upload-Offset": str(offset)})
 
         writer.tell(told)
 
-    def _stored(self, upload: Upload) -> Response:
+    def stored(self, upload: Upload) -> Response:
         if not upload.complete:
             answer = {**self._headers(False, upload.offset), "Cache-Control": "no-store"}
             if not self._creates:
                 return Response(self._version.appended, answer)
             return Response(201, {**answer, **self._location, "Upload-Limit": self._limits(upload)})
-        # The host's answer, however often it is asked for; a client that lost it gets it again.
-        relay = partial(self._final, upload)
-        response = relay(upload.result or Result())
-        if upload.pending:
-            response.finished, response.relay = upload, relay
-        return response
+        return super().stored(upload)
 
-    def _final(self, upload: Upload, result: Result) -> Response:
+    def final(self, upload: Upload, result: Result) -> Response:
         """What the target answered, with the word that this is all."""
         extra = tuple(pair for pair in result.headers if pair[0].lower() not in _DROPPED)
         answer = {**self._headers(True, upload.offset), **_represented(upload)}
@@ -365,9 +361,9 @@ class Exchange:
         elif isinstance(error, TooLarge):
             answer["Upload-Limit"] = self._limits(size=error.limit)
         answer.update(error.headers)
-        if self._request.method == "HEAD":
+        if self.request.method == "HEAD":
             return Response(status, answer)
-        document = problems.document(error, provided=fields.natural(self._request.headers.get("upload-offset")))
+        document = problems.document(error, provided=fields.natural(self.request.headers.get("upload-offset")))
         answer["Content-Type"] = problems.TYPE if document else "text/plain; charset=utf-8"
         return Response(status, answer, document or f"{error}\n".encode("utf-8", "replace"))
 

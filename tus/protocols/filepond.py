@@ -7,24 +7,24 @@ goes on with the next whole one. So a chunk is kept when it is whole, and discar
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any
 
 from ..downloads import given
 from ..engine import Engine
 from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, LengthMismatch, OffsetMismatch, Refused
-from ..forms import Conversation, Discarded, Exchange, Fields, Form, Part, Text, check_length, is_form, metadata
+from ..exchange import Conversation
+from ..forms import BrowserExchange, Discarded, Fields, Form, Part, Text, check_length, is_form, metadata
 from ..http.headers import natural
 from ..http.messages import Request, Response
 from ..upload import Metadata, Result, Upload
 
 
-def exchange(request: Request, engine: Engine) -> Exchange:
+def exchange(request: Request, engine: Engine) -> FilePondExchange:
     return FilePondExchange(request, engine)
 
 
-class FilePondExchange(Exchange):
+class FilePondExchange(BrowserExchange):
     """One request of FilePond. Its uploads are called by ids that we gave."""
 
     methods = ("OPTIONS", "POST", "PATCH", "HEAD", "DELETE", "GET")
@@ -92,17 +92,8 @@ class FilePondExchange(Exchange):
     def head(self) -> Conversation:
         """Where to go on; always between two chunks."""
         self.request.id = self.query.get("patch", "")
-        upload = self.engine.seize(self.request)
-        response = self._far(upload, upload.result or Result())
-        if upload.pending:
-            response.finished, response.render = upload, partial(self._far, upload)
-        return response
+        return self.stored(self.engine.seize(self.request))
         yield
-
-    def _far(self, upload: Upload, result: Result) -> Response:
-        if result.refuses:
-            return self.final(upload, result)
-        return Response(200, {"Cache-Control": "no-store", "Upload-Offset": str(upload.offset)})
 
     def delete(self) -> Conversation:
         """`revert`: the user took the file back. The body says which."""
@@ -124,9 +115,13 @@ class FilePondExchange(Exchange):
         return response
         yield
 
-    def stored(self, upload: Upload) -> Response:
-        response = super().stored(upload)
-        return response if upload.complete else self.done(upload)
+    def partly(self, upload: Upload) -> Response:
+        return self.final(upload, Result())
+
+    def final(self, upload: Upload, result: Result) -> Response:
+        if self.request.method == "HEAD" and not result.refuses:
+            return Response(200, {"Cache-Control": "no-store", "Upload-Offset": str(upload.offset)})
+        return super().final(upload, result)
 
     def done(self, upload: Upload) -> Response:
         """FilePond takes the body for the file's id, and puts it into the page's form."""

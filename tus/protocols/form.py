@@ -14,7 +14,8 @@ from contextlib import suppress
 from ..engine import Engine
 from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, NotFound
-from ..forms import Conversation, Exchange, Fields, Form, Part, Text, is_form, metadata, posted
+from ..exchange import Conversation
+from ..forms import BrowserExchange, Fields, Form, Part, Text, is_form, metadata, posted
 from ..http.messages import Request, Response
 from ..progress import ask, key_id
 from ..upload import Upload
@@ -25,11 +26,11 @@ _OWN = frozenset(("uploadkey", "next"))
 _NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
 
 
-def exchange(request: Request, engine: Engine) -> Exchange:
+def exchange(request: Request, engine: Engine) -> Keyed:
     return (ProgressExchange if request.id == "progress" else FormExchange)(request, engine)
 
 
-class Keyed(Exchange):
+class Keyed(BrowserExchange):
     """A request about the upload that goes by a key."""
 
     @property

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from ..engine import Engine
 from ..errors import BadRequest, MethodNotAllowed, TusError, UnsupportedType
-from ..forms import Conversation, check_length, metadata
+from ..exchange import Conversation, Exchange
+from ..forms import check_length, metadata
 from ..http.headers import http_date, natural
 from ..http.messages import Request, Response
 from ..upload import Result, Upload
@@ -21,15 +20,14 @@ def speaks(request: Request) -> bool:
     return request.method in ("POST", "PATCH") and any(word in request.headers for word in _WORDS)
 
 
-def exchange(request: Request, engine: Engine) -> LegacyExchange:
-    return LegacyExchange(request, engine)
+def exchange(request: Request, engine: Engine) -> LegacyExchange | None:
+    return LegacyExchange(request, engine) if speaks(request) else None
 
 
-class LegacyExchange:
+class LegacyExchange(Exchange):
     """One request of such a client."""
 
-    def __init__(self, request: Request, engine: Engine) -> None:
-        self.request, self.engine = request, engine
+    renders = True
 
     def converse(self) -> Conversation:
         """The answer; what goes wrong is raised."""
@@ -49,7 +47,7 @@ class LegacyExchange:
         more = metadata({"filename": name.encode("latin-1", "replace").decode("utf-8", "replace")} if name else {})
         with self.engine.begin(self.request, length=lengths.pop(), metadata=more) as writer:
             upload = self.engine.conclude(writer)
-        return self._answer(201, upload, {"Location": self.request.location(upload.id)})
+        return self.stored(upload)
         yield
 
     def _patch(self) -> Conversation:
@@ -64,16 +62,18 @@ class LegacyExchange:
             if writer.lease and announced != 0:
                 cut = yield writer
             upload = self.engine.conclude(writer, cut)
-        return self._answer(200, upload, {})
+        return self.stored(upload)
 
-    def _answer(self, status: int, upload: Upload, headers: dict[str, str]) -> Response:
+    def final(self, upload: Upload, result: Result) -> Response:
+        """The answer, with what the host had to say."""
+        headers, status = {"Offset": str(upload.offset), "X-Content-Type-Options": "nosniff"}, 200
+        if self.request.method == "POST":
+            headers["Location"], status = self.request.location(upload.id), 201
         expires = self.engine.expires(upload)
         if expires is not None:
             headers["Upload-Expires"] = http_date(expires)
-        headers = {**headers, "Offset": str(upload.offset), "X-Content-Type-Options": "nosniff"}
-        if upload.pending:
-            return Response(status, headers, finished=upload, render=partial(_said, status, headers))
-        return _said(status, headers, upload.result or Result())
+        extra = tuple(pair for pair in result.headers if pair[0].title() not in headers)
+        return Response(result.status if result.refuses else status, headers, result.body, extra=extra)
 
     def failure(self, error: TusError) -> Response:
         """What went wrong, for a person."""
@@ -81,10 +81,3 @@ class LegacyExchange:
         if error.offset is not None:
             headers["Offset"] = str(error.offset)
         return Response(error.status, headers, f"{error}\n".encode("utf-8", "replace"))
-
-
-def _said(status: int, headers: dict[str, str], result: Result) -> Response:
-    """The answer, with what the host had to say."""
-    refused = result.status >= 400
-    extra = tuple(pair for pair in result.headers if pair[0].title() not in headers)
-    return Response(result.status if refused else status, dict(headers), result.body, extra=extra)

@@ -18,6 +18,7 @@ from ..errors import (
     UnsupportedType,
     UnsupportedVersion,
 )
+from ..exchange import Conversation, Exchange
 from ..http import headers
 from ..http.messages import Request, Response
 from ..upload import Metadata, Result, Upload, is_id
@@ -25,11 +26,11 @@ from ..upload import Metadata, Result, Upload, is_id
 VERSION = "1.0.0"
 TYPE = "application/offset+octet-stream"
 
-Conversation = Generator[Writer, BaseException | None, Response]
 Filling = Generator[Writer, BaseException | None, Upload]
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _NOWHERE: Mapping[str, str] = {}
+_SIGNED = {"Tus-Resumable": VERSION, "X-Content-Type-Options": "nosniff"}  # what every answer carries
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,concatenation,concatenation-unfinished"
 
 
@@ -45,138 +46,234 @@ def speaks(request: Request, engine: Engine) -> bool:
     return request.method not in ("GET", "HEAD")
 
 
-def converse(request: Request, engine: Engine) -> Conversation:
-    """The answer to one request."""
-    if request.method != "OPTIONS":
-        _check_version(request)
-    allowed = _allowed(request, engine)
-    if request.method not in allowed:
-        raise MethodNotAllowed(f"{request.method} means nothing here", headers={"Allow": ", ".join(allowed)})
-    response = yield from _METHODS[request.method](request, engine)
+class TusExchange(Exchange):
+    """One request and its answer."""
+
+    _location: Mapping[str, str] = _NOWHERE  # of the upload that this request created
+
+    def converse(self) -> Conversation:
+        """The answer."""
+        method = self.request.method
+        if method != "OPTIONS":
+            self._check_version()
+        allowed = self._allowed()
+        if method not in allowed:
+            raise MethodNotAllowed(f"{method} means nothing here", headers={"Allow": ", ".join(allowed)})
+        response = yield from _METHODS[method](self)
+        return self.signed(response)
+
+    def signed(self, response: Response) -> Response:
+        """With what every answer carries."""
+        response.headers.update(_SIGNED)
+        return response
+
+    def _allowed(self) -> list[str]:
+        if not self.request.id:
+            return ["OPTIONS", "POST"]
+        allowed = ["OPTIONS", "HEAD", "PATCH"]
+        if self.engine.options.download:
+            allowed.append("GET")
+        if self.engine.options.termination:
+            allowed.append("DELETE")
+        return allowed
+
+    def _check_version(self) -> None:
+        # Downloaders and browsers know nothing of versions, and a HEAD that fails costs a client the whole upload.
+        version = self.request.headers.get("tus-resumable")
+        if version != VERSION and not (version is None and self.request.method in ("GET", "HEAD")):
+            raise UnsupportedVersion(f"Tus-Resumable is {version!a}; this server speaks {VERSION}")
+
+    # What is asked
+
+    def _options(self) -> Conversation:
+        answer = {
+            "Tus-Version": VERSION,
+            "Tus-Extension": self._extensions(),
+            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            "Cache-Control": "no-store",
+        }
+        if self.engine.options.max_size is not None:
+            answer["Tus-Max-Size"] = str(self.engine.options.max_size)
+        return Response(204, answer)
+        yield
+
+    def _extensions(self) -> str:
+        names = _EXTENSIONS
+        if self.engine.options.upload_valid_duration is not None:
+            names += ",expiration"
+        if self.engine.options.termination:
+            names += ",termination"
+        if self.request.trailers:
+            names += ",checksum-trailer"
+        return names
+
+    def _head(self) -> Conversation:
+        return self.stored(self.engine.seize(self.request))
+        yield
+
+    def _post(self) -> Conversation:
+        request, engine = self.request, self.engine
+        metadata = Metadata(request.headers.get("upload-metadata", "").strip(" "))
+        kind, urls = headers.concat(request.headers)
+        if kind == "final":
+            return self._join(urls, metadata)
+        length = headers.natural(request.headers, "upload-length")
+        if (length is None) != headers.deferred(request.headers):
+            raise BadRequest("a creation needs either Upload-Length or `Upload-Defer-Length: 1`")
+        # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
+        body = _Body(request) if request.has_body and request.headers.get("content-type") == TYPE else None
+        writer = engine.begin(
+            request,
+            length=length,
+            metadata=metadata,
+            partial=kind == "partial",
+            concat=request.headers.get("upload-concat", ""),
+            announced=body.length if body else 0,
+            checksum=body.checksum if body else None,
+            unverified=bool(body and body.trailing),
+        )
+        self._location = {"Location": request.location(writer.upload.id)}
+        return self.stored((yield from body.pour(engine, writer) if body else _nothing(engine, writer)))
+
+    def _join(self, urls: tuple[str, ...], metadata: Metadata) -> Response:
+        request = self.request
+        if request.has_body and request.said:
+            raise Refused("a concatenation takes no body", status=403)
+        if headers.natural(request.headers, "upload-length") is not None or headers.deferred(request.headers):
+            raise BadRequest("the length of a concatenation follows from its parts")
+        ids = [request.identify(url) for url in urls]
+        upload = self.engine.join(request, ids, metadata=metadata, concat=request.headers["upload-concat"])
+        self._location = {"Location": request.location(upload.id)}
+        return self.stored(upload)
+
+    def _patch(self) -> Conversation:
+        request, engine = self.request, self.engine
+        if request.headers.get("content-type") != TYPE:
+            raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}")
+        offset = headers.natural(request.headers, "upload-offset")
+        if offset is None:
+            raise BadRequest("a PATCH needs Upload-Offset")
+        length = headers.natural(request.headers, "upload-length")
+        if length is not None and "upload-draft-interop-version" in request.headers:
+            # An iPhone's library added this, and it is the length of this request's body.
+            length = None if engine.look(request, "write").length is not None else length
+        body = _Body(request)
+        upload = yield from body.pour(
+            engine,
+            engine.append(
+                request,
+                offset,
+                announced=body.length,
+                length=length,
+                checksum=body.checksum,
+                unverified=body.trailing,
+            ),
+        )
+        if upload.finals:
+            self.also = engine.completed(upload)
+        return self.stored(upload)
+
+    def _delete(self) -> Conversation:
+        self.engine.terminate(self.request)
+        return Response(204)
+        yield
+
+    def _get(self) -> Conversation:
+        """Not part of tus."""
+        return downloads.given(self.request, self.engine)
+        yield
+
+    # What is answered
+
+    def stored(self, upload: Upload) -> Response:
+        """What the request asked for. The host's own words, if it accepted the upload, come again with a PATCH only."""
+        result = upload.result
+        if result and (result.refuses or self.request.method == "PATCH"):
+            return super().stored(upload)
+        status, answer = self._said(upload)
+        return Response(status, answer, finished=upload if upload.pending else None)
+
+    def final(self, upload: Upload, result: Result) -> Response:
+        """The answer, with the host's headers; and its status and body, where there is room for one."""
+        if upload.refused:
+            return self._refused(upload, result)
+        if result.refuses:
+            return self._undecided(upload, result)
+        status, answer = self._said(upload)
+        response = self.signed(Response(status, answer, extra=result.headers))
+        if status == 204:
+            response.status, response.body = result.status, result.body
+        return _once(response)
+
+    def _said(self, upload: Upload) -> tuple[int, dict[str, str]]:
+        """Status and headers, if the host has nothing to add."""
+        method = self.request.method
+        answer = {**self._location, **self._expiry(upload)}
+        if not upload.final or upload.complete:
+            answer["Upload-Offset"] = str(upload.offset)
+        if method != "HEAD":
+            return 201 if method == "POST" else 204, answer
+        answer["Cache-Control"] = "no-store"
+        if upload.length is not None:
+            answer["Upload-Length"] = str(upload.length)
+        elif not upload.final:
+            answer["Upload-Defer-Length"] = "1"
+        if upload.metadata.raw:
+            answer["Upload-Metadata"] = upload.metadata.raw
+        if upload.concat:
+            answer["Upload-Concat"] = upload.concat
+        return 200, answer
+
+    def _expiry(self, upload: Upload) -> dict[str, str]:
+        expires = self.engine.expires(upload)
+        return {} if expires is None else {"Upload-Expires": headers.http_date(expires)}
+
+    def _refused(self, upload: Upload, result: Result) -> Response:
+        """What the host answered instead of taking the upload, for every client that asks, each time."""
+        # As in the IETF's protocol: this is the last word, and nothing is left to resume.
+        answer = {"Cache-Control": "no-store", "Upload-Complete": "?1", **self._expiry(upload), **self._location}
+        if self.request.method != "HEAD":  # for which clients would take an offset at the end for success
+            answer["Upload-Offset"] = str(upload.offset)
+        body = b"" if self.request.method == "HEAD" else result.body
+        return _once(self.signed(Response(result.status, answer, body, extra=result.headers)))
+
+    def _undecided(self, upload: Upload, result: Result) -> Response:
+        """What the host said, while it may still take the upload."""
+        answer = {**_SIGNED, **self._location}
+        if self.request.method != "HEAD":
+            answer["Upload-Offset"] = str(upload.offset)
+        return _once(Response(result.status, answer, result.body, extra=result.headers))
+
+    def failure(self, error: TusError) -> Response:
+        """What went wrong, for a person."""
+        answer = {"Cache-Control": "no-store", **_SIGNED}
+        if error.offset is not None:
+            answer["Upload-Offset"] = str(error.offset)
+            if not isinstance(error, ChecksumMismatch):
+                answer.update(self._location)  # the upload exists, so the client can go on with it
+        answer.update(error.headers)
+        if error.status == 412:
+            answer["Tus-Version"] = VERSION
+        if self.request.method == "HEAD":
+            return Response(error.status, answer)
+        answer.setdefault("Content-Type", "text/plain; charset=utf-8")
+        return Response(error.status, answer, f"{error}\n".encode("utf-8", "replace"))
+
+
+_METHODS: dict[str, Callable[[TusExchange], Conversation]] = {
+    "OPTIONS": TusExchange._options,
+    "HEAD": TusExchange._head,
+    "POST": TusExchange._post,
+    "PATCH": TusExchange._patch,
+    "DELETE": TusExchange._delete,
+    "GET": TusExchange._get,
+}
+
+
+def _once(response: Response) -> Response:
+    """Without the host's headers by names that are ours."""
+    response.extra = tuple(pair for pair in response.extra if pair[0].title() not in response.headers)
     return response
-
-
-def sign(response: Response) -> None:
-    """What every answer carries."""
-    response.headers["Tus-Resumable"] = VERSION
-    response.headers["X-Content-Type-Options"] = "nosniff"
-
-
-def _allowed(request: Request, engine: Engine) -> list[str]:
-    if not request.id:
-        return ["OPTIONS", "POST"]
-    allowed = ["OPTIONS", "HEAD", "PATCH"]
-    if engine.options.download:
-        allowed.append("GET")
-    if engine.options.termination:
-        allowed.append("DELETE")
-    return allowed
-
-
-def _check_version(request: Request) -> None:
-    # Downloaders and browsers know nothing of versions, and a HEAD that fails costs a client the whole upload.
-    version = request.headers.get("tus-resumable")
-    if version != VERSION and not (version is None and request.method in ("GET", "HEAD")):
-        raise UnsupportedVersion(f"Tus-Resumable is {version!a}; this server speaks {VERSION}")
-
-
-def _options(request: Request, engine: Engine) -> Conversation:
-    answer = {
-        "Tus-Version": VERSION,
-        "Tus-Extension": _extensions(request, engine),
-        "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
-        "Cache-Control": "no-store",
-    }
-    if engine.options.max_size is not None:
-        answer["Tus-Max-Size"] = str(engine.options.max_size)
-    return Response(204, answer)
-    yield
-
-
-def _extensions(request: Request, engine: Engine) -> str:
-    names = _EXTENSIONS
-    if engine.options.upload_valid_duration is not None:
-        names += ",expiration"
-    if engine.options.termination:
-        names += ",termination"
-    if request.trailers:
-        names += ",checksum-trailer"
-    return names
-
-
-def _head(request: Request, engine: Engine) -> Conversation:
-    upload = engine.seize(request)
-    if upload.result and upload.refused:
-        return refused(request, upload, engine)
-    answer = {"Cache-Control": "no-store", **_expiry(upload, engine)}
-    if upload.complete or not upload.final:
-        answer["Upload-Offset"] = str(upload.offset)
-    if upload.length is not None:
-        answer["Upload-Length"] = str(upload.length)
-    elif not upload.final:
-        answer["Upload-Defer-Length"] = "1"
-    if upload.metadata.raw:
-        answer["Upload-Metadata"] = upload.metadata.raw
-    if upload.concat:
-        answer["Upload-Concat"] = upload.concat
-    return Response(200, answer, finished=_news(upload))
-    yield
-
-
-def _expiry(upload: Upload, engine: Engine) -> dict[str, str]:
-    expires = engine.expires(upload)
-    return {} if expires is None else {"Upload-Expires": headers.http_date(expires)}
-
-
-def refused(request: Request, upload: Upload, engine: Engine, location: Mapping[str, str] = _NOWHERE) -> Response:
-    """What the host answered instead of taking the upload, for every client that asks, each time."""
-    result = upload.result or Result()
-    # As in the IETF's protocol: this is the last word, and nothing is left to resume.
-    answer = {"Cache-Control": "no-store", "Upload-Complete": "?1", **_expiry(upload, engine), **location}
-    body = result.body
-    if request.method == "HEAD":
-        body = b""  # and no Upload-Offset: clients would take an offset at the end for success
-    else:
-        answer["Upload-Offset"] = str(upload.offset)
-    extra = tuple(pair for pair in result.headers if pair[0].title() not in answer)
-    return Response(result.status, answer, body, extra=extra)
-
-
-def _news(upload: Upload) -> Upload | None:
-    return upload if upload.pending else None
-
-
-def _post(request: Request, engine: Engine) -> Conversation:
-    metadata = Metadata(request.headers.get("upload-metadata", "").strip(" "))
-    kind, urls = headers.concat(request.headers)
-    if kind == "final":
-        return _join(request, engine, urls, metadata)
-    length = headers.natural(request.headers, "upload-length")
-    if (length is None) != headers.deferred(request.headers):
-        raise BadRequest("a creation needs either Upload-Length or `Upload-Defer-Length: 1`")
-    # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
-    body = _Body(request) if request.has_body and request.headers.get("content-type") == TYPE else None
-    writer = engine.begin(
-        request,
-        length=length,
-        metadata=metadata,
-        partial=kind == "partial",
-        concat=request.headers.get("upload-concat", ""),
-        announced=body.length if body else 0,
-        checksum=body.checksum if body else None,
-        unverified=bool(body and body.trailing),
-    )
-    location = {"Location": request.location(writer.upload.id)}
-    try:
-        upload = yield from body.pour(engine, writer) if body else _nothing(engine, writer)
-    except TusError as error:
-        if error.offset is not None and not isinstance(error, ChecksumMismatch):
-            error.headers.update(location)  # the upload exists, so the client can go on with it
-        raise
-    if upload.result and upload.refused:
-        return refused(request, upload, engine, location)
-    answer = {**location, **_expiry(upload, engine), "Upload-Offset": str(upload.offset)}
-    return Response(201, answer, finished=_news(upload))
 
 
 def _nothing(engine: Engine, writer: Writer) -> Filling:
@@ -184,61 +281,6 @@ def _nothing(engine: Engine, writer: Writer) -> Filling:
     with writer:
         return engine.conclude(writer)
     yield
-
-
-def _join(request: Request, engine: Engine, urls: tuple[str, ...], metadata: Metadata) -> Response:
-    if request.has_body and request.said:
-        raise Refused("a concatenation takes no body", status=403)
-    if headers.natural(request.headers, "upload-length") is not None or headers.deferred(request.headers):
-        raise BadRequest("the length of a concatenation follows from its parts")
-    ids = [request.identify(url) for url in urls]
-    upload = engine.join(request, ids, metadata=metadata, concat=request.headers["upload-concat"])
-    location = {"Location": request.location(upload.id)}
-    if upload.result and upload.refused:
-        return refused(request, upload, engine, location)
-    answer = {**location, **_expiry(upload, engine)}
-    if upload.complete:
-        answer["Upload-Offset"] = str(upload.offset)
-    return Response(201, answer, finished=_news(upload))
-
-
-def _patch(request: Request, engine: Engine) -> Conversation:
-    if request.headers.get("content-type") != TYPE:
-        raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}")
-    offset = headers.natural(request.headers, "upload-offset")
-    if offset is None:
-        raise BadRequest("a PATCH needs Upload-Offset")
-    length = headers.natural(request.headers, "upload-length")
-    if length is not None and "upload-draft-interop-version" in request.headers:
-        # An iPhone's library added this, and it is the length of this request's body.
-        length = None if engine.look(request, "write").length is not None else length
-    body = _Body(request)
-    upload = yield from body.pour(
-        engine,
-        engine.append(
-            request,
-            offset,
-            announced=body.length,
-            length=length,
-            checksum=body.checksum,
-            unverified=body.trailing,
-        ),
-    )
-    if upload.result and upload.refused:
-        return refused(request, upload, engine)
-    response = stored(upload, engine)
-    if upload.finals:
-        response.also = engine.completed(upload)
-    return response
-
-
-def stored(upload: Upload, engine: Engine) -> Response:
-    """The answer to a PATCH; for a finished upload with what the host had to say, however often it is asked."""
-    answer = {"Upload-Offset": str(upload.offset), **_expiry(upload, engine)}
-    result = upload.result
-    if result is None:
-        return Response(204, answer, finished=_news(upload))
-    return Response(result.status, answer, result.body, extra=result.headers)
 
 
 class _Body:
@@ -270,25 +312,3 @@ class _Body:
         if checksum is None:
             raise BadRequest("the trailer Upload-Checksum was announced and did not come")
         return checksum
-
-
-def _delete(request: Request, engine: Engine) -> Conversation:
-    engine.terminate(request)
-    return Response(204)
-    yield
-
-
-def _get(request: Request, engine: Engine) -> Conversation:
-    """Not part of tus."""
-    return downloads.given(request, engine)
-    yield
-
-
-_METHODS: dict[str, Callable[[Request, Engine], Conversation]] = {
-    "OPTIONS": _options,
-    "HEAD": _head,
-    "POST": _post,
-    "PATCH": _patch,
-    "DELETE": _delete,
-    "GET": _get,
-}
