@@ -12,20 +12,14 @@ from collections.abc import Mapping
 
 from .cors import listed
 from .errors import BadRequest, Refused
+from .http.address import is_local, is_same
 from .http.messages import Request
 from .options import Options
 
-# A Host by which only this very machine can be meant.
-LOCAL = re.compile(
-    r"(?:(?:[a-z0-9.-]+\.)?localhost\.?|127\.[0-9.]+|0\.0\.0\.0|\[::1?\]|\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\])"
-    r"(?::[0-9]+)?$",
-    re.IGNORECASE,
-)
 _KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 # HTTP/2 sends each cookie by itself, and some servers put a comma between them.
 _COOKIE = re.compile(r"(?:^|[;,]) *(__Host-)?tus-visitor-[0-9a-f]{8}=([0-9a-f]{32}) *(?=[;,]|$)")
-_PORTS = {"http": ":80", "https": ":443"}
 _COOKIES = 8  # a browser has as many as first requests that it sent at once
 _REMEDY = (
     "if this is their own server, its proxy has to pass the Host (nginx: proxy_set_header Host $http_host) or to be one"
@@ -61,7 +55,7 @@ def new_visitor(request: Request) -> tuple[str, str]:
     gets three, and if one replaced the other, its chunks would part ways."""
     token = secrets.token_hex(16)
     cookie = f"tus-visitor-{secrets.token_hex(4)}={token}; Max-Age={_LIFE}; HttpOnly; SameSite=Strict"
-    if request.location("").startswith("https:"):
+    if request.origin().startswith("https:"):
         return token, f"__Host-{cookie}; Secure; Path=/"
     # Without a Path it holds for the directory of this request, as the browser sees it and whatever a proxy made of it.
     return token, cookie
@@ -72,10 +66,7 @@ def foreign(request: Request) -> bool:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None or origin is None:
         return site not in (None, "same-origin", "none")
-    # Browsers leave the usual port out, and proxies put it in: `$host:$server_port`.
-    scheme, _, netloc = origin.lower().partition("://")
-    same_host = request.headers.get("host", "").lower() in (netloc, netloc + _PORTS.get(scheme, ""))
-    return not same_host and not request.location("").startswith(f"{origin}/")
+    return not is_same(request.headers.get("host", ""), origin) and origin != request.origin()
 
 
 def check_origin(request: Request, options: Options) -> None:
@@ -95,7 +86,7 @@ def check_origin(request: Request, options: Options) -> None:
 def _may_send(request: Request, options: Options, origin: str) -> bool:
     """Whether pages of this origin may send forms here. Where only this machine can be meant, `*` lets no stranger
     in: any page in the world could ask the visitor's own browser."""
-    if not LOCAL.match(request.headers.get("host", "")):
+    if not is_local(request.headers.get("host", "")):
         return listed(options.cors_origins, origin)
     named = tuple(one for one in options.cors_origins if one != "*")
-    return bool(LOCAL.match(origin.partition("://")[2])) or listed(named, origin)
+    return is_local(origin.partition("://")[2]) or listed(named, origin)

@@ -370,9 +370,10 @@ def test_origin_that_is_not_named_sends_no_form(make_page: MakePage) -> None:
     assert answers == [200, 403, 200] * 2
 
 
-def test_page_behind_a_proxy_that_tells_its_name_is_our_own(make_page: MakePage) -> None:
-    """The proxy asks by another Host, and says which one the browser asked for."""
-    page = make_page(trusted_proxies="*")
+@pytest.mark.parametrize("location", ["auto", "url", "path"])
+def test_page_behind_a_proxy_that_tells_its_name_is_our_own(make_page: MakePage, location: str) -> None:
+    """The proxy asks by another Host, and says which one the browser asked for, whatever `Location` shall hold."""
+    page = make_page(trusted_proxies="*", location=location)
     told = {"X-Forwarded-Host": "files.example", "X-Forwarded-Proto": "https", "Cookie": "session=1"}
 
     answer = page("POST", "/form", *form({}, DATA), Host="127.0.0.1:8080", Origin="https://files.example", **told)

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from tus import Options
-from tus.adapters.wsgi import Place, below, outgoing, trusts
+from tus.adapters.wsgi import facts, outgoing
 from tus.errors import BadRequest
+from tus.http.address import Address, below, trusts
 from tus.http.messages import Response
 from tus.http.ranges import FileSlice
 
 ID = "0123456789abcdef" * 2
 
 
-def place(environ: dict[str, Any] | None = None, **given: Any) -> Place:
+def place(environ: dict[str, Any] | None = None, **given: Any) -> Address:
     """As a client on the same machine sees it, unless the environ says something else."""
     real = {
         "SCRIPT_NAME": "",
@@ -27,7 +28,7 @@ def place(environ: dict[str, Any] | None = None, **given: Any) -> Place:
         **(environ or {}),
     }
     options = Options(given, environ={})
-    return Place(real, options, options.upload_path)
+    return Address(options, facts, real, options.upload_path)
 
 
 def location(environ: dict[str, Any] | None = None, **given: Any) -> str:

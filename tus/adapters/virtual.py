@@ -11,11 +11,12 @@ import re
 import sys
 from urllib.parse import quote
 
+from ..http.address import PORTS
+
 _MONSTER = re.compile(
     r"(?P<before>/VirtualHostBase/(?P<scheme>https?)/(?P<host>[^/]+)(?P<site>.*?)/VirtualHostRoot(?P<mount>(?:/_vh_[^/]*)*))"
     r"(?P<after>(?:/.*)?)"
 )
-_STANDARD = {"http": ":80", "https": ":443"}
 
 
 def unmasked(path: str, root: str) -> tuple[str, str, str] | None:
@@ -34,5 +35,5 @@ def unmasked(path: str, root: str) -> tuple[str, str, str] | None:
     else:
         seen, plain = root, after
     mount = quote(match["mount"].replace("/_vh_", "/").encode("latin-1", "replace"))
-    host = match["host"].removesuffix(_STANDARD[match["scheme"]])
+    host = match["host"].removesuffix(PORTS[match["scheme"]])
     return match["before"] + seen, f"{match['scheme']}://{host}{mount}{seen}", plain

@@ -8,11 +8,12 @@ from typing import Any
 import webob
 from webob.response import EmptyResponse
 
+from ..http.address import below, guessed
 from ..http.messages import Request, Response, status_line
 from ..options import Options
 from ..tus import Tus
 from .sources import Body
-from .wsgi import below, guessed, incoming
+from .wsgi import incoming
 
 
 class WebobAdapter:

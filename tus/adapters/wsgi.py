@@ -5,21 +5,19 @@ No WebOb, no Paste: an environ is all that is needed here.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote
 
-from ..errors import BadRequest, NotFound
+from ..http.address import HEADERS, Address, Facts, below
 from ..http.messages import Request, Response, status_line
 from ..http.ranges import FileSlice
 from ..options import Options
 from ..protocols import draft, override, speaks
 from ..tus import Application, converse
-from ..upload import Target, checked_id
-from ..visitors import LOCAL
+from ..upload import Target
 from .handover import HandOver, call
 from .sources import Body
 from .targets import Targets, discovered, interim, remembered
@@ -34,10 +32,6 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
-_GENERATED = re.compile(r"[0-9a-f]{32}")
-_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO",
-              "HTTP_X_FORWARDED_PREFIX", "HTTP_X_REAL_IP", "HTTP_VIA")  # fmt: skip
-_HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class EnvironHeaders(Mapping[str, str]):
@@ -79,134 +73,28 @@ def _key(name: str) -> str:
     return key
 
 
-class Place:
-    """Where the collection of uploads is, as this request's client sees it."""
-
-    def __init__(self, environ: Environ, options: Options, path: str, public: str = "") -> None:
-        self._environ, self._options = environ, options
-        self._path = path  # of the collection, below SCRIPT_NAME
-        self._public = options.public_url or public  # the URL, where somebody knows it
-
-    def location(self, id: str) -> str:
-        """The URL of an upload: absolute where that is certain to be right, else a path, which always is."""
-        return f"{self.collection()}/{id}"
-
-    def collection(self) -> str:
-        options = self._options
-        if self._public:
-            return self._public if options.location != "path" else urlsplit(self._public).path
-        path = self._prefix() + quoted(self._environ.get("SCRIPT_NAME", "") + self._path)
-        if options.location == "path":
-            return path
-        base = self._base(certain=options.location == "auto")
-        return base + path
-
-    def _trusted(self) -> bool:
-        return trusts(self._options.trusted_proxies, self._environ.get("REMOTE_ADDR", ""))
-
-    def _forwarded(self, name: str) -> str:
-        """What a trusted proxy says: `Forwarded` before `X-Forwarded-*`; the nearest client's, if there are several."""
-        said = self._environ.get("tus.forwarded") or self._environ
-        found = re.search(rf'(?:^|[;,\s]){name}="?([^";,\s]+)', said.get("HTTP_FORWARDED", ""), re.IGNORECASE)
-        value = found[1] if found else said.get(f"HTTP_X_FORWARDED_{name.upper()}", "")
-        return str(value).partition(",")[0].strip()
-
-    def _prefix(self) -> str:
-        prefix = self._forwarded("prefix") if self._trusted() else ""
-        return prefix.rstrip("/") if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", prefix) else ""
-
-    def _base(self, *, certain: bool) -> str:
-        """scheme://host, or "" where it is only a guess and a `certain` one is wanted."""
-        environ = self._environ
-        scheme, host = environ.get("wsgi.url_scheme", "http"), environ.get("HTTP_HOST", "")
-        if self._trusted():
-            said_scheme, said_host = self._forwarded("proto"), self._forwarded("host")
-            host = said_host or host
-            scheme = said_scheme.lower() or scheme
-            if certain and not said_scheme:
-                return ""
-        elif certain and _proxied(environ):
-            return ""
-        if not _HOST.fullmatch(host) or scheme not in ("http", "https"):
-            return ""
-        base = f"{scheme}://{host}"
-        origin = environ.get("HTTP_ORIGIN")
-        if certain and origin is not None and origin != base:
-            return ""  # a page of another origin, or a proxy that gives no other sign; a path serves both
-        return base
-
-    def identify(self, url: str) -> str:
-        """The id of one of our own uploads; nothing is ever fetched."""
-        try:
-            parts = urlsplit(url)
-            collection, _, id = parts.path.rpartition("/")
-            odd = parts.query or parts.fragment or parts.scheme not in ("", "http", "https")
-            if not odd and self._is_ours(parts.netloc, collection):
-                return checked_id(id)
-        except (ValueError, NotFound):
-            pass
-        raise BadRequest(f"{url[:200]!a} is not an upload of this server")
-
-    def _is_ours(self, host: str, collection: str) -> bool:
-        """Whether uploads of this collection are ours: by its public address, or by its address in here."""
-        if host:
-            base = self._public or self._base(certain=True)
-            if base and urlsplit(base).netloc.lower() != host.lower():
-                return False
-        inside = _native(self._environ.get("SCRIPT_NAME", "") + self._path).rstrip(b"/")
-        return unquote_to_bytes(collection) in (inside, unquote_to_bytes(urlsplit(self.collection()).path))
+_SHOWN = tuple((name, _key(name)) for name in HEADERS)
 
 
-def _proxied(environ: Environ) -> bool:
-    """Whether anything hints at a proxy: its headers, or its ways."""
-    if environ.get("tus.forwarded") or any(name in environ for name in _FORWARDED):
-        return True
-    # nginx that was told nothing speaks HTTP/1.0; and nobody calls a public name from this very machine.
-    here = environ.get("REMOTE_ADDR", "") in ("127.0.0.1", "::1", "")
-    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or here and not LOCAL.match(environ.get("HTTP_HOST", ""))
-
-
-def trusts(trusted: tuple[str, ...], address: str) -> bool:
-    """Whether this is the address of a proxy that we believe."""
-    if not trusted:
-        return False
-    if "*" in trusted:
-        return True
-    try:
-        peer = ipaddress.ip_address(address)
-    except ValueError:
-        return "unix" in trusted  # the peer on a unix socket has no address
-    peer = getattr(peer, "ipv4_mapped", None) or peer  # as a socket for both kinds shows an IPv4 address
-    return any(peer in ipaddress.ip_network(word, strict=False) for word in trusted if word != "unix")
+def facts(environ: Environ, path: str) -> Facts:
+    """What shows where the client sees us; `path` is that of the collection, below SCRIPT_NAME."""
+    headers = {name: environ[key] for name, key in _SHOWN if key in environ}
+    hidden = environ.get("tus.forwarded")  # our own server keeps them from the application
+    if hidden:
+        headers.update({name: hidden[key] for name, key in _SHOWN if key in hidden})
+    return Facts(
+        quoted(environ.get("SCRIPT_NAME", "") + path),
+        headers,
+        environ.get("wsgi.url_scheme", "http"),
+        environ.get("REMOTE_ADDR", ""),
+        environ.get("SERVER_PROTOCOL", "").removeprefix("HTTP/"),
+    )
 
 
 @lru_cache(256)  # there is one for each place that the application is mounted at
 def quoted(path: str) -> str:
     """A WSGI path as part of a URL, with what may stand there as it is: Zope's views begin with @@."""
-    return quote(_native(path).rstrip(b"/"), safe="/@:!$&'()*+,;=~")
-
-
-def _native(text: str) -> bytes:
-    """A WSGI string as the bytes that it stands for."""
-    return text.encode("latin-1", "replace")
-
-
-def below(path: str, root: str) -> str | None:
-    """What follows the collection's path: "" for itself, None for what lies elsewhere."""
-    if root == "/":
-        return path.strip("/")
-    if path == root:
-        return ""
-    if path.startswith(root) and path[len(root)] == "/":
-        return path[len(root) + 1 :].rstrip("/")
-    return None
-
-
-def guessed(path: str) -> tuple[str, str]:
-    """Collection and id, for a view at an address of its own: what looks like an id at the end is one."""
-    path = path.rstrip("/")
-    collection, _, last = path.rpartition("/")
-    return (collection, last) if _GENERATED.fullmatch(last) else (path, "")
+    return quote(path.encode("latin-1", "replace").rstrip(b"/"), safe="/@:!$&'()*+,;=~")
 
 
 def framed(environ: Environ) -> tuple[int | None, bool, bool]:
@@ -233,7 +121,6 @@ def incoming(
     """A request and its body; `path` is that of the collection, below SCRIPT_NAME, and `public` its URL, if known."""
     length, chunked, said = framed(environ)
     body = Body(environ, length, chunked)
-    place = Place(environ, options, path, public)
     request = Request(
         environ["REQUEST_METHOD"],
         id,
@@ -241,8 +128,7 @@ def incoming(
         length=length,
         chunked=body.chunked,
         said=said,
-        location=place.location,
-        identify=place.identify,
+        address=Address(options, facts, environ, path, public),
         user=environ.get("REMOTE_USER") or None,
         peer=environ.get("REMOTE_ADDR", ""),
         query=environ.get("QUERY_STRING", ""),

@@ -13,12 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from ..http.address import guessed
 from ..http.messages import REASONS, Request, Response
 from ..options import Options
 from ..tus import Tus
 from ..upload import Result
 from .sources import Body
-from .wsgi import guessed, incoming, quoted
+from .wsgi import incoming, quoted
 
 if TYPE_CHECKING:
     from .zope2_view import UploadView as UploadView

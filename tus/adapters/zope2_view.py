@@ -20,10 +20,10 @@ from zope.publisher.interfaces import NotFound
 from zope.publisher.interfaces.browser import IBrowserPublisher
 from ZPublisher.interfaces import IPubStart
 
+from ..http.address import guessed
 from ..tus import Tus
 from ..upload import Upload
 from .handover import unforgeable
-from .wsgi import guessed
 from .zope2 import TAKEN, Zope2RequestAdapter, exempt
 
 OLD_VIEWS = {"fileUpload"}  # names of views made for the first versions of this package; Plone's is one

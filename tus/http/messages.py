@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..upload import Target, Upload
+from .address import Address
 
 Headers = Mapping[str, str]  # lower-case names
 
@@ -18,16 +19,15 @@ class Request:
     """One HTTP request, with its body still where the server has it."""
 
     __slots__ = (
+        "address",
         "arrived",
         "chunked",
         "collected",
         "headers",
         "id",
         "identified",
-        "identify",
         "interim",
         "length",
-        "location",
         "method",
         "native",
         "peer",
@@ -49,8 +49,7 @@ class Request:
         length: int | None = 0,
         chunked: bool = False,
         said: bool = True,
-        location: Callable[[str], str] = str,
-        identify: Callable[[str], str] = str,
+        address: Address | None = None,
         user: str | None = None,
         peer: str = "",
         trailers: Callable[[], Headers] | None = None,
@@ -69,8 +68,7 @@ class Request:
         self.length = length  # bytes announced; None when only the end of the body will tell
         self.chunked = chunked  # the server shows where such a body ends
         self.said = said  # the client says that there is a body, or none; HTTP/2 need not
-        self.location = location  # id -> URL for the client
-        self.identify = identify  # URL from a client -> id; raises BadRequest unless it is one of ours
+        self.address = address  # where the client sees the collection; None where nobody knows
         self.user = user  # as the server or the host authenticated it
         self.identified = False  # the hook `user` has said who it is
         self.peer = peer  # the other end's address
@@ -88,6 +86,18 @@ class Request:
     def has_body(self) -> bool:
         """Whether any byte may follow."""
         return self.length is None or self.length > 0
+
+    def location(self, id: str) -> str:
+        """The URL of an upload, for the client."""
+        return self.address.location(id) if self.address else id
+
+    def identify(self, url: str) -> str:
+        """The id in a URL that a client sent; BadRequest unless it is that of one of our uploads."""
+        return self.address.identify(url) if self.address else url
+
+    def origin(self) -> str:
+        """scheme://host of our own pages; "" where that is not certain."""
+        return self.address.origin() if self.address else ""
 
 
 @dataclass(slots=True)

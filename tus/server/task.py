@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from ..http.address import FORWARDED
 from ..http.messages import interim_head
 from ._waitress import BadRequest, ErrorTask, ReadOnlyFileBasedBuffer, WSGITask, build_http_date, hop_by_hop
 from .body import BodyStream
@@ -18,13 +19,7 @@ from .chunks import BadBody
 if TYPE_CHECKING:
     from .request import Request
 
-FORWARDED = (
-    "HTTP_FORWARDED",
-    "HTTP_X_FORWARDED_FOR",
-    "HTTP_X_FORWARDED_HOST",
-    "HTTP_X_FORWARDED_PROTO",
-    "HTTP_X_FORWARDED_PREFIX",
-)
+_FORWARDED = tuple("HTTP_" + name.upper().replace("-", "_") for name in FORWARDED)
 TURN = 1 << 18  # bytes of an answer that can pause after which others get their turn
 JOINED = 65536  # bytes of a first block that are sent together with the headers: one system call instead of two
 
@@ -92,7 +87,7 @@ class Task(WSGITask):
             if isinstance(environ["wsgi.input"], BodyStream):
                 environ["tus.input"] = environ["wsgi.input"]
             # waitress is about to remove what it does not trust; whether a proxy is there is still worth knowing.
-            forwarded = {name: environ[name] for name in FORWARDED if name in environ}
+            forwarded = {name: environ[name] for name in _FORWARDED if name in environ}
             if forwarded:
                 environ["tus.forwarded"] = forwarded
             if self.version == "1.1":

@@ -7,7 +7,6 @@ that it stands behind: with its options and its hooks.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 import socket
 import time
@@ -21,9 +20,10 @@ from ..adapters.wsgi import EnvironHeaders
 from ..engine import Engine
 from ..errors import NotFound, Refused, TusError
 from ..hooks import overridden
+from ..http.address import is_known
 from ..http.messages import Request
 from ..upload import Upload
-from ..visitors import LOCAL, foreign
+from ..visitors import foreign
 from .pages import ROOM, Environ, Pages, StartResponse, texts, told
 
 PATH = ROOM + "operators/"
@@ -86,21 +86,10 @@ def _shown_tokens(environ: Environ) -> list[str]:
     return found
 
 
-def known_host(environ: Environ, public_url: str, hosts: Iterable[str] = ()) -> bool:
-    """Whether the name that this request is for is one of ours. A page of another site can have its own name lead to
-    this machine, and then read what it likes from here; but it can do so with no name of ours, and with no address."""
-    said = environ.get("HTTP_HOST", "")
-    if LOCAL.match(said):
-        return True
-    try:
-        name = (urlsplit(f"//{said}").hostname or "") if re.fullmatch(r"[\w.:\[\]-]+", said) else ""
-    except ValueError:  # [::
-        return False
-    with suppress(ValueError):
-        ipaddress.ip_address(name)
-        return True
+def _names(public_url: str) -> set[str | None]:
+    """What this machine is called."""
     here = socket.gethostname().lower()
-    return bool(name) and name in {*hosts, urlsplit(public_url).hostname, here, f"{here}.local"}
+    return {urlsplit(public_url).hostname, here, f"{here}.local"}
 
 
 class _Owner(Request):
@@ -133,7 +122,7 @@ class Operators:
         engine: Engine | None = environ.get("tus.engine")
         if engine is None:
             return self._pages.message(environ, start_response, 503, "operators_alone")
-        if not known_host(environ, engine.options.public_url, self._hosts):
+        if not is_known(environ.get("HTTP_HOST", ""), self._hosts | _names(engine.options.public_url)):
             return self._pages.message(environ, start_response, 421, "operators_host")
         try:
             check_operator(environ, engine)
