@@ -280,7 +280,8 @@ def test_impatient_client_causes_one_hand_over(tus: Client) -> None:
         answers = [first.result(), *(other.result() for other in others)]
 
     assert answers[0].status == 204
-    assert answers[1].status in (204, 423) and answers[2].status in (200, 423)
+    # 503: of two questions at the same moment, the HEAD may be the newer one, and ends the PATCH that came before it.
+    assert answers[1].status in (204, 423, 503) and answers[2].status in (200, 423)
     assert tus.patch(url, 5).status == 204
     assert len(tus.handed()) == 1
 

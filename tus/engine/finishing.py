@@ -51,7 +51,9 @@ class Finishing(Records):
         # A part is never handed over by itself, and without a host nothing is.
         waits = self._delivers or self._tells or upload.target
         result = refusal or (None if waits and not upload.partial else Result())
-        upload = self._answered(upload.evolve(complete=True), result)
+        upload = upload.evolve(complete=True, result=result)
+        if refusal:
+            upload = self._answered(upload, refusal)
         self._store.save(upload, durable=durable)
         events.finished(upload)
         if refusal:
