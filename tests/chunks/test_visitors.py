@@ -481,7 +481,8 @@ def test_two_windows_of_one_visitor_never_make_one_file(place: Place) -> None:
     next(steps)
     words = {"name": "image.jpg", "chunk": 1, "chunks": MANY}
     connection, rest = slowly(first, words, piece(OURS, 1))
-    live.until(lambda: list((place.home / "uploads").glob("*-1.lease")))
+    leases = (place.home / "uploads").glob
+    live.until(lambda: any(lease.stat().st_size for lease in leases("*-1.lease")))  # written down, not only begun
     second = place.visitor(THEIRS, name="image.jpg", jar=list(first.jar))
 
     second.plupload(tries=2)
