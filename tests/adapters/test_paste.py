@@ -173,6 +173,7 @@ def ours(port: int, settings: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", "tus", "serve", settings["ini"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [gunicorn, ours])
 def test_served_from_an_ini(tmp_path: Path, command: Callable[..., list[str]]) -> None:
     """`gunicorn --paste` and `tus serve` serve the same file."""

@@ -277,6 +277,7 @@ def test_form_that_is_cut_says_so(flow: Flow) -> None:
     assert flow.handed() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["waitress", "gunicorn-gthread", "gunicorn-sync"])
 def test_other_servers(kind: str) -> None:
     """Chunks in forms and in raw bodies, large enough for every fast road, and a plain form."""

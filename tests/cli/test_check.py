@@ -104,6 +104,7 @@ def test_text_tells_what_to_change(run: Any, proxy: Proxy) -> None:
     assert out.endswith("1 fault\n")
 
 
+@pytest.mark.slow
 def test_buffering_is_found(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that reads whole requests is told apart, with the nginx directive."""
     monkeypatch.setattr("tus.doctor.bodies.LATE", 0.2)
@@ -114,6 +115,7 @@ def test_buffering_is_found(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> No
     assert "proxy_request_buffering off" in faults(ask(through(proxy), "busy"))["buffering"]
 
 
+@pytest.mark.slow
 def test_announced_limit_is_found(proxy: Proxy) -> None:
     """A limit on Content-Length is found without sending as much, and roughly measured."""
     proxy.faults.announced_limit = 100 * 10**6
@@ -417,6 +419,7 @@ def test_server_that_dies_meanwhile_is_a_fault(proxy: Proxy) -> None:
     assert "location" in faults(ask(through(proxy)))
 
 
+@pytest.mark.slow
 def test_slow_server_ends_in_time(run: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole run is bounded, and what was not asked is told."""
     monkeypatch.setattr(check, "TIMEOUT", 0.3)
@@ -478,6 +481,7 @@ def test_nginx(tmp_path: Path, right: str, found: list[str]) -> None:
     assert list(faults(findings)) == found
 
 
+@pytest.mark.slow
 def test_small_limit_is_respected(proxy: Proxy, upstream: Upstream) -> None:
     """A server that takes little gets little, and no upload is finished by it."""
     proxy.faults.answer = lambda head, method: head + b"Tus-Max-Size: 20000\r\n" if method == "OPTIONS" else head

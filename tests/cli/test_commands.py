@@ -89,6 +89,7 @@ def test_serve_says_where_it_listens_once_it_does(tmp_path: Path) -> None:
     assert len(list((tmp_path / "new" / "uploads").glob("*.info"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_serve_says_which_address_is_taken(tmp_path: Path, workers: str) -> None:
     """In one line: the first thing that goes wrong for many."""

@@ -193,6 +193,7 @@ def test_server_asks_for_the_password_of_its_environment(tmp_path: Path) -> None
     assert b"long" not in words
 
 
+@pytest.mark.slow
 def test_put_logs_in(command: Start, tmp_path: Path) -> None:
     """By its URL, or by the environment; and a wrong password is a refusal that says what to do."""
     file = tmp_path / "a.txt"

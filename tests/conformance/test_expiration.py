@@ -63,6 +63,7 @@ def test_uploads_that_never_expire_have_no_date(collection) -> None:
     assert "expiration" not in tus.options().list("Tus-Extension")
 
 
+@pytest.mark.slow
 def test_expired_upload_is_gone(collection) -> None:
     """After its date an unfinished upload answers 410, takes no byte, and is not resumed by any method."""
     tus = collection(upload_valid_duration=1)
@@ -82,6 +83,7 @@ def test_expired_upload_is_gone(collection) -> None:
     assert tus.handed() == []
 
 
+@pytest.mark.slow
 def test_expired_upload_is_410_while_it_is_remembered(collection) -> None:
     """Nothing has swept the record away yet, so the answer can say that there was an upload."""
     tus = collection(upload_valid_duration=1, sweep_interval="none")
@@ -93,6 +95,7 @@ def test_expired_upload_is_410_while_it_is_remembered(collection) -> None:
     assert tus.patch(url, 0, b"hello").status == 410
 
 
+@pytest.mark.slow
 def test_expired_part_is_no_part(collection) -> None:
     """What is gone cannot be joined, before or after it was complete."""
     tus = collection(upload_valid_duration=1)
@@ -118,6 +121,7 @@ def test_writing_postpones_the_end(collection) -> None:
     assert (first.status, second.status) == (204, 204)
 
 
+@pytest.mark.slow
 def test_finished_upload_does_not_expire(collection) -> None:
     """What is complete stays."""
     tus = collection(upload_valid_duration=1, cleanup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import math
 import os
@@ -645,6 +646,7 @@ def test_file_that_may_grow_no_more_keeps_what_fitted(files: FileStore) -> None:
 
 def test_no_descriptor_is_leaked(files: FileStore, tmp_path: Path) -> None:
     """Whether it goes well or not."""
+    gc.collect()  # what other tests left open must not be closed, and its number taken, in between
     before = set(os.listdir("/proc/self/fd"))
 
     for _ in range(5):
@@ -660,7 +662,7 @@ def test_no_descriptor_is_leaked(files: FileStore, tmp_path: Path) -> None:
         files.tidy(0)
         files.delete("a")
 
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 # tusd

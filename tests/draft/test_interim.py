@@ -59,6 +59,7 @@ def test_address_before_the_body(collection: Any) -> None:
     assert client.done(ended) == (not client.server.kind.threads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("able")
 def test_address_in_each_version(collection: Any) -> None:
     """The number is the client's, and the final answer names the same address where it names one."""

@@ -130,6 +130,7 @@ def mounted(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
             mount.stderr.close()
 
 
+@pytest.mark.slow
 def test_sshfs_is_recognised(mounted: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
     """A store in a directory that sshfs shows warns, works, and soon sees what somebody else appends."""
     near, far = mounted

@@ -86,6 +86,7 @@ def flat(kind: str, home: Path, road: str, size: int) -> None:
     assert more < GROWTH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ours", "gunicorn-gthread"])
 def test_memory_is_flat(roomy: Path, kind: str) -> None:
     """Half a gibibyte adds less than 10 MiB."""

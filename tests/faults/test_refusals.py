@@ -86,6 +86,7 @@ def test_refused_concatenation_is_refused_each_time(collection: Collect, point: 
     assert head.status == 422
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_refusal_survives_a_restart(point: str) -> None:
     """Another process, and a worker that never heard of the upload, give the same answer."""

@@ -53,6 +53,7 @@ def test_a_head_has_its_time_however_it_comes(poll: bool, served) -> None:
     assert 0.4 < took < 5
 
 
+@pytest.mark.slow
 @EITHER
 def test_a_head_that_stops_has_its_time(poll: bool, served) -> None:
     """The same for a client that falls silent in the middle of it."""

@@ -187,6 +187,7 @@ def test_connections_beyond_the_limit_wait(served) -> None:
     assert clients[2].sock.recv(12) == b"HTTP/1.1 200"
 
 
+@pytest.mark.slow
 def test_idle_connections_are_closed(served) -> None:
     """channel_timeout and cleanup_interval work as in waitress."""
     server = served(reader, channel_timeout=1, cleanup_interval=1)
@@ -196,6 +197,7 @@ def test_idle_connections_are_closed(served) -> None:
     assert client.closed()
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_its_answer_holds_no_thread_for_ever(served) -> None:
     """An answer that is not taken for channel_timeout ends the connection and frees the thread."""
     closed = threading.Event()

@@ -155,6 +155,7 @@ def test_one_worker_does_not_fork(processes) -> None:
     assert server.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "ended"])
 def test_a_dead_worker_is_replaced(how, processes) -> None:
     """Its port stays open meanwhile: connections wait for the next one."""
