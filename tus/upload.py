@@ -289,7 +289,7 @@ class Upload(NamedTuple):
     @property
     def refused(self) -> bool:
         """Whether nothing can come of it any more, for the reason in `result`: mostly that of the host."""
-        return self.result is not None and self.result.status >= 400
+        return self.result is not None and self.result.refuses
 
     @property
     def timed(self) -> bool:

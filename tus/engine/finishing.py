@@ -60,11 +60,11 @@ class Finishing(Records):
             events.answered(upload)
         return upload
 
-    def _answered(self, upload: Upload, result: Result | None) -> Upload:
+    def _answered(self, upload: Upload, result: Result) -> Upload:
         """The upload with what the host said of it. A refused one stays for a while, so that its client hears why."""
         upload = upload.evolve(result=result)
         kept = self.options.refused_valid_duration
-        if not upload.refused or kept is None:
+        if not result.refuses or kept is None:
             return upload
         ends = self._clock() + kept
         return upload.evolve(expires=ends if upload.expires is None else min(ends, upload.expires))
