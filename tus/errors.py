@@ -146,6 +146,10 @@ class Locked(TusError):
     retry_after = 1
 
 
+class Changed(Locked):
+    """The record is not the one any more that was read: who wanted to save it reads again, and decides anew."""
+
+
 class ChecksumMismatch(TusError):
     """The bytes are not those that the client meant to send; nothing of the request was kept."""
 

@@ -1,6 +1,7 @@
 """Who may write to an upload. A lease, not a lock: the newest request owns it, and none waits for a dead connection.
 
-A claim is the opposite: its holder keeps it until it is released or the process dies.
+A claim is the opposite: its holder keeps it until it is released, or until its process dies. All of these may be used
+by any thread, one at a time, and belong to none.
 """
 
 from __future__ import annotations
@@ -13,60 +14,76 @@ from typing import Protocol
 class Lease(Protocol):
     """The right to write to one upload, for the time of a request."""
 
+    @property
+    def token(self) -> int:
+        """Grows with each lease on the same upload that could still write: a store can tell an old writer by it."""
+
     def turn(self) -> AbstractContextManager[object]:
-        """One write, or one change of the record, excluding every other; raises Interrupted once somebody
-        newer took over."""
+        """A moment for one change; raises Interrupted once the lease is lost. On one machine it excludes every other
+        turn, and no request takes over inside it. Turns are short, do not nest, and are left by the thread that entered
+        them."""
 
-    def lock(self) -> None:
-        """From here on nobody can take over until the release: what is under way must end first. Turns are part of
-        it."""
-
-    def unlock(self) -> None:
-        """The end of that, and of the first turn of a lease that began with one."""
+    def keep(self) -> None:
+        """From here on until the release nobody takes over: what is under way must end first. Others are told that the
+        upload is busy. Raises Interrupted if the lease is lost already."""
 
     def on_lost(self, end: Callable[[], None]) -> None:
-        """Call `end` when somebody newer takes over, from any thread: it should make a blocked read return."""
+        """Call `end` once, from any thread, when a newer request takes over or asks to: it should make a blocked read
+        return. At once, if the lease is lost already; never after the release."""
 
     def release(self, *, forget: bool = False) -> None:
         """Done; with `forget`, no request will write to this upload any more. May be called twice."""
 
 
-class Share(Lease, Protocol):
-    """The right to write to one upload at the same time as others who have a share in it. A lease ends them all."""
+class Share(Protocol):
+    """The right to write to one upload beside others who have a share in it. A lease or a claim ends them all."""
 
-    def holds(self) -> bool:
-        """Whether no request took a lease since. Without the mutex the answer is only a guess."""
+    @property
+    def token(self) -> int:
+        """That of the newest lease before it."""
+
+    def turn(self) -> AbstractContextManager[object]:
+        """A moment for one change; raises Interrupted once a request took a lease or a claim since."""
+
+    def release(self) -> None:
+        """Done. May be called twice."""
 
 
 class Claim(Protocol):
     """The right to hand an upload over, which no other request can take away."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Done, and every share in the upload is over. May be called twice."""
 
 
 class Locker(Protocol):
+    """Leases, shares and claims on uploads, by their ids."""
+
     def lease(
-        self, id: str, *, locked: bool = False, patient: bool = True, check: Callable[[], object] | None = None
+        self,
+        id: str,
+        *,
+        brief: bool = False,
+        patience: float | None = None,
+        check: Callable[[], object] | None = None,
     ) -> Lease:
-        """Take over from the present writer; raises Locked while a claim is held, or the lease is locked: at once,
-        or after some seconds if `patient`. With `locked`, the first turn has begun. If another request would lose its
-        lease, `check` is called before, while no request has a turn; if it raises, no lease is lost."""
+        """Take over from the present writer; raises Locked if a claim is held, or a lease is kept, for longer than
+        `patience` (seconds; None: as long as a turn may take). If another request would lose its lease, `check` is
+        called before, while nobody has a turn; if it raises, nobody loses anything. `brief` says that the release
+        follows at once, without waiting for any client: a locker may make others wait for it as if it were kept."""
 
     def share(self, id: str) -> Share:
-        """Write beside others, until somebody takes a lease or the upload goes away; raises Locked while a claim is
-        held."""
+        """Write beside others; raises Locked as `lease` does."""
+
+    def claim(self, id: str, *, patience: float = 0.0) -> Claim:
+        """Raises Locked if there is a claim already, or a lease is kept, for longer than `patience`. The lease of a
+        request that still writes is neither ended nor waited for, but has no turn any more."""
 
     def writing(self, id: str) -> bool:
         """Whether a lease may be held: false only if no request is writing."""
 
     def lives(self, id: str) -> bool:
-        """Whether a lease is out whose owner lives: true only if somebody is writing."""
-
-    def mutex(self, id: str) -> AbstractContextManager[None]:
-        """A moment in which no request has a turn, and none loses its lease; raises Locked while a claim is held."""
-
-    def claim(self, id: str) -> Claim:
-        """Raises Locked at once if there is a claim already."""
+        """Whether a lease is held whose owner certainly lives: true only if a request is writing."""
 
     def tidy(self, before: float, exists: Callable[[str], bool]) -> None:
         """Forget uploads that are gone, if a crash kept us from it, and it was `before` (seconds since the epoch)."""

@@ -1,108 +1,93 @@
-"""Where uploads are kept: a handful of primitives. The engine decides what a protocol can do with them.
+"""Where uploads are kept. A store is one kind of storage; the engine decides what a protocol can do with it.
 
-No method checks an id, takes a lock or knows why it is called.
+What one request brings goes into a `Draft`. A draft may hold bytes back, in memory or on their way to another machine;
+`commit` makes all that it took part of the upload, and returns the one number that a client may be told. Who writes
+shows a `Fence`: a store of one machine writes inside its turns, and a store that many machines share also refuses a
+token that is older than the newest one it has seen.
+
+What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Positioned`, `OnDisk`,
+`Rereading`. The engine asks with `isinstance`, once, and has another way for stores that cannot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from ..upload import Upload
 
-UNCHUNKED = 32  # marks that a store keeps to itself: it may write there how much is certain
+Block = bytes | bytearray | memoryview
 
 
-class Place(Protocol):
-    """A position in the data of one upload, from where bytes are written. Nothing is buffered."""
-
-    def write(self, block: bytes | bytearray | memoryview) -> int:
-        """Write the whole block, or raise StoreFull; `position` says how far it came."""
-
-    def splice(self, pipe: int, size: int) -> int:
-        """Move up to `size` bytes that wait in a pipe; return the number of bytes moved, at least one."""
-
-    def copy(self, source: BinaryIO, size: int) -> int:
-        """Append up to `size` bytes of another upload's data, without moving them through Python if possible."""
+class Fence(Protocol):
+    """What keeps an old request from writing once a newer one took over. Every lease is one."""
 
     @property
-    def position(self) -> int:
-        """Where the next byte goes."""
+    def token(self) -> int:
+        """Grows with each request that takes the same upload over."""
 
-    def truncate(self, size: int) -> None:
-        """Drop what lies behind `size`, if anything does, and go on from there."""
-
-    def start_sync(self) -> None:
-        """Let what has gathered be written back, without waiting."""
-
-    def sync(self) -> None:
-        """Block until everything written is on stable storage; raises StoreFull or StoreBroken if it never will be,
-        and then nothing written since the last success is certain, even if a later call succeeds."""
-
-    def close(self) -> None: ...
+    def turn(self) -> AbstractContextManager[object]:
+        """A moment for one change; raises Interrupted once a newer request took over. Turns do not nest."""
 
 
-class Record(Protocol):
-    """A record as it was read."""
+class Draft(Protocol):
+    """The bytes of one request, on their way into one upload. It takes the turns that it needs by itself, so no turn
+    of the same fence is open while one of these is called. Any thread may call them, one at a time."""
 
-    upload: Upload
+    @property
+    def taken(self) -> int:
+        """Where the next byte goes. It may be ahead of what is committed."""
 
-    def again(self) -> Upload:
-        """As it is now; cheap, if it was not saved since."""
+    def write(self, block: Block) -> None:
+        """Take the whole block, or raise StoreFull, StoreBroken, TooLarge or Interrupted; `taken` says how far it
+        came."""
 
-    def close(self) -> None: ...
+    def commit(self, *, durable: bool = False) -> int:
+        """Make all that was taken part of the upload, and return its offset: the number of bytes that a client may be
+        told. With `durable` they are on stable storage by then. If that fails, StoreFull or StoreBroken is raised with
+        the offset that is certain, and `load` says no more than that from then on: what came since the last good
+        commit is unknown, even if a later one would succeed. May be called again after more was taken."""
+
+    def abort(self) -> None:
+        """Forget what was taken since the last commit. An `exact` draft that was never committed leaves no trace."""
+
+    def close(self) -> None:
+        """Let go, without a word to the upload: what was committed is there, and perhaps more. Needs no turn, and may
+        be called twice."""
 
 
 class Store(Protocol):
-    """One implementation a kind of storage. An unknown id raises NotFound."""
+    """One implementation for each kind of storage. An unknown id raises NotFound; no method checks an id, takes a lease
+    or knows why it is called. Whatever changes an upload that others can know is called in a turn of its lease, or
+    says `since`."""
 
-    def reserve(self, id: str) -> Place:
-        """Room for a new upload, which exists once it is saved; raises FileExistsError if the id is taken."""
+    def create(self, upload: Upload, *, fence: Fence) -> Draft:
+        """Room for a new upload by this id, which exists for others once it is saved or finished. Raises
+        FileExistsError if the id is taken, or is being taken in this moment; what a crash left half made by that name
+        does not count."""
 
-    def load(self, id: str) -> Upload:
-        """The record, with the offset and the time of the last write as the storage has them."""
+    def load(self, id: str, *, durable: bool = False) -> Upload:
+        """The record, with the offset and the time of the last write as the storage has them: what is committed, and no
+        byte of an `exact` draft before its commit. With `durable`, the offset counts only what is certain to outlive a
+        power cut."""
 
-    def hold(self, id: str) -> Record:
-        """The same, to be looked at again in a moment."""
+    def save(self, upload: Upload, *, since: Upload | None = None, durable: bool = False) -> None:
+        """Replace the record: all or nothing. With `since`, only if what is stored is still what `load` gave then,
+        apart from offset and time; otherwise Changed is raised, and nothing happened."""
 
-    def save(self, upload: Upload, *, durable: bool = False) -> None:
-        """Replace the record: all or nothing."""
+    def append(self, id: str, offset: int, *, fence: Fence, exact: bool = False) -> Draft:
+        """Go on at `offset`, which is not behind the committed end; what lies after it is forgotten, before this
+        returns. Called in a turn. `exact`: nothing that is not committed may ever be seen, also not after a crash."""
 
-    def writer(self, id: str, offset: int) -> Place: ...
+    def finish(
+        self, upload: Upload, draft: Draft | None = None, *, since: Upload | None = None, durable: bool = False
+    ) -> None:
+        """Commit the draft, if there is one, make the upload one readable whole, and save this record of it, complete:
+        all or nothing. Called while the lease is kept, or under a claim. Raises what `commit` and `save` raise."""
 
-    def truncate(self, id: str, size: int) -> None:
-        """Drop what lies behind `size`, if anything does."""
-
-    def open(self, id: str) -> BinaryIO:
-        """The data, to read."""
-
-    def path(self, id: str) -> str:
-        """The data as a file for others; raises NotImplementedError where there is none."""
-
-    def lend(self, id: str) -> str:
-        """The same, for the host to read or to take away. What it took, `regain` brings back, until `give`."""
-
-    def regain(self, id: str) -> None:
-        """Have the data that was lent, whatever the host did with its file; twice is fine."""
-
-    def give(self, id: str) -> None:
-        """The host may keep what was lent."""
-
-    def sync(self, id: str) -> None:
-        """Block until the data is on stable storage; raises as the one of a Place does."""
-
-    def certify(self, id: str, size: int) -> None:
-        """So many bytes are on stable storage: remembered for other processes."""
-
-    def certain(self, id: str) -> int:
-        """How many bytes were certified, and not truncated since."""
-
-    def mark(self, id: str, number: int, *, durable: bool = False) -> None:
-        """The chunk with this number is in the data; numbers count from 0. Of an upload that does not come
-        in chunks, the first `UNCHUNKED` marks are the store's own; the others count how often a part is used."""
-
-    def marks(self, id: str) -> bytes:
-        """A byte for each chunk, 1 if it is there; as many as there are up to the last one that is."""
+    def open(self, id: str, start: int = 0) -> BinaryIO:
+        """The committed data from there on, to read and to seek in, also of an upload that still arrives."""
 
     def secret(self) -> bytes:
         """Random bytes, the same for every process that has this store, and unknown to all others."""
@@ -117,4 +102,81 @@ class Store(Protocol):
         """Every upload there is, in no order, while others come and go."""
 
     def tidy(self, before: float) -> None:
-        """Remove what a crash left behind before that time."""
+        """Remove what a crash left behind before that time, in seconds since the epoch."""
+
+
+@runtime_checkable
+class Spliceable(Protocol):
+    """A draft that the kernel can fill, without bringing the bytes into Python."""
+
+    def splice(self, pipe: int, size: int) -> int:
+        """Move up to `size` bytes that wait in a pipe; return the number of bytes moved, at least one."""
+
+
+@runtime_checkable
+class Joinable(Protocol):
+    """A draft that can take another upload's data inside the store."""
+
+    def join(self, id: str, size: int) -> None:
+        """Take the first `size` bytes of another upload, as `write` would. If there are fewer, take what there is."""
+
+
+@runtime_checkable
+class Eager(Protocol):
+    """A draft that can use the time while more bytes arrive."""
+
+    def write_back(self) -> None:
+        """Let what has gathered go on its way to stable storage, without waiting. Called after each block, where a
+        durable commit will come."""
+
+
+@runtime_checkable
+class Positioned(Protocol):
+    """A store that takes numbered chunks at their places, in any order and several at a time. The offset of such an
+    upload is `Chunks.stored` of the marks."""
+
+    def place(self, id: str, start: int, *, fence: Fence) -> Draft:
+        """A draft for the bytes from `start` on, which touches no others. Called in a turn."""
+
+    def mark(self, id: str, number: int, *, durable: bool = False) -> None:
+        """The chunk with this number, counted from 0, is committed and counts. Called in a turn."""
+
+    def marks(self, id: str) -> bytes:
+        """A byte for each chunk, 1 if it is there; as many as there are up to the last one that is."""
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """A store whose finished uploads are files that the host can have."""
+
+    def path(self, id: str) -> str:
+        """The data as a file."""
+
+    def lend(self, id: str) -> str:
+        """The same, for the host to read or to take away. What it took, `regain` brings back, until `give`."""
+
+    def regain(self, id: str) -> None:
+        """Have the data that was lent, whatever the host did with its file; twice is fine."""
+
+    def give(self, id: str) -> None:
+        """The host may keep what was lent."""
+
+
+class Reading(Protocol):
+    """A record as it was read."""
+
+    upload: Upload
+
+    def again(self) -> Upload:
+        """As it is now."""
+
+    def close(self) -> None:
+        """Nobody looks again. May be called twice."""
+
+
+@runtime_checkable
+class Rereading(Protocol):
+    """A store that looks again at a record for less than it costs to load it."""
+
+    def hold(self, id: str) -> Reading:
+        """The record, to be looked at again in a moment."""
