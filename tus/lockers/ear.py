@@ -1,4 +1,4 @@
-"""How processes tell each other that they took over an upload."""
+"""How those who hold a lease are told that they lost it, between threads and between processes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,41 @@ from contextlib import suppress
 
 log = logging.getLogger("tus")
 
+_SHORTLY = 1.0  # seconds; longer than it takes to end a read
+
+
+class Ends:
+    """What to call when a lease is lost: once, and never after it was forgotten."""
+
+    def __init__(self) -> None:
+        self._guard = threading.RLock()  # the garbage collector may release a lease while its thread is in here
+        self._calling = threading.RLock()
+        self._ends: dict[int, tuple[str, int, Callable[[], None]]] = {}
+
+    def listen(self, key: int, id: str, token: int, end: Callable[[], None]) -> None:
+        with self._guard:
+            self._ends[key] = id, token, end
+
+    def forget(self, key: int) -> None:
+        with self._guard:
+            known = self._ends.pop(key, None)
+        # It is called in this moment: the connection may serve another request as soon as we return. The wait has an
+        # end, as the garbage collector may have brought us here while the caller waits for this thread.
+        if not known and self._calling.acquire(timeout=_SHORTLY):
+            self._calling.release()
+
+    def end(self, id: str, newest: int) -> None:
+        """Every holder of an older lease than `newest` has lost it."""
+        with self._calling:
+            with self._guard:
+                lost = [key for key, (of, token, _) in list(self._ends.items()) if of == id and token < newest]
+                ends = [self._ends.pop(key)[2] for key in lost]
+            for end in ends:
+                try:
+                    end()
+                except Exception:  # the newcomer, or the thread that listens for all, must not suffer for it
+                    log.exception("ending a request that lost %s failed", id)
+
 
 class Ear:
     """Where this process is told that it lost a lease, so that it need not find out at its next write.
@@ -24,10 +59,10 @@ class Ear:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._guard = threading.RLock()  # the garbage collector may release a lease while its thread is in here
+        self._guard = threading.Lock()
         self._address = ""
         self._socket: socket.socket | None = None
-        self._ends: dict[tuple[str, int], Callable[[], None]] = {}
+        self.ends = Ends()
 
     def address(self) -> str:
         """Our own, opened at the first lease; a process that never writes needs none."""
@@ -43,27 +78,19 @@ class Ear:
             ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             ear.bind("\0" + address)
             self._socket = ear
-            threading.Thread(target=self._hear, args=(ear,), name="tus-leases", daemon=True).start()
+            threading.Thread(target=self._hear, args=(ear, self.ends), name="tus-leases", daemon=True).start()
         self._address = address
 
-    def _hear(self, ear: socket.socket) -> None:
+    def _hear(self, ear: socket.socket, ends: Ends) -> None:
         while True:
-            id, _, number = ear.recv(256).decode("ascii", "replace").partition(" ")
-            if number.isdigit():
-                self._end(id, int(number))
-
-    def listen(self, id: str, number: int, end: Callable[[], None]) -> None:
-        with self._guard:
-            self._ends[id, number] = end
-
-    def forget(self, id: str, number: int) -> None:
-        with self._guard:
-            self._ends.pop((id, number), None)
+            id, _, token = ear.recv(256).decode("ascii", "replace").partition(" ")
+            if token.isdigit():
+                ends.end(id, int(token))
 
     def tell(self, owner: str, id: str, newest: int) -> None:
         """Every holder of an older lease than `newest` has lost it."""
         if owner == self._address:
-            self._end(id, newest)
+            self.ends.end(id, newest)
         elif self._socket:
             with suppress(OSError):  # dead, or too busy to listen: it finds out at its next turn
                 self._socket.sendto(f"{id} {newest}".encode(), socket.MSG_DONTWAIT, "\0" + owner)
@@ -76,13 +103,3 @@ class Ear:
             caller.connect("\0" + owner)
             return True
         return False
-
-    def _end(self, id: str, newest: int) -> None:
-        with self._guard:
-            lost = [key for key in list(self._ends) if key[0] == id and key[1] < newest]
-            ends = [self._ends.pop(key) for key in lost]
-        for end in ends:
-            try:
-                end()
-            except Exception:  # the newcomer, or the thread that listens for all, must not suffer for it
-                log.exception("ending a request that lost %s failed", id)

@@ -13,8 +13,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import FULL, Interrupted, Locked, NotFound, StoreFull
 from ..upload import checked_id, is_random
@@ -57,25 +57,41 @@ class FileLocker:
         os.close(fd)
 
     def lease(
-        self, id: str, *, locked: bool = False, patient: bool = True, check: Callable[[], object] | None = None
+        self,
+        id: str,
+        *,
+        brief: bool = False,
+        patience: float | None = None,
+        check: Callable[[], object] | None = None,
     ) -> FileLease:
-        fd = self._locked(id, self._patience if patient else _MOMENT)
+        fd, size = self._locked(id, self._patience if patience is None else max(patience, _MOMENT))
         lease = FileLease(self, fd, id)
         try:
-            lease.take(locked, check)
+            lease.take(*_read(fd, size), brief, check)
         except BaseException:
             lease.abandon()
             raise
         return lease
 
     def share(self, id: str) -> FileShare:
-        fd = self._locked(id, self._patience, fcntl.LOCK_SH)
-        mark = os.pread(fd, _NUMBER, 0)
+        fd, size = self._locked(id, self._patience, fcntl.LOCK_SH)
+        share = FileShare(fd, os.pread(fd, _NUMBER, 0) if size else b"")
         fcntl.flock(fd, fcntl.LOCK_UN)
-        return FileShare(fd, mark)
+        return share
 
-    def _locked(self, id: str, patience: float, how: int = fcntl.LOCK_EX) -> int:
-        """The lease file, opened and locked, and certainly the one that goes by this name."""
+    def claim(self, id: str, *, patience: float = 0.0) -> FileClaim:
+        fd, size = self._locked(id, max(patience, _MOMENT))
+        claim = FileClaim(self, id, fd)
+        try:
+            if size:  # who wrote before writes no more, not even if we die
+                _write(fd, _read(fd, size)[0] + 1, "")
+        except OSError as error:
+            claim.abandon()
+            raise _fullness(error) from None
+        return claim
+
+    def _locked(self, id: str, patience: float, how: int = fcntl.LOCK_EX) -> tuple[int, int]:
+        """The lease file, opened and locked, and certainly the one that goes by this name; and its size."""
         while True:
             try:
                 fd = os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
@@ -83,14 +99,13 @@ class FileLocker:
                 self._renew()
                 continue
             except OSError as error:
-                if error.errno in FULL:
-                    raise StoreFull("there is no room left, not even to say who writes") from None
-                raise
+                raise _fullness(error) from None
             try:
                 if not _lock(fd, patience, how):
                     raise Locked("the upload is busy")
-                if os.fstat(fd).st_nlink:
-                    return fd
+                found = os.fstat(fd)
+                if found.st_nlink:
+                    return fd, found.st_size
             except BaseException:
                 os.close(fd)
                 raise
@@ -114,17 +129,6 @@ class FileLocker:
             return counts(owner) or not number and not _lock(fd, 0, fcntl.LOCK_SH)
         finally:
             _unlock(fd)
-
-    @contextmanager
-    def mutex(self, id: str) -> Iterator[None]:
-        fd = self._locked(id, self._patience)
-        try:
-            yield
-        finally:
-            _unlock(fd)
-
-    def claim(self, id: str) -> FileClaim:
-        return FileClaim(self, id, self._locked(id, _MOMENT))
 
     def tidy(self, before: float, exists: Callable[[str], bool]) -> None:
         for name in os.listdir(self._dir):
@@ -153,7 +157,7 @@ class FileLocker:
 
     def _forget(self, id: str, exists: Callable[[str], bool]) -> None:
         with suppress(Locked):
-            fd = self._locked(id, 0)
+            fd, _ = self._locked(id, 0)
             try:
                 if not exists(id):
                     self.remove(id)
@@ -169,8 +173,15 @@ class FileLocker:
 class _Held:
     """What is released when nothing uses it any more."""
 
+    _fd = -1
+
     def release(self) -> None:
         raise NotImplementedError
+
+    def abandon(self) -> None:
+        """It was not taken after all."""
+        fd, self._fd = self._fd, -1
+        _unlock(fd)
 
     def __del__(self) -> None:
         try:  # noqa: SIM105
@@ -182,49 +193,46 @@ class _Held:
 class FileLease(_Held):
     """Ours until the number in the file changes."""
 
-    _unsaid = False  # nobody else has a number, and while it is locked nobody reads ours
+    _unsaid = False  # nobody else has a number, and while the file is locked nobody reads ours
+    _listens = False
 
     def __init__(self, locker: FileLocker, fd: int, id: str) -> None:
         self._locker, self._fd, self._id = locker, fd, id
         self._process = os.getpid()
-        self._locked = True
+        self._kept = True  # the file stays locked until the release
 
-    def take(self, locked: bool, check: Callable[[], object] | None) -> None:
+    @property
+    def token(self) -> int:
+        return self._number
+
+    def take(self, number: int, owner: str, brief: bool, check: Callable[[], object] | None) -> None:
         """Take it from the present holder."""
-        number, owner = _read(self._fd)
         if owner and check:
             check()
         self._number = number + 1
-        self._mark = b"%0*d" % (_NUMBER, self._number)
-        self._unsaid = not number
-        if number:
+        self._mark = _mark(self._number)
+        self._unsaid = brief and not number
+        if not self._unsaid:
             self._say()
-        if not locked:
-            self.unlock()
+        if not brief:
+            self._kept = False
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
         if owner:
             _ear.tell(owner, self._id, self._number)
 
     def _say(self) -> None:
         try:
             _write(self._fd, self._number, _ear.address())
-            self._unsaid = False
         except OSError as error:
-            if error.errno in FULL:
-                raise StoreFull("there is no room left, not even to say who writes") from None
-            raise
-
-    def abandon(self) -> None:
-        """It was not taken."""
-        fd, self._fd = self._fd, -1
-        _unlock(fd)
+            raise _fullness(error) from None
 
     def turn(self) -> FileLease:
         return self
 
     def __enter__(self) -> None:
-        if self._locked:
+        if self._kept:
             return
-        while not _lock(self._fd, _MOMENT):
+        while self._fd < 0 or not _lock(self._fd, _MOMENT):
             # Held for long: by a newer request, while the host looks at the content. There is no waiting for that.
             self._check()
         try:
@@ -234,47 +242,48 @@ class FileLease(_Held):
             raise
 
     def _check(self) -> None:
-        if os.pread(self._fd, _NUMBER, 0) != self._mark:
+        if self._lost():
             raise Interrupted("a newer request took over this upload")
 
+    def _lost(self) -> bool:
+        return self._fd < 0 or os.pread(self._fd, _NUMBER, 0) != self._mark
+
     def __exit__(self, *_: object) -> None:
-        if not self._locked:
+        if not self._kept:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def lock(self) -> None:
+    def keep(self) -> None:
         self.__enter__()
-        self._locked = True
-
-    def unlock(self) -> None:
-        if self._locked:
-            if self._unsaid:
-                self._say()
-            self._locked = False
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._kept = True
 
     def on_lost(self, end: Callable[[], None]) -> None:
-        _ear.listen(self._id, self._number, end)
-        if not self._locked and os.pread(self._fd, _NUMBER, 0) != self._mark:
-            end()
+        if self._kept or self._fd < 0:
+            return
+        self._listens = True
+        _ear.ends.listen(self._fd, self._id, self._number, end)
+        if self._lost():
+            _ear.ends.end(self._id, self._number + 1)
 
     def release(self, *, forget: bool = False) -> None:
-        if self._fd < 0:
-            return
         fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
         if self._process != os.getpid():  # a child inherited it, and has no say
             os.close(fd)
             return
-        _ear.forget(self._id, self._number)
+        if self._listens:
+            _ear.ends.forget(fd)
         try:
             self._leave(fd, forget)
         except OSError as error:  # such as a disk that is read-only now: the next request can still take over
             log.warning("upload %s: cannot record that writing has ended: %s", self._id, error)
         finally:
+            self._kept = False
             _unlock(fd)
 
     def _leave(self, fd: int, forget: bool) -> None:
         # Not worth waiting for: a request that holds it for longer is newer than we are, or hands the upload over.
-        if self._locked or _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
+        if self._kept or _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
             if forget or self._unsaid:
                 self._locker.remove(self._id)
             else:
@@ -287,33 +296,25 @@ class FileShare(_Held):
     def __init__(self, fd: int, mark: bytes) -> None:
         self._fd, self._mark = fd, mark
 
-    def holds(self) -> bool:
-        # A request that hands the upload over, or removes it, removes the file and need not raise the number.
-        return os.pread(self._fd, _NUMBER, 0) == self._mark and os.fstat(self._fd).st_nlink > 0
+    @property
+    def token(self) -> int:
+        return int(self._mark) if self._mark.isdigit() else 0
 
     def turn(self) -> FileShare:
         return self
 
     def __enter__(self) -> None:
-        if not _lock(self._fd, _BRIEFLY, fcntl.LOCK_SH):
+        if self._fd < 0 or not _lock(self._fd, _BRIEFLY, fcntl.LOCK_SH):
             raise Interrupted("this upload is being handed over")
-        if not self.holds():
+        # A request that hands the upload over, or removes it, removes the file and need not raise the number.
+        if os.pread(self._fd, _NUMBER, 0) != self._mark or not os.fstat(self._fd).st_nlink:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
             raise Interrupted("this upload was finished or taken over")
 
     def __exit__(self, *_: object) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def lock(self) -> None:
-        """A share finishes nothing: the request that finishes the upload takes a lease."""
-
-    def unlock(self) -> None:
-        """It never begins with a turn."""
-
-    def on_lost(self, end: Callable[[], None]) -> None:
-        """No other share is told: there may be many, and each finds out at its next turn, in time."""
-
-    def release(self, *, forget: bool = False) -> None:
+    def release(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -327,9 +328,9 @@ class FileClaim(_Held):
         self._process = os.getpid()
 
     def release(self) -> None:
-        if self._fd < 0:
-            return
         fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
         if self._process != os.getpid():  # a child inherited it, and has no say
             os.close(fd)
             return
@@ -353,13 +354,24 @@ def _lock(fd: int, patience: float, how: int = fcntl.LOCK_EX) -> bool:
             time.sleep(0.001)
 
 
-def _read(fd: int) -> tuple[int, str]:
+def _fullness(error: OSError) -> Exception:
+    """What the caller is told of an error."""
+    return StoreFull("there is no room left, not even to say who writes") if error.errno in FULL else error
+
+
+def _mark(number: int) -> bytes:
+    return b"%0*d" % (_NUMBER, number)
+
+
+def _read(fd: int, size: int = _RECORD) -> tuple[int, str]:
+    if not size:
+        return 0, ""
     number, _, owner = os.pread(fd, _RECORD, 0).decode("ascii", "replace").partition(" ")
     return int(number) if number.isdigit() else 0, owner.strip()
 
 
 def _write(fd: int, number: int, owner: str) -> None:
-    os.pwrite(fd, b"%0*d %-*s" % (_NUMBER, number, _RECORD - _NUMBER - 1, owner.encode()), 0)
+    os.pwrite(fd, b"%s %-*s" % (_mark(number), _RECORD - _NUMBER - 1, owner.encode()), 0)
 
 
 def _unlock(fd: int) -> None:

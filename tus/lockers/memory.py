@@ -3,199 +3,207 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import Interrupted, Locked
+from .ear import Ends
+
+_MOMENT = 0.05  # seconds; longer than what is brief takes in memory
+_PATIENCE = 5.0  # seconds to wait for what another request keeps
+
+
+class _Upload:
+    """One that is written to, or handed over. Those who hold something of it are known by their numbers."""
+
+    def __init__(self, newest: int) -> None:
+        self.newest = newest  # no lease on it had a higher token
+        self.owner = 0  # the lease that has turns
+        self.keeper = 0  # the lease or claim that keeps all others out
+        self.shares: set[int] = set()
+
+    def take(self, owner: int, keeper: int) -> None:
+        self.owner, self.keeper = owner, keeper
+        self.shares.clear()
+
+    def leave(self, number: int) -> None:
+        self.shares.discard(number)
+        if self.owner == number:
+            self.owner = 0
+        if self.keeper == number:
+            self.keeper = 0
+
+    @property
+    def idle(self) -> bool:
+        return not (self.owner or self.keeper or self.shares)
 
 
 class MemoryLocker:
     """Knows the owner of each upload that is being written to. All uploads share one mutex: memory is fast."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float = _PATIENCE) -> None:
+        self._patience = patience
         self.turns = threading.RLock()  # the garbage collector may release a claim while its thread has a turn
-        self._owners: dict[str, MemoryLease] = {}
-        self._claims: set[str] = set()
-        self._shares: dict[str, set[MemoryShare]] = {}
+        self.ends = Ends()
+        self._freed = threading.Condition(self.turns)
+        self._uploads: dict[str, _Upload] = {}
+        self._last = 0
 
     def lease(
-        self, id: str, *, locked: bool = False, patient: bool = True, check: Callable[[], object] | None = None
+        self,
+        id: str,
+        *,
+        brief: bool = False,
+        patience: float | None = None,
+        check: Callable[[], object] | None = None,
     ) -> MemoryLease:
         with self.turns:
-            self._free(id)
-            old = self._owners.get(id)
-            if old and check:
+            upload = self._free(id, self._patience if patience is None else max(patience, _MOMENT))
+            if upload.owner and check:
                 check()
-            new = self._owners[id] = MemoryLease(self, id)
-            self._shares.pop(id, None)
-            if locked:
-                new.begin()
-        if old:
-            old.end()
-        return new
+            token = upload.newest = self._next()
+            upload.take(token, token if brief else 0)
+            self._uploads[id] = upload
+        self.ends.end(id, token)
+        return MemoryLease(self, id, token)
 
     def share(self, id: str) -> MemoryShare:
         with self.turns:
-            self._free(id)
-            share = MemoryShare(self, id)
-            self._shares.setdefault(id, set()).add(share)
-            return share
+            upload, number = self._free(id, self._patience), self._next()
+            upload.shares.add(number)
+            self._uploads[id] = upload
+            return MemoryShare(self, id, number, upload.newest)
 
-    def has(self, share: MemoryShare) -> bool:
-        return share in self._shares.get(share.id, ())
-
-    def leave(self, share: MemoryShare) -> None:
+    def claim(self, id: str, *, patience: float = 0.0) -> MemoryClaim:
         with self.turns:
-            shares = self._shares.get(share.id, set())
-            shares.discard(share)
-            if not shares:
-                self._shares.pop(share.id, None)
+            upload, number = self._free(id, max(patience, _MOMENT)), self._next()
+            upload.take(0, number)
+            self._uploads[id] = upload
+            return MemoryClaim(self, id, number)
 
-    def claimed(self, id: str) -> bool:
-        return id in self._claims
+    def _next(self) -> int:
+        self._last += 1
+        return self._last
 
-    def _free(self, id: str) -> None:
-        if id in self._claims:
-            raise Locked("the upload is being handed over")
+    def _free(self, id: str, patience: float) -> _Upload:
+        """The upload, once no other request keeps it. Store it again: the garbage collector may have released the rest
+        of what was held of it."""
+        if not self._freed.wait_for(lambda: not self._known(id).keeper, patience):
+            raise Locked("the upload is busy")
+        return self._known(id)
 
-    def owns(self, lease: MemoryLease) -> bool:
-        return self._owners.get(lease.id) is lease
+    def _known(self, id: str) -> _Upload:
+        return self._uploads.get(id) or _Upload(self._last)
+
+    def enter(self, id: str, number: int) -> None:
+        """Begin a turn."""
+        self.turns.acquire()
+        if not self.holds(id, number):
+            self.turns.release()
+            raise Interrupted("a newer request took over this upload")
+
+    def holds(self, id: str, number: int) -> bool:
+        """Whether the lease or share with this number is not over."""
+        upload = self._uploads.get(id)
+        return upload is not None and (upload.owner == number or number in upload.shares)
+
+    def keep(self, id: str) -> None:
+        """The owner keeps it. Only in a turn."""
+        upload = self._uploads[id]
+        upload.keeper = upload.owner
+
+    def keeps(self, id: str, number: int) -> bool:
+        return self._known(id).keeper == number
+
+    def leave(self, id: str, number: int) -> None:
+        """What had this number is over."""
+        with self.turns:
+            upload = self._uploads.get(id)
+            if not upload:
+                return
+            upload.leave(number)
+            if upload.idle:
+                del self._uploads[id]
+            self._freed.notify_all()
 
     def writing(self, id: str) -> bool:
-        return id in self._owners
+        return bool(self._known(id).owner)
 
     lives = writing  # a process that dies takes the memory along
-
-    @contextmanager
-    def mutex(self, id: str) -> Iterator[None]:
-        with self.turns:
-            self._free(id)
-            yield
-
-    def claim(self, id: str) -> MemoryClaim:
-        with self.turns:
-            self._free(id)
-            self._claims.add(id)
-        return MemoryClaim(self, id)
-
-    def lock(self, id: str) -> None:
-        self._claims.add(id)
-
-    def unlock(self, id: str) -> None:
-        with self.turns:
-            self._claims.discard(id)
 
     def tidy(self, before: float, exists: Callable[[str], bool]) -> None:
         pass  # a crash leaves nothing
 
-    def forget(self, lease: MemoryLease) -> None:
-        with self.turns:
-            if self.owns(lease):
-                del self._owners[lease.id]
 
-    def unclaim(self, id: str) -> None:
-        with self.turns:
-            self._shares.pop(id, None)
-            self._claims.discard(id)
+class _Held:
+    """What is released when nothing uses it any more."""
+
+    _over = False
+
+    def __init__(self, locker: MemoryLocker, id: str, number: int) -> None:
+        self._locker, self._id, self._number = locker, id, number
+
+    def release(self) -> None:
+        self._over = True
+        self._locker.leave(self._id, self._number)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, TypeError):  # at the end of the process, when modules are gone already
+            self.release()
 
 
-class MemoryLease:
-    """Ours until somebody else asks for one."""
+class MemoryLease(_Held):
+    """Ours until another request asks for one."""
 
-    def __init__(self, locker: MemoryLocker, id: str) -> None:
-        self._locker = locker
-        self.id = id
-        self._begun = self._locked = False
-        self.end: Callable[[], None] = lambda: None
+    _listens = False
 
-    def begin(self) -> None:
-        """The first turn."""
-        self._locker.turns.acquire()
-        self._begun = True
-
-    def lock(self) -> None:
-        with self.turn():
-            self._locked = True
-            self._locker.lock(self.id)
-
-    def unlock(self) -> None:
-        if self._locked:
-            self._locked = False
-            self._locker.unlock(self.id)
-        if self._begun:
-            self._begun = False
-            self._locker.turns.release()
+    @property
+    def token(self) -> int:
+        return self._number
 
     def turn(self) -> MemoryLease:
         return self
 
     def __enter__(self) -> None:
-        self._locker.turns.acquire()
-        if not self._locker.owns(self):
-            self._locker.turns.release()
-            raise Interrupted("a newer request took over this upload")
+        self._locker.enter(self._id, self._number)
 
     def __exit__(self, *_: object) -> None:
         self._locker.turns.release()
 
+    def keep(self) -> None:
+        with self:
+            self._locker.keep(self._id)
+
     def on_lost(self, end: Callable[[], None]) -> None:
-        self.end = end
-        if not self._locker.owns(self):
-            end()
+        if self._over or self._locker.keeps(self._id, self._number):
+            return
+        self._listens = True
+        self._locker.ends.listen(self._number, self._id, self._number, end)
+        if not self._locker.holds(self._id, self._number):
+            self._locker.ends.end(self._id, self._number + 1)
 
     def release(self, *, forget: bool = False) -> None:
-        self.end = lambda: None
-        self._locker.forget(self)
-        self.unlock()
+        if self._listens:
+            self._locker.ends.forget(self._number)
+        super().release()
 
 
-class MemoryShare:
-    """Ours until somebody asks for the whole."""
+class MemoryShare(_Held):
+    """Ours until another request asks for the whole."""
 
-    def __init__(self, locker: MemoryLocker, id: str) -> None:
-        self._locker = locker
-        self.id = id
-
-    def holds(self) -> bool:
-        return self._locker.has(self)
+    def __init__(self, locker: MemoryLocker, id: str, number: int, token: int) -> None:
+        super().__init__(locker, id, number)
+        self.token = token
 
     def turn(self) -> MemoryShare:
         return self
 
     def __enter__(self) -> None:
-        self._locker.turns.acquire()
-        if not self.holds() or self._locker.claimed(self.id):
-            self._locker.turns.release()
-            raise Interrupted("this upload was finished or taken over")
+        self._locker.enter(self._id, self._number)
 
     def __exit__(self, *_: object) -> None:
         self._locker.turns.release()
 
-    def lock(self) -> None:
-        """A share finishes nothing: the request that finishes the upload takes a lease."""
 
-    def unlock(self) -> None:
-        """It never begins with a turn."""
-
-    def on_lost(self, end: Callable[[], None]) -> None:
-        """No other share is told: there may be many, and each finds out at its next turn, in time."""
-
-    def release(self, *, forget: bool = False) -> None:
-        self._locker.leave(self)
-
-
-class MemoryClaim:
+class MemoryClaim(_Held):
     """Held until released, or until nothing refers to it any more."""
-
-    def __init__(self, locker: MemoryLocker, id: str) -> None:
-        self._locker: MemoryLocker | None = locker
-        self._id = id
-
-    def release(self) -> None:
-        locker, self._locker = self._locker, None
-        if locker:
-            locker.unclaim(self._id)
-
-    def __del__(self) -> None:
-        with suppress(AttributeError):
-            self.release()
