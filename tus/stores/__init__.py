@@ -5,8 +5,8 @@ What one request brings goes into a `Draft`. A draft may hold bytes back, in mem
 shows a `Fence`: a store of one machine writes inside its turns, and a store that many machines share also refuses a
 token that is older than the newest one it has seen.
 
-What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Positioned`, `OnDisk`,
-`Rereading`. The engine asks with `isinstance`, once, and has another way for stores that cannot.
+What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Reviewable`,
+`Eager`, `Positioned`, `OnDisk`, `Rereading`. The engine has another way for stores that cannot.
 """
 
 from __future__ import annotations
@@ -76,9 +76,10 @@ class Store(Protocol):
         """Replace the record: all or nothing. With `since`, only if what is stored is still what `load` gave then,
         apart from offset and time; otherwise Changed is raised, and nothing happened."""
 
-    def append(self, id: str, offset: int, *, fence: Fence, exact: bool = False) -> Draft:
+    def append(self, id: str, offset: int, *, fence: Fence, exact: bool = False, known: Upload | None = None) -> Draft:
         """Go on at `offset`, which is not behind the committed end; what lies after it is forgotten, before this
-        returns. Called in a turn. `exact`: nothing that is not committed may ever be seen, also not after a crash."""
+        returns. Called in a turn. `exact`: nothing that is not committed may ever be seen, also not after a crash.
+        `known` is the record, if the caller has loaded it in this same turn: it need not be read again."""
 
     def finish(
         self, upload: Upload, draft: Draft | None = None, *, since: Upload | None = None, durable: bool = False
@@ -87,7 +88,8 @@ class Store(Protocol):
         all or nothing. Called while the lease is kept, or under a claim. Raises what `commit` and `save` raise."""
 
     def open(self, id: str, start: int = 0) -> BinaryIO:
-        """The committed data from there on, to read and to seek in, also of an upload that still arrives."""
+        """The committed data from there on, to read and to seek in, also of an upload that still arrives. What lies
+        behind the offset that `load` gives, if anything does, is not data."""
 
     def secret(self) -> bytes:
         """Random bytes, the same for every process that has this store, and unknown to all others."""
@@ -119,6 +121,14 @@ class Joinable(Protocol):
 
     def join(self, id: str, size: int) -> None:
         """Take the first `size` bytes of another upload, as `write` would. If there are fewer, take what there is."""
+
+
+@runtime_checkable
+class Reviewable(Protocol):
+    """A draft that can be read before it is committed."""
+
+    def review(self) -> BinaryIO:
+        """What was taken and is not committed, from its first byte on."""
 
 
 @runtime_checkable

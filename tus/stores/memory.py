@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
+from weakref import WeakValueDictionary
 
-from ..errors import NotFound
+from ..errors import Changed, NotFound, OffsetMismatch
 from ..upload import Upload
+from . import Block, Draft, Fence
+from .records import same
 
 
 class MemoryStore:
@@ -22,35 +26,64 @@ class MemoryStore:
         self._data: dict[str, bytearray] = {}
         self._touched: dict[str, float] = {}
         self._marks: dict[str, bytearray] = {}
-        self._certain: dict[str, int] = {}
+        self._making: WeakValueDictionary[str, MemoryDraft] = WeakValueDictionary()
+        self._lock = threading.Lock()
         self._secret = secrets.token_bytes(32)
 
-    def reserve(self, id: str) -> MemoryPlace:
-        data = bytearray()
-        if id in self._uploads or self._data.setdefault(id, data) is not data:
-            raise FileExistsError(id)
-        self.touch(id)
-        return MemoryPlace(self, id, data, 0)
+    def create(self, upload: Upload, *, fence: Fence) -> MemoryDraft:
+        id = upload.id
+        with self._lock:
+            making = self._making.get(id)
+            if id in self._uploads or making and not making.closed:
+                raise FileExistsError(id)
+            self._marks.pop(id, None)
+            self._data[id] = bytearray()
+            self._making[id] = draft = MemoryDraft(self, id, self._data[id], 0, fence)
+            self._touched[id] = self._clock()
+        return draft
 
     def touch(self, id: str) -> None:
-        self._touched[id] = self._clock()
+        if id in self._data:  # and not deleted meanwhile
+            self._touched[id] = self._clock()
 
-    def load(self, id: str) -> Upload:
+    def load(self, id: str, *, durable: bool = False) -> Upload:
         try:
-            upload = self._uploads[id]
+            upload, touched = self._uploads[id], self._touched[id]
         except KeyError:
             raise NotFound("no such upload") from None
         data = self._data.get(id)
         offset = upload.offset if data is None else len(data)
         if upload.chunks and not upload.complete:
             offset = upload.chunks.stored(self.marks(id), upload.length)
-        return upload.evolve(offset=offset, touched=self._touched[id])
+        return upload.evolve(offset=offset, touched=touched)
 
     def hold(self, id: str) -> MemoryRecord:
         return MemoryRecord(self, self.load(id))
 
-    def save(self, upload: Upload, *, durable: bool = False) -> None:
-        self._uploads[upload.id] = upload
+    def save(self, upload: Upload, *, since: Upload | None = None, durable: bool = False) -> None:
+        with self._lock:
+            if since is not None and not same(self.load(upload.id), since):
+                raise Changed("the record was changed meanwhile")
+            self._making.pop(upload.id, None)
+            self._uploads[upload.id] = upload
+
+    def append(
+        self, id: str, offset: int, *, fence: Fence, exact: bool = False, known: Upload | None = None
+    ) -> MemoryDraft:
+        data = self._bytes(id)
+        if offset > len(data):
+            raise OffsetMismatch(f"the upload has {len(data)} bytes, not {offset}", offset=len(data))
+        if offset < len(data):
+            del data[offset:]
+            self.touch(id)
+        return MemoryDraft(self, id, data, offset, fence, exact=exact)
+
+    def finish(
+        self, upload: Upload, draft: Draft | None = None, *, since: Upload | None = None, durable: bool = False
+    ) -> None:
+        if draft:
+            draft.commit(durable=durable)
+        self.save(upload, since=since)
 
     def _bytes(self, id: str) -> bytearray:
         try:
@@ -58,41 +91,19 @@ class MemoryStore:
         except KeyError:
             raise NotFound("no such upload") from None
 
-    def writer(self, id: str, offset: int) -> MemoryPlace:
-        return MemoryPlace(self, id, self._bytes(id), offset)
+    def open(self, id: str, start: int = 0) -> BinaryIO:
+        file = io.BytesIO(self._bytes(id))
+        file.seek(start)
+        return file
 
-    def truncate(self, id: str, size: int) -> None:
-        del self._bytes(id)[size:]
-        self._certain[id] = min(size, self.certain(id))
-
-    def open(self, id: str) -> BinaryIO:
-        return io.BytesIO(self._bytes(id))
-
-    def path(self, id: str) -> str:
-        raise NotImplementedError("an upload in memory has no path")
-
-    def lend(self, id: str) -> str:
-        return self.path(id)
-
-    def regain(self, id: str) -> None:
-        """Nothing can be lent."""
-
-    def give(self, id: str) -> None:
-        """Nothing can be lent."""
-
-    def sync(self, id: str) -> None:
-        """Memory is as durable as it gets."""
-
-    def certify(self, id: str, size: int) -> None:
-        self._certain[id] = size
-
-    def certain(self, id: str) -> int:
-        return self._certain.get(id, 0)
+    def place(self, id: str, start: int, *, fence: Fence) -> MemoryDraft:
+        return MemoryDraft(self, id, self._bytes(id), start, fence, apart=True)
 
     def mark(self, id: str, number: int, *, durable: bool = False) -> None:
-        marks = self._marks.setdefault(id, bytearray())
-        marks.extend(bytes(max(number + 1 - len(marks), 0)))
-        marks[number] = 1
+        with self._lock:
+            marks = self._marks.setdefault(id, bytearray())
+            marks.extend(bytes(max(number + 1 - len(marks), 0)))
+            marks[number] = 1
 
     def marks(self, id: str) -> bytes:
         return bytes(self._marks.get(id, b""))
@@ -105,8 +116,9 @@ class MemoryStore:
         self._marks.pop(id, None)
 
     def delete(self, id: str) -> None:
-        for table in (self._data, self._uploads, self._touched, self._marks, self._certain):
-            table.pop(id, None)
+        with self._lock:
+            for table in (self._data, self._uploads, self._touched, self._marks, self._making):
+                table.pop(id, None)
 
     def ids(self) -> Iterator[str]:
         return iter(list(self._uploads))
@@ -129,35 +141,71 @@ class MemoryRecord:
         """Nothing is held."""
 
 
-class MemoryPlace:
-    """Appends to a bytearray."""
+class MemoryDraft:
+    """Bytes on their way into a bytearray. They are there at once; but those of an exact draft wait beside it."""
 
-    def __init__(self, store: MemoryStore, id: str, data: bytearray, offset: int) -> None:
-        self._store, self._id, self._data = store, id, data
-        self.position = offset
+    def __init__(
+        self,
+        store: MemoryStore,
+        id: str,
+        data: bytearray,
+        start: int,
+        fence: Fence,
+        *,
+        exact: bool = False,
+        apart: bool = False,
+    ) -> None:
+        self._store, self._id, self._data, self._fence = store, id, data, fence
+        self._exact, self._apart = exact, apart
+        self._waiting = bytearray()
+        self.taken = self._committed = start
+        self.closed = False
 
-    def write(self, block: bytes | bytearray | memoryview) -> int:
-        self._data.extend(bytes(max(self.position - len(self._data), 0)))
-        self._data[self.position : self.position + len(block)] = block
-        self.position += len(block)
+    def write(self, block: Block) -> None:
+        with self._fence.turn():
+            if self._exact:
+                self._waiting += block
+                self.taken += len(block)
+            else:
+                self._put(block)
+
+    def _put(self, block: Block) -> None:
+        self._data.extend(bytes(max(self.taken - len(self._data), 0)))
+        self._data[self.taken : self.taken + len(block)] = block
+        self.taken += len(block)
         self._store.touch(self._id)
-        return len(block)
 
     def splice(self, pipe: int, size: int) -> int:
-        return self.write(os.read(pipe, size))
+        block = os.read(pipe, size)
+        self.write(block)
+        return len(block)
 
-    def copy(self, source: BinaryIO, size: int) -> int:
-        return self.write(source.read(size))
+    def join(self, id: str, size: int) -> None:
+        with self._store.open(id) as source:
+            self.write(source.read(size))
 
-    def truncate(self, size: int) -> None:
-        self.position = min(size, self.position)
-        del self._data[self.position :]
+    def review(self) -> BinaryIO:
+        if self._exact:
+            return io.BytesIO(self._waiting)
+        return self._store.open(self._id, self._committed)
 
-    def start_sync(self) -> None:
-        """Nothing to write back."""
+    def commit(self, *, durable: bool = False) -> int:
+        if self._waiting:
+            with self._fence.turn():
+                waiting, self._waiting = self._waiting, bytearray()
+                self.taken -= len(waiting)
+                self._put(waiting)
+        self._committed = self.taken
+        return self.taken
 
-    def sync(self) -> None:
-        """Memory is as durable as it gets."""
+    def abort(self) -> None:
+        if self.closed:
+            return
+        with self._fence.turn():
+            if not self._exact and not self._apart:
+                del self._data[self._committed :]
+            self._waiting.clear()
+            self.taken = self._committed
 
     def close(self) -> None:
-        """Nothing is held."""
+        self.closed = True

@@ -44,6 +44,12 @@ def encoded(upload: Upload) -> str:
     )
 
 
+def same(now: Upload, since: Upload) -> bool:
+    """Whether nobody has changed the record: what the storage says by itself does not count, nor what a store notes
+    there of its own drafts."""
+    return encoded(now.evolve(unverified_from=None)) == encoded(since.evolve(unverified_from=None))
+
+
 _BLANK = list(Upload(""))
 _AT = {name: at for at, name in enumerate(Upload._fields)}
 _OURS = tuple((_AT[name], name) for name in (

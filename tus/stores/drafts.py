@@ -1,0 +1,176 @@
+"""The bytes of one request on their way into a file. What is written is in the file at once, and counts; but for an
+`exact` draft, whose record says from where on nothing counts until the commit.
+
+A raw descriptor, since a buffer would be flushed after the lease is lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from typing import BinaryIO, Protocol
+
+from ..errors import StoreBroken, StoreFull, TusError
+from . import Block, Fence
+from .disk import copied, sync, unwritten, write_back
+
+log = logging.getLogger("tus")
+
+_STEP = 8 << 20  # bytes after which writing back is started, so that the last sync finds little to do
+
+
+class Home(Protocol):
+    """What a draft needs of its store."""
+
+    certify: bool
+
+    def open(self, id: str, start: int = 0) -> BinaryIO: ...
+    def hide(self, id: str, start: int | None) -> None: ...
+    def certain(self, id: str) -> int: ...
+    def note(self, id: str, size: int) -> None: ...
+    def doubt(self, id: str, size: int) -> None: ...
+    def cut(self, id: str, fd: int) -> None: ...
+
+
+class FileDraft:
+    """Bytes that lengthen the file."""
+
+    def __init__(self, store: Home, id: str, fd: int, start: int, fence: Fence, *, exact: bool = False) -> None:
+        self._store, self._id, self._fd, self._fence = store, id, fd, fence
+        self.taken = self._committed = self._started = start
+        self._exact = self._hidden = exact  # hidden: the record says that what is not committed does not count
+        self._failed: StoreFull | StoreBroken | None = None
+
+    def write(self, block: Block) -> None:
+        with self._fence.turn():
+            if self._exact and not self._hidden:
+                self._hide(self.taken)
+            self._put(block)
+
+    def _put(self, block: Block) -> None:
+        rest = memoryview(block)
+        try:
+            while rest:
+                written = os.pwrite(self._fd, rest, self.taken)
+                self.taken += written
+                rest = rest[written:]
+        except OSError as error:
+            raise unwritten(error) from None
+
+    def splice(self, pipe: int, size: int) -> int:
+        with self._fence.turn():
+            if self._exact and not self._hidden:
+                self._hide(self.taken)
+            try:
+                moved = os.splice(pipe, self._fd, size, offset_dst=self.taken)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # some network file systems cannot
+                    raise unwritten(error) from None
+                block = os.read(pipe, size)
+                self._put(block)
+                return len(block)
+            self.taken += moved
+            return moved
+
+    def join(self, id: str, size: int) -> None:
+        done = 0
+        with self._store.open(id) as source:
+            while step := self._copy(source.fileno(), size - done, done):
+                done += step
+
+    def _copy(self, source: int, size: int, start: int) -> int:
+        with self._fence.turn():
+            if self._exact and not self._hidden:
+                self._hide(self.taken)
+            try:
+                step = copied(source, self._fd, size, start, self.taken)
+            except OSError as error:
+                raise unwritten(error) from None
+            self.taken += step
+            return step
+
+    def write_back(self) -> None:
+        if self.taken - self._started >= _STEP:
+            write_back(self._fd, self._started, self.taken - self._started)
+            self._started = self.taken
+
+    def review(self) -> BinaryIO:
+        return self._store.open(self._id, self._committed)
+
+    def commit(self, *, durable: bool = False) -> int:
+        self.secure(durable=durable)
+        if self._hidden:
+            with self._fence.turn():
+                self._hide(None)
+        return self.settle()
+
+    def secure(self, *, durable: bool) -> None:
+        """What a commit does before the record may say anything: with `durable`, every byte is on the disk."""
+        if self._failed:
+            raise self._failed
+        if durable and not (self._store.certify and self._store.certain(self._id) == self.taken):
+            self._sync()
+
+    def settle(self) -> int:
+        """Everything is committed, and the record says so."""
+        self._hidden = False
+        self._committed = self.taken
+        return self.taken
+
+    def _sync(self) -> None:
+        try:
+            sync(self._fd)
+        except (StoreFull, StoreBroken) as error:
+            self._fall_back(error)
+            raise
+        if self._store.certify:
+            with self._fence.turn():
+                self._store.note(self._id, self.taken)
+
+    def _fall_back(self, failed: StoreFull | StoreBroken) -> None:
+        """Back to what is certain: the kernel forgets what it could not write, and reports success the next time."""
+        size = self._store.certain(self._id) if self._store.certify else 0
+        log.error("upload %s was not written to the disk; %d bytes of it are certain", self._id, size)
+        failed.offset = self.taken = self._committed = size
+        self._failed = failed
+        self._store.doubt(self._id, size)
+        try:
+            with self._fence.turn():
+                self._store.cut(self._id, self._fd)
+        except (OSError, TusError) as error:
+            log.error("upload %s cannot be cut back, and is refused until it can: %s", self._id, error)
+
+    def _hide(self, start: int | None) -> None:
+        """Write down from where on nothing counts. Only in a turn."""
+        self._store.hide(self._id, start)
+        self._hidden = start is not None
+
+    def abort(self) -> None:
+        if self._fd < 0:
+            return
+        with self._fence.turn():
+            try:
+                os.ftruncate(self._fd, self._committed)
+            except OSError as error:
+                raise unwritten(error) from None
+            self.taken = self._committed
+            self._started = min(self._started, self.taken)
+            if self._hidden:
+                self._hide(None)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class FilePiece(FileDraft):
+    """Bytes at a place of their own, beside others. They count once they are marked."""
+
+    def secure(self, *, durable: bool) -> None:
+        if durable:
+            sync(self._fd)
+
+    def abort(self) -> None:
+        self.taken = self._started = self._committed
