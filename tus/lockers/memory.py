@@ -103,9 +103,9 @@ class MemoryLocker:
             raise Interrupted("a newer request took over this upload")
 
     def holds(self, id: str, number: int) -> bool:
-        """Whether the lease or share with this number is not over."""
+        """Whether the lease or share with this number has turns."""
         upload = self._uploads.get(id)
-        return upload is not None and (upload.owner == number or number in upload.shares)
+        return upload is not None and (upload.owner == number or number in upload.shares and not upload.keeper)
 
     def keep(self, id: str) -> None:
         """The owner keeps it. Only in a turn."""

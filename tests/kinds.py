@@ -1,0 +1,23 @@
+"""The kinds of stores and lockers that all suites run on: one registry for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from tests.lock_server import Server
+from tests.socket_locker import SocketLocker
+from tus.lockers import Locker
+from tus.lockers.file import FileLocker
+from tus.lockers.memory import MemoryLocker
+
+PATIENCE = 0.2  # seconds that a locker waits for what another request keeps
+
+server = cache(Server)  # one for the process; each directory has uploads of its own there
+
+LOCKERS: dict[str, Callable[[Path], Locker]] = {
+    "memory": lambda directory: MemoryLocker(patience=PATIENCE),
+    "file": lambda directory: FileLocker(str(directory), patience=PATIENCE),
+    "socket": lambda directory: SocketLocker(server().address, patience=PATIENCE, prefix=f"{directory}/"),
+}
