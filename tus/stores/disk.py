@@ -127,6 +127,13 @@ def explained(error: OSError) -> Exception:
     return error
 
 
+def missing(error: OSError) -> Exception:
+    """A file that is not there, or is a link somebody put there, is an unknown upload."""
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+        return NotFound("no such upload")
+    return explained(error)
+
+
 class Directory:
     """A directory of ours. What lies in it is reached by its descriptor, and never through a symbolic link."""
 
