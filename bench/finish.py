@@ -61,7 +61,7 @@ def finish(app: TusFilter, size: int, name: str) -> tuple[float, float]:
     }
     block = b"x" * CHUNK
     first = send(app, {**words, "flowChunkNumber": 1}, block)
-    store = app.engine._store
+    store = app.engine.store
     (id,) = [id for id in store.ids() if store.load(id).metadata.filename == name]
     for number in range(1, many - 1):
         store.mark(id, number)

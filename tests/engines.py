@@ -1,4 +1,4 @@
-"""An engine over memory or over files, and the few words in which tests talk to it.
+"""An engine over each kind of store and locker, and the few words in which tests talk to it.
 
 There is no HTTP here; a test that needs some belongs elsewhere.
 """
@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests import kinds
 from tus import Engine, Hooks, Metadata, Options, Upload
 from tus.engine.writer import Writer
 from tus.http.messages import Request
-from tus.lockers.file import FileLocker
-from tus.lockers.memory import MemoryLocker
-from tus.stores.file import FileStore
-from tus.stores.memory import MemoryStore
 
-KINDS = ("memory", "file")
+KINDS = kinds.PAIRS
 
 
 class Clock:
@@ -31,15 +29,13 @@ class Clock:
         return self.now
 
 
-def build(directory: Path | str | None, hooks: Hooks | None = None, **given: Any) -> Engine:
-    """An engine over that directory, or over memory without one; environment variables have no say."""
+def build(directory: Path | str, hooks: Hooks | None = None, *, kind: str = "file", **given: Any) -> Engine:
+    """An engine over that directory, or over memory; environment variables have no say."""
     given.setdefault("durable", "none")  # waiting for a disk proves nothing here
     own = {name: given.pop(name) for name in ("clock", "name", "delivers") if name in given}
     options = Options(given, environ={})
-    if directory is None:
-        clock = {"clock": own["clock"]} if "clock" in own else {}
-        return Engine(MemoryStore(**clock), MemoryLocker(), options, hooks, **own)
-    return Engine(FileStore(str(directory)), FileLocker(str(directory), patience=0.2), options, hooks, **own)
+    store, locker = kinds.pair(kind, Path(directory), clock=own.get("clock"), certify=options.durable == "always")
+    return Engine(store, locker, options, hooks, **own)
 
 
 def ask(id: str = "", **more: Any) -> Request:
@@ -79,10 +75,11 @@ def content(engine: Engine, upload: Upload) -> bytes:
 
 def die(writer: Writer) -> None:
     """What `kill -9` leaves of a writer: its descriptors are closed, and nothing else of it happens."""
-    place, lease = writer._place, writer.lease
-    writer._place = writer.lease = None
-    if place and hasattr(place, "_fd"):
-        os.close(place._fd)
-    if lease and hasattr(lease, "_fd"):
-        fd, lease._fd = lease._fd, -1
-        os.close(fd)
+    draft, lease = writer.draft, writer.lease
+    writer.draft = writer.lease = None
+    for one in (draft, lease):
+        fd = getattr(one, "_fd", -1)
+        if fd >= 0:
+            one._fd = -1  # type: ignore[union-attr]
+            with suppress(OSError):
+                os.close(fd)

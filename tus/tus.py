@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from .cors import Cors
-from .engine import Delivery, Engine, open_engine
+from .engine import Delivery, Engine, delivering, open_engine
 from .engine.writer import Sink
 from .errors import BadRequest, Damaged, Locked, NoContent, OptionError, Refused, TusError
 from .exchange import Conversation, Exchange
@@ -190,7 +190,7 @@ def converse(
             delivery.release()
             return spoken, spoken.stored(delivery.upload), None
         try:
-            if not delivery.hear(once("told", lambda: engine.told(delivery.upload))):
+            if not delivery.hear(once("told", delivery.ask)):
                 return spoken, spoken.stored(delivery.upload), None
         except BaseException:
             delivery.release()
@@ -260,7 +260,7 @@ class Handing:
         """Where the file lies. Until the host has accepted it, it cannot lose it."""
         if not self._upload:
             raise FileNotFoundError("no upload was finished by this request")
-        return self._delivery.path() if self._delivery else self._engine.path(self._upload)
+        return self._delivery.path() if self._delivery else delivering.path(self._engine, self._upload)
 
     def sent(self, kept: bool, result: Result | None = None) -> None:
         """The host returned the answer, so it has the file; unless its work was undone."""
@@ -278,7 +278,7 @@ class Handing:
         if delivery:
             delivery.accept(delivery.told, drop=self.drop)
         elif self.drop and self._upload:
-            self._engine.drop(self._upload)
+            delivering.drop(self._engine, self._upload)
 
 
 _BY_PLACE = ("send_file", "upload_valid_duration")

@@ -477,7 +477,7 @@ def test_same_file_again_another_day(make_page: MakePage, handed: str, monkeypat
     for number in library.numbers(DATA):
         library.send(page, DATA, number)
     now = page.filter.engine.now()
-    monkeypatch.setattr(page.filter.engine, "_clock", lambda: now + 4000)
+    monkeypatch.setattr(page.filter.engine, "now", lambda: now + 4000)
 
     for number in library.numbers(DATA):
         assert library.send(page, DATA, number).status_int == 200

@@ -410,7 +410,7 @@ def test_other_bytes_for_a_stored_chunk_are_no_success(page: Page, how: str) -> 
     assert (asked.status_int, "two different files" in asked.text) == (415, True)
     assert page.handed == []
     now = page.filter.engine.now()
-    page.filter.engine._clock = lambda: now + 61
+    page.filter.engine.now = lambda: now + 61
     for number in range(MANY):
         assert send(page, number).status_int == 200
     assert page.handed == [OURS]
@@ -435,7 +435,7 @@ def test_changed_file_is_taken_again_where_the_first_was_taken_away(page: Page) 
     for number in range(MANY):
         send(page, number)
     now = page.filter.engine.now()
-    page.filter.engine._clock = lambda: now + 121
+    page.filter.engine.now = lambda: now + 121
 
     for number in range(MANY):
         assert send(page, number, THEIRS).status_int == 200

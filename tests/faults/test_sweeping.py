@@ -106,7 +106,7 @@ def test_upload_whose_process_was_killed_expires(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=live.ROOT)
     engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
     (upload,) = engine.uploads()
-    assert engine._locker.writing(upload.id)
+    assert engine.locker.writing(upload.id)
 
     swept = list(engine.sweep(time.time() + OLD))
 
@@ -118,14 +118,14 @@ def test_sweep_leaves_the_lease_of_a_chunk_that_takes_long(tmp_path: Path) -> No
     """An hour after it began, a newer request still takes it over, and they never write side by side."""
     engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
     upload = Upload(new_id(), chunks=Chunks(10, 2))
-    engine._store.reserve(upload.id).close()
-    engine._store.save(upload)
-    older = engine._locker.lease(f"{upload.id}-1")
+    engine.store.reserve(upload.id).close()
+    engine.store.save(upload)
+    older = engine.locker.lease(f"{upload.id}-1")
     then = time.time() - 7200
     os.utime(tmp_path / f"{upload.id}-1.lease", (then, then))
 
     list(engine.sweep())
-    newer = engine._locker.lease(f"{upload.id}-1")
+    newer = engine.locker.lease(f"{upload.id}-1")
 
     with pytest.raises(Interrupted), older.turn():
         pass

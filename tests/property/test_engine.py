@@ -153,7 +153,7 @@ class Uploads(RuleBasedStateMachine):
                 partial=partial,
                 announced=len(body),
                 checksum=None if late else digest(body, check),
-                unverified=late,
+                exact=late,
             ) as writer:
                 writer.write(body)
                 upload = self.engine.conclude(writer, trailing=digest(body, check) if late else None)
@@ -374,10 +374,10 @@ class Uploads(RuleBasedStateMachine):
             engines.die(request.writer)
             request.known.writer = None
         self.open.clear()
-        store = self.engine._store
+        store = self.engine.store
         self.engine = self.built()
         if self.kind == "memory":
-            self.engine._store = store  # memory would be lost with its process; its rules are the same
+            self.engine.store = store  # memory would be lost with its process; its rules are the same
 
     # What always holds
 

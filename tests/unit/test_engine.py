@@ -280,12 +280,12 @@ def test_late_checksum_is_verified(build: Build) -> None:
     engine = build()
     upload = create(engine, 6)
 
-    with engine.append(ask(upload.id), 0, announced=None, unverified=True) as writer:
+    with engine.append(ask(upload.id), 0, announced=None, exact=True) as writer:
         writer.write(b"abc")
         engine.conclude(writer, trailing=sha1(b"abc"))
     with (
         pytest.raises(ChecksumMismatch),
-        engine.append(ask(upload.id), 3, announced=None, unverified=True) as writer,
+        engine.append(ask(upload.id), 3, announced=None, exact=True) as writer,
     ):
         writer.write(b"def")
         engine.conclude(writer, trailing=sha1(b"abc"))
@@ -379,15 +379,15 @@ def test_whoever_took_over_as_it_was_handed_over_hears_of_a_newer_request(
     """Not that there is no such upload, though its data goes away in the moment after the first turn."""
     slow, quick = engines.build(tmp_path), engines.build(tmp_path)
     upload = create(slow, 3)
-    unlock = FileLease.unlock
+    leave = FileLease.__exit__
 
-    def unlocked(lease: FileLease) -> None:
-        unlock(lease)
+    def left(lease: FileLease, *why: object) -> None:
+        leave(lease, *why)
         monkeypatch.undo()
         append(quick, upload.id, b"new")
         quick.claim(upload.id).accept(Result(), drop=True)
 
-    monkeypatch.setattr(FileLease, "unlock", unlocked)
+    monkeypatch.setattr(FileLease, "__exit__", left)
 
     with pytest.raises(Interrupted):
         append(slow, upload.id, b"old")
@@ -474,9 +474,13 @@ def test_crash_while_copying_is_repaired_by_the_next_look_at_the_offset(director
     a, b = parts_of(engine, b"ab", b"cd")
     late = create(engine, 1, partial=True, concat="partial")
     final = join(engine, a, b, late.id)
-    place = engine._store.writer(final.id, 0)
-    place.write(b"??")
-    place.close()
+    lease = engine.locker.lease(final.id)
+    with lease.turn():
+        draft = engine.store.append(final.id, 0, fence=lease)
+    draft.write(b"??")
+    draft.commit()
+    draft.close()
+    lease.release()
 
     append(engine, late.id, b"e")
 
@@ -609,7 +613,7 @@ def test_uploads_can_be_removed_from_a_full_disk(tmp_path: Path, full_disk: Call
 
     engine.terminate(ask(asked.id))
 
-    assert [upload.id for upload in engine.sweep(now=engine._clock() + 61)] == [swept.id]
+    assert [upload.id for upload in engine.sweep(now=engine.now() + 61)] == [swept.id]
     assert list(engine.uploads()) == []
 
 
@@ -622,7 +626,7 @@ def test_sweep_goes_on_after_what_it_cannot_read(tmp_path: Path) -> None:
         (tmp_path / f"{name}.info").write_text(text)
     (tmp_path / "f.info").mkdir()
 
-    swept = {upload.id for upload in engine.sweep(now=engine._clock() + 61)}
+    swept = {upload.id for upload in engine.sweep(now=engine.now() + 61)}
 
     assert swept == expired
     assert (tmp_path / "d.info").exists()
@@ -631,7 +635,7 @@ def test_sweep_goes_on_after_what_it_cannot_read(tmp_path: Path) -> None:
 def test_sweep_removes_what_a_crash_left_of_a_removal(tmp_path: Path) -> None:
     """A process that died between two files leaves something that a sweep recognises."""
     engine = engines.build(tmp_path)
-    store = engine._store
+    store = engine.store
     upload = create(engine, 6)
     unlink, names = store._unlink, []
 
@@ -646,7 +650,7 @@ def test_sweep_removes_what_a_crash_left_of_a_removal(tmp_path: Path) -> None:
         store.delete(upload.id)
     store._unlink = unlink  # type: ignore[method-assign]
 
-    list(engine.sweep(now=engine._clock() + 1e9))
+    list(engine.sweep(now=engine.now() + 1e9))
 
     assert list(tmp_path.iterdir()) == []
 
@@ -773,7 +777,7 @@ def test_stale_request_that_waited_for_its_turn_ends_nobody(tmp_path: Path) -> N
     engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
     upload = create(engine, 3)
     stale = ask(upload.id, since=time.monotonic())
-    good = engine._locker.lease(upload.id, locked=True)
+    good = engine.locker.lease(upload.id, brief=True)
 
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(engine.append, stale, 0, announced=3)
@@ -805,4 +809,4 @@ def test_nothing_is_remembered_of_uploads_that_there_are_not(build: Build, id: s
     with pytest.raises(NotFound):
         engine.seize(ask(id))
 
-    assert not engine._asked
+    assert not engine.asked

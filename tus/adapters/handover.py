@@ -78,7 +78,7 @@ class HandOver:
         try:
             delivery = self._engine.claim(upload.id)
             try:
-                if delivery.upload.pending and delivery.hear(self._engine.told(delivery.upload)):
+                if delivery.upload.pending and delivery.hear(delivery.ask()):
                     self._delivered(request.native, path, delivery)
             finally:
                 delivery.release()

@@ -16,7 +16,6 @@ from .. import events
 from ..errors import (
     BadRequest,
     BodyCut,
-    Interrupted,
     LengthMismatch,
     Locked,
     NotFound,
@@ -24,13 +23,14 @@ from ..errors import (
     Refused,
     TooLarge,
 )
-from ..hooks import overridden
 from ..http.messages import Request
-from ..stores import Place
+from ..stores import Draft
 from ..upload import Metadata, Result, Upload
-from . import Engine
-from .pieces import LARGEST, Again, Alone, Piece, Seen
-from .records import visible
+from .admission import identify, secret_id
+from .core import Core, announce, change, exists, visible
+from .creating import drafted, named
+from .finishing import finish, refusal_of
+from .pieces import LARGEST, Again, ChunkLease, Piece, Seen
 from .writer import Writer
 
 REMEMBERED = 3600.0  # seconds for which a file that was handed over and removed is not taken again
@@ -41,41 +41,38 @@ PATIENCE = 10.0  # seconds to wait for another request that finishes the upload 
 
 
 class Numbered:
-    """The deeds. Made for a request; everything lasting is the engine's."""
+    """The deeds, for chunks."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._seen: Seen | None = None
-        self._store, self._locker = engine._store, engine._locker
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._store, self._places, self._locker = core.store, core.places, core.locker
 
     def find(self, request: Request, piece: Piece) -> tuple[Upload | None, bytes]:
         """The upload and the marks of its chunks, or None: a client asks what it need not send again."""
-        engine = self._engine
-        self._name(request, piece)
+        request, hooks = self._named(request, piece), self._core.hooks
         try:
             upload = self._store.load(request.id)
         except NotFound:
-            engine.hooks.authorise(request, "look", None)
+            hooks.authorise(request, "look", None)
             return None, b""
-        engine.hooks.authorise(request, "look", upload)
+        hooks.authorise(request, "look", upload)
         if not visible(upload, request) or self._stale(upload, piece, REMEMBERED):
             return None, b""
         _check_good(upload)
         upload = self._settled(upload)
-        return upload, b"\1" * piece.chunks.many if upload.complete else self._store.marks(upload.id)
+        return upload, b"\1" * piece.chunks.many if upload.complete else self._places.marks(upload.id)
 
     def write(self, request: Request, piece: Piece, *, metadata: Metadata, announced: int | None) -> Writer | Again:
         """What takes one chunk: a Writer, or what compares it, if it is there already."""
-        self._name(request, piece)
+        request = self._named(request, piece)
         upload = self._known(request, piece) or self._created(request, piece, metadata)
         size, count = upload.chunks or (0, 0)
         if count != piece.chunks.many or piece.chunks.size not in (size, 0):
             raise LengthMismatch(f"this upload has {count} chunks of {size} bytes")
         if upload.complete or self._has(upload, piece.number):
             return self._again(upload, piece, announced)
-        lease = Alone(self._locker.lease(f"{upload.id}-{piece.number}"))
+        lease = self._leased(upload.id, piece.number)
         try:
-            lease.join(self._locker.share(upload.id))
             with lease.turn():
                 writer = self._writer(upload.id, piece, lease, announced)
         except BaseException:
@@ -85,6 +82,14 @@ class Numbered:
             lease.release()
             return self._again(self._store.load(upload.id), piece, announced)
         return writer
+
+    def _leased(self, id: str, number: int) -> ChunkLease:
+        chunk = self._locker.lease(f"{id}-{number}")
+        try:
+            return ChunkLease(chunk, self._locker.share(id))
+        except BaseException:
+            chunk.release(forget=True)
+            raise
 
     def repeated(self, again: Again, piece: Piece, cut: BaseException | None = None) -> Upload:
         """A chunk that is there came again, or was cut."""
@@ -100,29 +105,24 @@ class Numbered:
 
     def conclude(self, writer: Writer, piece: Piece, cut: BaseException | None = None) -> Upload:
         """The chunk's bytes are over, or were cut: count it if it is whole, and finish if it was the last."""
-        upload, engine = writer.upload, self._engine
+        upload, core = writer.upload, self._core
         assert upload.chunks and writer.lease
-        start, size = upload.chunks.span(piece.number, upload.length)
+        events.peer.set(writer.peer)  # another thread may have begun
+        size = upload.chunks.span(piece.number, upload.length)[1]
         if cut is not None or writer.announced not in (None, writer.received):
             raise BodyCut(f"chunk {piece.number} ended after {writer.received} bytes: {cut or 'the client went away'}")
         if size not in (None, writer.received):
             raise LengthMismatch(f"chunk {piece.number} has {writer.received} bytes instead of {size}")
-        if self._seen:
-            replaced = self._seen.replaced()
-            with writer.lease.turn():
-                self._seen.store(replaced)
-        if engine.options.durable != "none":
-            # Marks may reach the disk before what they speak of, and a power cut would leave a hole in the file.
-            writer.sync()
-        lease: Alone = writer.lease  # type: ignore[assignment]
-        if size is None:
-            self._tell(lease, upload, piece.number, writer.received)
-        with lease.turn():
-            self._store.mark(upload.id, piece.number, durable=engine.options.durable == "always")
+        # Marks may reach the disk before what they speak of, and a power cut would leave a hole in the file.
+        writer.commit(durable=core.syncs)
+        with writer.lease.turn():
+            if size is None:
+                self._tell(upload, piece.number, writer.received)
+            self._places.mark(upload.id, piece.number, durable=core.assures)
         writer.close()
         upload = self._store.load(upload.id)
-        if overridden(engine.hooks, "progressed"):
-            engine.hooks.progressed(upload)
+        if core.reports:
+            core.hooks.progressed(upload)
         return self._settled(upload)
 
     def _settled(self, upload: Upload) -> Upload:
@@ -132,29 +132,29 @@ class Numbered:
 
     # Names
 
-    def _name(self, request: Request, piece: Piece) -> None:
-        """The id follows from the client's name for the upload, and from what only this visitor knows; nobody can work
-        it out without our secret."""
-        ids = [
-            self._engine.secret_id(request, *piece.name, whose, piece.length, piece.chunks.size)
-            for whose in piece.whose
-        ]
-        request.id = next(filter(self._engine._exists, ids), ids[0]) if len(ids) > 1 else ids[0]
+    def _named(self, request: Request, piece: Piece) -> Request:
+        """The request with the id that follows from the client's name for the upload, and from what only this visitor
+        knows; nobody can work it out without our secret."""
+        core, request = self._core, identify(self._core, request)
+        ids = [secret_id(core, request, *piece.name, whose, piece.length, piece.chunks.size) for whose in piece.whose]
+        id = next((id for id in ids if exists(core, id)), ids[0]) if len(ids) > 1 else ids[0]
+        request.id = id
+        return request
 
     def _known(self, request: Request, piece: Piece) -> Upload | None:
-        engine, first = self._engine, piece.nameless and piece.number == 0
+        core, first = self._core, piece.nameless and piece.number == 0
         try:
             upload = self._store.load(request.id)
         except NotFound:
             return None
-        if not engine.expired(upload):
+        if not core.expired(upload):
             _check_good(upload)
         if first and self._arriving(upload):
             raise Locked("a file by this name is on its way")
         if self._stale(upload, piece, REPEATED):
             self._clear(upload, piece)
             return None
-        engine.hooks.authorise(request, "write", upload)
+        core.hooks.authorise(request, "write", upload)
         if not visible(upload, request):
             raise NotFound("no such upload")
         if first and upload.complete and not upload.pending:
@@ -163,24 +163,24 @@ class Numbered:
 
     def _arriving(self, upload: Upload) -> bool:
         """Whether a chunk is on its way to an upload of a client that sends one at a time."""
-        if upload.complete or upload.touched + ACTIVE < self._engine.now():
+        if upload.complete or upload.touched + ACTIVE < self._core.now():
             return False
-        return self._locker.writing(f"{upload.id}-{self._store.marks(upload.id).count(1)}")
+        return self._locker.writing(f"{upload.id}-{self._places.marks(upload.id).count(1)}")
 
     def _stale(self, upload: Upload, piece: Piece, remembered: float) -> bool:
         """Whether the upload by this name is over and forgotten, and the chunk is one of another."""
-        engine = self._engine
-        if engine.expired(upload):
+        core = self._core
+        if core.expired(upload):
             return True
         anew = piece.nameless and piece.number == 0
         if upload.complete:
             over = upload.dropped or upload.refused
-            return over and anew or upload.dropped and upload.touched + remembered < engine.now()
-        return anew and self._store.marks(upload.id).count(1) > 1
+            return over and anew or upload.dropped and upload.touched + remembered < core.now()
+        return anew and self._places.marks(upload.id).count(1) > 1
 
     def _clear(self, upload: Upload, piece: Piece) -> None:
-        """Remove it, unless somebody else has, and began the next one."""
-        lease = self._locker.lease(upload.id)
+        """Remove it, unless another request has, and began the next one."""
+        lease = self._locker.lease(upload.id, brief=True)
         gone = True
         try:
             with lease.turn(), suppress(NotFound):
@@ -190,14 +190,14 @@ class Numbered:
         finally:
             lease.release(forget=gone)
         if gone:
-            (events.expired if self._engine.expired(upload) else events.removed)(upload)
+            (events.expired if self._core.expired(upload) else events.removed)(upload)
 
     def _clash(self, upload: Upload, piece: Piece) -> NoReturn:
         """Two files have one name, and nothing tells which chunk belongs to which: neither is finished."""
         if upload.complete and not upload.refused:
             raise Refused("there is a finished file by this name, and this is another one", status=409)
-        first = upload.refused or piece.nameless and self._store.marks(upload.id).count(1) == 1
-        lease = self._locker.lease(upload.id)
+        first = upload.refused or piece.nameless and self._places.marks(upload.id).count(1) == 1
+        lease = self._locker.lease(upload.id, brief=True)
         try:
             with lease.turn(), suppress(NotFound):
                 upload = self._store.load(upload.id)
@@ -205,7 +205,7 @@ class Numbered:
                     self._store.delete(upload.id)
                 elif not upload.complete:
                     told = Result(409, (), b"two different files came by this name; send them one after the other")
-                    self._store.save(upload.evolve(result=told, expires=self._engine.now() + SPOILED))
+                    self._store.save(upload.evolve(result=told, expires=self._core.now() + SPOILED))
         finally:
             lease.release(forget=first)
         if first:
@@ -214,15 +214,13 @@ class Numbered:
         raise Refused("another file by this name is on its way", status=409)
 
     def _created(self, request: Request, piece: Piece, metadata: Metadata) -> Upload:
-        engine = self._engine
-        engine.hooks.authorise(request, "create", None)
-        drafted = engine._drafted(request, length=piece.length, metadata=metadata, id=request.id)
-        drafted = drafted.evolve(id=request.id, chunks=piece.chunks)
+        core = self._core
+        core.hooks.authorise(request, "create", None)
+        upload = drafted(core, request, length=piece.length, metadata=metadata, id=request.id)
         # Several first chunks may come at once.
-        with self._locker.mutex(request.id):
-            upload, new = engine._named(drafted)
+        upload, new = named(core, upload.evolve(id=request.id, chunks=piece.chunks))
         if new:
-            engine._announce(upload)
+            announce(core, upload)
         elif not visible(upload, request):
             raise NotFound("no such upload")
         return upload
@@ -230,20 +228,19 @@ class Numbered:
     # Chunks
 
     def _has(self, upload: Upload, number: int) -> bool:
-        return self._store.marks(upload.id)[number : number + 1] == b"\1"
+        return self._places.marks(upload.id)[number : number + 1] == b"\1"
 
     def _again(self, upload: Upload, piece: Piece, announced: int | None) -> Again:
         """What compares the chunk with the one that is there, where that can be seen."""
         assert upload.chunks
         start, size = upload.chunks.span(piece.number, upload.length)
         file = None
-        if not upload.dropped and not overridden(self._engine.hooks, "chunk"):
+        if not upload.dropped and not self._core.sees:
             with suppress(NotFound):  # handed over in this moment
-                file = self._store.open(upload.id)
-                file.seek(start)
+                file = self._store.open(upload.id, start)
         return Again(upload, file, size, announced)
 
-    def _writer(self, id: str, piece: Piece, lease: Alone, announced: int | None) -> Writer | None:
+    def _writer(self, id: str, piece: Piece, lease: ChunkLease, announced: int | None) -> Writer | None:
         """A Writer at the place of the chunk; None if it is there. Only in a turn."""
         upload, number = self._store.load(id), piece.number
         if upload.complete or self._has(upload, number):
@@ -258,31 +255,36 @@ class Numbered:
         room = self._room(upload, start, size)
         if announced is not None and room is not None and announced > room:
             raise TooLarge(f"{announced} bytes do not fit, {room} are left")
-        place: Place = self._store.writer(id, start)
-        if overridden(self._engine.hooks, "chunk"):
-            place = self._seen = Seen(place, start, partial(self._engine.hooks.chunk, upload, number))
-        write_back = self._engine.options.durable != "none"
-        return Writer(upload, room=room, announced=announced, lease=lease, place=place, write_back=write_back)
+        core = self._core
+        draft: Draft = self._places.place(id, start, fence=lease)
+        if core.sees:
+            draft = Seen(draft, partial(core.hooks.chunk, upload, number))
+        return Writer(
+            upload,
+            room=room,
+            announced=announced,
+            lease=lease,
+            draft=draft,
+            syncs=core.syncs,
+            peer=events.peer.get(),
+        )
 
     def _room(self, upload: Upload, start: int, size: int | None) -> int | None:
         """Most bytes that the chunk may have."""
-        limit = self._engine.limit(upload)
+        limit = self._core.limit(upload)
         limits = [size, None if limit is None else max(limit - start, 0)]
         if upload.chunks and upload.length is None:
             limits.append(upload.chunks.size or None)  # the last one is no larger than the others
-        if overridden(self._engine.hooks, "chunk"):
+        if self._core.sees:
             if (size or 0) > LARGEST:
                 raise TooLarge(f"a chunk of {size} bytes is larger than the {LARGEST} that may lie in memory")
             limits.append(LARGEST)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def _tell(self, lease: Alone, upload: Upload, number: int, received: int) -> None:
-        """Record what only this chunk could tell: how large the others are, or where the file ends."""
-        assert upload.chunks
-        with self._locker.mutex(upload.id):
-            if not lease.holds():
-                raise Interrupted("this upload was finished or taken over")
-            upload = self._store.load(upload.id)
+    def _tell(self, upload: Upload, number: int, received: int) -> None:
+        """Record what only this chunk could tell: how large the others are, or where the file ends. Only in a turn."""
+
+        def told(upload: Upload) -> Upload:
             chunks = upload.chunks
             assert chunks
             if number == 0 and not chunks.size:
@@ -291,22 +293,21 @@ class Numbered:
                 upload = upload.evolve(chunks=chunks._replace(size=received))
             if number == chunks.many - 1:
                 upload = upload.evolve(length=number * chunks.size + received)
-            self._store.save(upload)
+            return upload
+
+        change(self._core, upload.id, told)
 
     # Finishing
 
     def _finished(self, upload: Upload) -> Upload:
         """Every chunk is there: complete it, once, in the request that comes first."""
-        engine = self._engine
-        durable = engine.options.durable != "none"
-        claim = engine.claimed(upload.id, PATIENCE)
+        core = self._core
+        claim = self._locker.claim(upload.id, patience=PATIENCE)
         try:
             upload = self._store.load(upload.id)
             if not upload.complete:
                 _check_good(upload)
-                if durable:
-                    self._store.sync(upload.id)
-                upload = engine._mark(upload, durable, engine._refusal(upload))
+                upload = finish(core, upload, None, refusal_of(core, upload))
         finally:
             claim.release()  # and with it every share
         return upload

@@ -4,15 +4,14 @@ instead of a file. Every number from the client is checked.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
-from ..errors import BadRequest, Interrupted, LengthMismatch, StoreBroken, TooLarge
+from ..errors import BadRequest, LengthMismatch, StoreBroken, TooLarge
 from ..http.headers import MAX_NUMBER
 from ..lockers import Lease, Share
-from ..stores import Place
+from ..stores import Block, Draft
 from ..upload import Chunks, Upload
 
 MOST = 1 << 20  # chunks; each request reads that many marks, in less than a millisecond
@@ -49,40 +48,27 @@ class Piece(NamedTuple):
         return self
 
 
-class Alone:
+class ChunkLease:
     """The lease of a request that writes a chunk: the chunk is its own, and the upload is shared. The newest request
     for a chunk has it."""
 
-    def __init__(self, chunk: Lease) -> None:
-        self._chunk = chunk
-        self._share: Share | None = None
-
-    def join(self, share: Share) -> None:
-        self._share = share
-
-    def holds(self) -> bool:
-        with suppress(Interrupted), self._chunk.turn():
-            return self._share is not None and self._share.holds()
-        return False
+    def __init__(self, chunk: Lease, share: Share) -> None:
+        self._chunk, self._share = chunk, share
+        self.token = chunk.token
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        assert self._share
         with self._chunk.turn(), self._share.turn():
             yield
 
-    def lock(self) -> None:
-        """A chunk finishes nothing: the request that finishes the upload takes a lease."""
-
-    def unlock(self) -> None:
-        """It never begins with a turn."""
+    def keep(self) -> None:
+        """A chunk finishes nothing: the request that finishes the upload has a claim."""
 
     def on_lost(self, end: Callable[[], None]) -> None:
         self._chunk.on_lost(end)
 
     def release(self, *, forget: bool = False) -> None:
-        if self._share:
-            self._share.release()
+        self._share.release()
         self._chunk.release(forget=True)
 
 
@@ -104,7 +90,7 @@ class Again:
     def wanted(self) -> int | None:
         return None if self._announced is None else self._announced - self.received
 
-    def write(self, block: bytes | bytearray | memoryview) -> None:
+    def write(self, block: Block) -> None:
         self.received += len(block)
         self._check(self.received <= (LARGEST if self._size is None else self._size), self.received)
         if self._file and self.same:
@@ -134,47 +120,33 @@ class Again:
 
 
 class Seen:
-    """The place of a chunk that a hook sees, and may replace, before it is stored."""
+    """The draft of a chunk that a hook sees, and may replace, before it is stored."""
 
-    def __init__(self, place: Place, start: int, see: Callable[[bytes], bytes | None]) -> None:
-        self._place, self._start, self._see = place, start, see
+    def __init__(self, draft: Draft, see: Callable[[bytes], bytes | None]) -> None:
+        self._draft, self._see = draft, see
         self._data = bytearray()
 
     @property
-    def position(self) -> int:
-        return self._start + len(self._data)
+    def taken(self) -> int:
+        return self._draft.taken + len(self._data)
 
-    def write(self, block: bytes | bytearray | memoryview) -> int:
+    def write(self, block: Block) -> None:
         self._data += block
-        return len(block)
 
-    def splice(self, pipe: int, size: int) -> int:
-        return self.write(os.read(pipe, size))
-
-    def replaced(self) -> bytes:
-        """What the hook makes of it; it may take its time."""
+    def commit(self, *, durable: bool = False) -> int:
+        """Store what the hook makes of it; it may take its time."""
         data = bytes(self._data)
         replaced = self._see(data)
-        if replaced is None:
-            return data
+        replaced = data if replaced is None else replaced
         if len(replaced) != len(data):  # every chunk has its place, whatever is in it
             raise StoreBroken(f"the hook `chunk` made {len(replaced)} bytes of {len(data)}")
-        return replaced
+        self._data.clear()
+        self._draft.write(replaced)
+        return self._draft.commit(durable=durable)
 
-    def store(self, data: bytes) -> None:
-        self._place.write(data)
-
-    def copy(self, source: BinaryIO, size: int) -> int:
-        raise NotImplementedError("a chunk comes from a client")
-
-    def truncate(self, size: int) -> None:
-        del self._data[size - self._start :]
-
-    def start_sync(self) -> None:
-        """Nothing is stored yet."""
-
-    def sync(self) -> None:
-        self._place.sync()
+    def abort(self) -> None:
+        self._data.clear()
+        self._draft.abort()
 
     def close(self) -> None:
-        self._place.close()
+        self._draft.close()

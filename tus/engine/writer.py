@@ -1,19 +1,20 @@
 """The Writer: what an adapter fills with the body of one request.
 
-Each block is one turn of the lease, so a request that was overtaken can write nothing more. It never reads from the
-network, and checks every count that the client sent.
+It never reads from the network, and checks every count that the client sent. What it takes goes into a draft, which
+takes a turn of the lease for each block: so a request that was overtaken can write nothing more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Protocol
 
-from ..checksum import Checksum, Hash
+from ..checksum import ALGORITHMS, Checksum, Hash
 from ..errors import Overrun, TooLarge, TusError
 from ..lockers import Lease
-from ..stores import Place
+from ..stores import Block, Draft, Eager, Reviewable, Spliceable
 from ..upload import Upload
 
 
@@ -28,8 +29,17 @@ class Sink(Protocol):
     def wanted(self) -> int | None: ...
     @property
     def splices(self) -> bool: ...
-    def write(self, block: bytes | bytearray | memoryview) -> None: ...
+    def write(self, block: Block) -> None: ...
     def splice(self, pipe: int, size: int) -> int: ...
+
+
+# Asking a protocol whether a class has what it names takes long.
+_has: Callable[[Any, Any], bool] = lru_cache(64)(issubclass)
+
+
+def can(draft: object, protocol: type) -> bool:
+    """Whether the draft is one of those that can do this."""
+    return _has(type(draft), protocol)
 
 
 class Writer:
@@ -42,28 +52,33 @@ class Writer:
         room: int | None = 0,
         announced: int | None = 0,
         lease: Lease | None = None,
-        place: Place | None = None,
+        draft: Draft | None = None,
         fresh: bool = False,
-        unverified: bool = False,
+        exact: bool = False,
+        trailing: bool = False,
         last: bool | None = None,
         checksum: Checksum | None = None,
-        write_back: bool = False,
+        syncs: bool = False,
+        declares: bool = False,
+        peer: str = "",
         progressed: Callable[[int], None] | None = None,
         failed: Callable[[Writer, BaseException], None] | None = None,
     ) -> None:
-        self.upload = upload  # as it was before the first byte
+        self.upload = upload  # as it was before the first byte, with what this request declares of it
         self.announced = announced  # bytes that this request says it has; None when only its end tells
         self.lease = lease  # None: the upload is complete, and nothing is left to do
+        self.draft = draft
         self.fresh = fresh  # no other request knows of this upload yet
-        self.unverified = unverified  # a checksum is going to decide whether anything is kept
+        self.exact = exact  # a checksum is going to decide whether anything is kept
         self.last = last  # whether the client says that this ends the upload; None: its length alone tells
+        self.declares = declares  # the length, which nobody knew before
+        self.peer = peer  # who sends it, for what is logged
         self.received = 0
         self._end = upload.offset
         self._room = room
-        self._place = place
         self._checksum = checksum
-        self._hash: Hash | None = checksum.hash() if checksum else None
-        self._write_back = write_back
+        self._hashes = _hashes(checksum, trailing, draft) if exact else _NOTHING
+        self._write_back = draft.write_back if syncs and can(draft, Eager) else None  # type: ignore[union-attr]
         self._progressed = progressed
         self._failed = failed
 
@@ -78,15 +93,15 @@ class Writer:
     @property
     def splices(self) -> bool:
         """Whether blocks may come through a pipe; not if they have to be hashed."""
-        return self._hash is None and self._place is not None
+        return not self._hashes and can(self.draft, Spliceable)
 
     @property
     def offset(self) -> int:
-        """Where the upload ends now."""
-        return self._place.position if self._place else self._end
+        """Where the upload will end, once what was taken is committed."""
+        return self.draft.taken if self.draft else self._end
 
-    def write(self, block: bytes | bytearray | memoryview) -> None:
-        """Store a block; raises Interrupted, TooLarge or StoreFull, and keeps what came before."""
+    def write(self, block: Block) -> None:
+        """Take a block; raises Interrupted, TooLarge or StoreFull, and keeps what came before."""
         if not len(block):
             return
         if self._room is not None and self.received + len(block) > self._room:
@@ -94,22 +109,21 @@ class Writer:
             error = overrun(f"the body goes beyond the {self._room} bytes that there is room for")
             error.limit = self.upload.offset + self._room
             raise error
-        assert self._place and self.lease
-        start = self._place.position
+        draft = self.draft
+        assert draft
+        start = draft.taken
         try:
-            with self.lease.turn():
-                self._place.write(block)
+            draft.write(block)
         finally:
-            self.received += self._place.position - start
-        if self._hash:
-            self._hash.update(block)
+            self.received += draft.taken - start
+        if self._hashes:
+            for hash in self._hashes.values():
+                hash.update(block)
         self._after()
 
     def splice(self, pipe: int, size: int) -> int:
-        """Store up to `size` bytes that wait in a pipe, without bringing them into Python."""
-        assert self._place and self.lease
-        with self.lease.turn():
-            moved = self._place.splice(pipe, size)
+        """Take up to `size` bytes that wait in a pipe, without bringing them into Python."""
+        moved: int = self.draft.splice(pipe, size)  # type: ignore[union-attr]
         self.received += moved
         self._after()
         return moved
@@ -126,29 +140,30 @@ class Writer:
         self._progressed = both
 
     def _after(self) -> None:
-        if self._write_back and self._place:
-            self._place.start_sync()
+        if self._write_back:
+            self._write_back()
         if self._progressed:
             self._progressed(self.offset)
 
-    def matches(self) -> bool:
-        """Whether the bytes are those that the checksum in front of the body speaks of."""
-        return self._checksum is None or self._hash is None or self._checksum.matches(self._hash)
+    def commit(self, *, durable: bool = False) -> int:
+        """Make what was taken part of the upload, and return what a client may be told."""
+        return self.draft.commit(durable=durable) if self.draft else self._end
 
-    def truncate(self) -> None:
-        """Forget every byte of this request. Only in a turn."""
-        if self._place:
-            self._place.truncate(self.upload.offset)
+    def matches(self, trailing: Checksum | None = None) -> bool:
+        """Whether the bytes are those that the checksum in front of the body, or behind it, speaks of."""
+        for checksum in (self._checksum, trailing):
+            if checksum and not checksum.matches(self._hashes.get(checksum.algorithm) or self._again(checksum)):
+                return False
+        return True
 
-    def fall_back(self, size: int) -> None:
-        """Forget every byte behind `size`, also of earlier requests. Only in a turn."""
-        if self._place:
-            self._place.truncate(size)
-
-    def sync(self) -> None:
-        """Block until everything is on stable storage."""
-        if self._place:
-            self._place.sync()
+    def _again(self, checksum: Checksum) -> Hash:
+        """The hash of bytes that were not hashed as they came, since their checksum came after them."""
+        hash = checksum.hash()
+        if self.received and isinstance(self.draft, Reviewable):
+            with self.draft.review() as file:
+                while block := file.read(1 << 20):
+                    hash.update(block)
+        return hash
 
     def __enter__(self) -> Writer:
         return self
@@ -165,12 +180,23 @@ class Writer:
             self.close()
 
     def close(self, *, forget: bool = False) -> None:
-        """Release the file and the lease; with `forget` no request will write to this upload again."""
-        place, self._place = self._place, None
+        """Let go of the draft and the lease; with `forget` no request will write to this upload again."""
+        draft, self.draft = self.draft, None
         lease, self.lease = self.lease, None
-        self._failed = None
-        if place:
-            self._end = place.position
-            place.close()
+        self._failed = self._write_back = None
+        if draft:
+            self._end = draft.taken
+            draft.close()
         if lease:
             lease.release(forget=forget)
+
+
+_NOTHING: dict[str, Hash] = {}
+
+
+def _hashes(checksum: Checksum | None, trailing: bool, draft: Draft | None) -> dict[str, Hash]:
+    """What the bytes are hashed with as they come. A checksum behind the body does not say before it comes which one it
+    is; where the draft cannot be read again, it may be any."""
+    if trailing and not can(draft, Reviewable):
+        return {name: new() for name, (_, new) in ALGORITHMS.items()}
+    return {checksum.algorithm: checksum.hash()} if checksum else _NOTHING

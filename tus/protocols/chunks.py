@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..engine import Engine
+from ..engine.admission import separates
 from ..engine.numbered import Numbered
 from ..engine.pieces import Again, Piece
 from ..engine.writer import Sink, Writer
@@ -169,7 +170,7 @@ class ChunkExchange(BrowserExchange):
         """The chunk that a request speaks of, with what tells this visitor from all who call a file the same."""
         assert self.dialect
         chunk = piece(self.dialect, said)
-        if self.engine.knows(self.request):
+        if separates(self.engine, self.request):
             return chunk._replace(whose=(key_of(said),))
         # plupload's name is the file's, which others may have, however random it looks.
         whose = visitor(self.request, said, "" if chunk.nameless else said[self.dialect.identifier])

@@ -65,7 +65,7 @@ class FilePondExchange(BrowserExchange):
             raise LengthMismatch(f"Upload-Length is {upload.length} and cannot become {length}")
         if offset < upload.offset or upload.complete:
             return (yield from self._again(upload, offset, announced))
-        with self.engine.append(self.request, offset, announced=announced, unverified=True) as writer:
+        with self.engine.append(self.request, offset, announced=announced, exact=True) as writer:
             cut = None
             if writer.lease and announced != 0:
                 cut = yield writer

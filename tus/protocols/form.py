@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from ..engine import Engine
+from ..engine.removing import remove_failed
 from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, NotFound
 from ..exchange import Conversation
@@ -96,7 +97,7 @@ class FormExchange(Keyed):
     def _clear(self) -> None:
         """A form that failed may be sent again under the same key."""
         with suppress(NotFound):
-            self.engine.forget_failed(self.request.id)
+            remove_failed(self.engine, self.request.id)
 
     # Words
 

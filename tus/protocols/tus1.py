@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from .. import downloads
 from ..checksum import ALGORITHMS, Checksum
 from ..engine import Engine
+from ..engine.joining import completed
 from ..engine.writer import Writer
 from ..errors import (
     BadRequest,
@@ -130,7 +131,7 @@ class TusExchange(Exchange):
             concat=request.headers.get("upload-concat", ""),
             announced=body.length if body else 0,
             checksum=body.checksum if body else None,
-            unverified=bool(body and body.trailing),
+            trailing=bool(body and body.trailing),
         )
         self._location = {"Location": request.location(writer.upload.id)}
         return self.stored((yield from body.pour(engine, writer) if body else _nothing(engine, writer)))
@@ -166,11 +167,11 @@ class TusExchange(Exchange):
                 announced=body.length,
                 length=length,
                 checksum=body.checksum,
-                unverified=body.trailing,
+                trailing=body.trailing,
             ),
         )
         if upload.finals:
-            self.also = engine.completed(upload)
+            self.also = completed(engine, upload)
         return self.stored(upload)
 
     def _delete(self) -> Conversation:

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..adapters.wsgi import EnvironHeaders
 from ..engine import Engine
+from ..engine.admission import word
 from ..errors import NotFound, Refused, TusError
 from ..hooks import overridden
 from ..http.address import is_known
@@ -38,7 +39,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 def token(engine: Engine) -> str:
     """What lets an operator in, where no hook does. It belongs to the directory of the uploads: all processes know it,
     and it outlives them."""
-    return engine.word("operators")
+    return word(engine, "operators")
 
 
 def link(app: object) -> str:

@@ -1,0 +1,132 @@
+"""A complete upload is handed over: claimed by one request in all processes, and the host's answer recorded."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from .. import events
+from ..errors import NotFound, Refused, StoreFull
+from ..lockers import Claim
+from ..upload import Result, Upload, checked_id
+from .core import Core, change, publish, shared
+from .finishing import answered, refusing
+
+
+def claim(core: Core, id: str, *, patience: float = 0.0) -> Delivery:
+    """The right to hand an upload over; raises Locked if another request has it for longer than `patience`."""
+    claimed = core.locker.claim(checked_id(id), patience=patience)
+    try:
+        return Delivery(core, claimed, core.store.load(id))
+    except BaseException:
+        claimed.release()
+        raise
+
+
+def accept(core: Core, upload: Upload, result: Result, *, drop: bool) -> Upload:
+    """The host has it, or does not want it: remember its answer, so that the host is told only once."""
+
+    def taken(upload: Upload) -> Upload:
+        # What the target's request held, passwords perhaps, is needed no more.
+        return answered(core, upload, result).evolve(dropped=drop or upload.dropped, target=None)
+
+    # Some file systems lose a durable record with the one that replaces it, if that is not durable, too.
+    # Where the data goes as well, all that a power cut can take is the memory of it.
+    durable = core.syncs and not drop
+    try:
+        if shared(upload):
+            upload = change(core, upload.id, taken, durable=durable)
+        else:
+            upload = taken(upload)
+            core.store.save(upload, durable=durable)
+    except StoreFull:
+        if not drop:
+            raise
+        core.store.drop(upload.id)  # a complete record without data is one that was handed over
+        upload = taken(upload)
+        publish(core, upload)
+    if drop:
+        core.store.drop(upload.id)
+    return upload
+
+
+def drop(core: Core, upload: Upload) -> None:
+    """Remove the data of an upload that the host has taken."""
+    with suppress(NotFound):
+        upload = core.store.load(upload.id)
+        accept(core, upload, upload.result or Result(), drop=True)
+
+
+def path(core: Core, upload: Upload) -> str:
+    """The finished file; raises NotImplementedError where uploads are no files."""
+    if core.disk is None:
+        raise NotImplementedError("this store has no files: open the upload instead")
+    return core.disk.path(upload.id)
+
+
+@dataclass
+class Delivery:
+    """A complete upload while it is handed over. Only one request at a time has it, in all processes."""
+
+    core: Core
+    claim: Claim
+    upload: Upload
+    told: Result = Result()  # what the hook `finished` had to say
+    _lent: bool = False
+
+    def path(self) -> str:
+        """Where the host finds the file. It may take that away, and still say no."""
+        if self.core.disk is None:
+            return path(self.core, self.upload)
+        self._lent = True
+        return self.core.disk.lend(self.upload.id)
+
+    def open(self) -> BinaryIO:
+        """The data, to read; even if a host that was never heard of again took the file."""
+        id, disk = self.upload.id, self.core.disk
+        try:
+            return self.core.store.open(id)
+        except NotFound:
+            if disk is None:
+                raise
+            disk.regain(id)
+            return self.core.store.open(id)
+
+    def ask(self) -> Result:
+        """What the hook `finished` says when it hears of the upload; a refusal, too."""
+        try:
+            return self.core.hooks.finished(self.upload) or Result()
+        except Refused as error:
+            return refusing(error)
+
+    def hear(self, told: Result) -> bool:
+        """Take what the hook `finished` said: whether the host may have the upload now. If not, that is over."""
+        self.told = told
+        if told.refuses:
+            self.accept(told)
+        return not told.refuses
+
+    def accept(self, result: Result, *, drop: bool = False) -> None:
+        """The host has decided."""
+        self.upload = accept(self.core, self.upload, result, drop=drop)
+        events.answered(self.upload)
+        self.release()
+
+    def release(self) -> None:
+        """It is over. If it did not arrive, the next request tries again. Twice is fine."""
+        lent, self._lent = self._lent, False
+        try:
+            if lent:
+                self._return()
+        finally:
+            self.claim.release()
+
+    def _return(self) -> None:
+        """The host has no use for the file any more; if it did not accept the upload, the file is ours again."""
+        disk = self.core.disk
+        assert disk
+        if self.upload.pending or self.upload.refused:
+            disk.regain(self.upload.id)
+        elif not self.upload.dropped:
+            disk.give(self.upload.id)

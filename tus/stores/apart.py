@@ -1,0 +1,165 @@
+"""Numbered chunks in a store that has no places for them: each is kept apart, as an upload of its own, and which ones
+are there stands in the record of one more. When the upload is finished, they are put together and removed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from typing import BinaryIO
+
+from ..errors import Changed, NotFound
+from ..upload import Metadata, Result, Upload
+from . import Block, Draft, Fence, Store
+
+_NEVER = 253402300799.0  # when such an upload expires by itself: it goes with the one that it belongs to
+_BLOCK = 1 << 20
+
+
+class Free:
+    """The fence where a claim keeps everybody else out."""
+
+    token = 0
+    _turn = nullcontext()
+
+    def turn(self) -> AbstractContextManager[None]:
+        return self._turn
+
+
+class Apart:
+    """A store, and the places that it lacks."""
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
+        self.create, self.append, self.secret = store.create, store.append, store.secret
+        self.save, self.ids, self.tidy = store.save, store.ids, store.tidy
+
+    def load(self, id: str, *, durable: bool = False) -> Upload:
+        upload = self._store.load(id, durable=durable)
+        if not upload.chunks or upload.complete:
+            return upload
+        marks, touched = self._noted(id)
+        offset = upload.chunks.stored(marks, upload.length)
+        return upload.evolve(offset=offset, touched=max(touched, upload.touched))
+
+    def open(self, id: str, start: int = 0) -> BinaryIO:
+        upload = self._store.load(id)
+        if upload.chunks and not upload.complete:
+            return self._store.open(_apart(id, start))
+        return self._store.open(id, start)
+
+    def finish(
+        self, upload: Upload, draft: Draft | None = None, *, since: Upload | None = None, durable: bool = False
+    ) -> None:
+        if draft or not upload.chunks:
+            self._store.finish(upload, draft, since=since, durable=durable)
+            return
+        with closing(self._store.append(upload.id, 0, fence=Free())) as whole:
+            for id in _names(upload):
+                self._copy(id, whole)
+            self._store.finish(upload, whole, since=since, durable=durable)
+        self._clear(upload)
+
+    def _copy(self, id: str, whole: Draft) -> None:
+        with self._store.open(id) as file:
+            while block := file.read(_BLOCK):
+                whole.write(block)
+
+    def drop(self, id: str) -> None:
+        with suppress(NotFound):
+            self._clear(self._store.load(id))
+        self._store.drop(id)
+
+    def delete(self, id: str) -> None:
+        with suppress(NotFound):
+            self._clear(self._store.load(id))
+        self._store.delete(id)
+
+    def _clear(self, upload: Upload) -> None:
+        for id in _names(upload):
+            self._store.delete(id)
+        if upload.chunks:
+            self._store.delete(_noting(upload.id))
+
+    def place(self, id: str, start: int, *, fence: Fence) -> Draft:
+        upload = Upload(_apart(id, start), partial=True, concat="partial", created=self._clock(), expires=_NEVER)
+        self._store.delete(upload.id)  # what another request left, which was cut
+        return Chunk(self._store, upload, start, self._store.create(upload, fence=fence))
+
+    def mark(self, id: str, number: int, *, durable: bool = False) -> None:
+        while True:
+            try:
+                self._note(_noting(id), number, durable)
+            except (Changed, FileExistsError):  # by a chunk that came at the same time
+                continue
+            return
+
+    def _note(self, id: str, number: int, durable: bool) -> None:
+        try:
+            found = self._store.load(id)
+        except NotFound:
+            found = self._begun(id)
+        marks = bytearray(found.metadata.get("marks", b""))
+        marks.extend(bytes(max(number + 1 - len(marks), 0)))
+        marks[number] = 1
+        # A record can say only when it was created; here that is when a chunk came last.
+        changed = found.evolve(metadata=Metadata.of({"marks": bytes(marks)}), created=self._clock())
+        self._store.save(changed, since=found, durable=durable)
+
+    def _begun(self, id: str) -> Upload:
+        upload = Upload(id, length=0, partial=True, concat="partial", created=self._clock(), expires=_NEVER)
+        with closing(self._store.create(upload, fence=Free())):
+            self._store.save(upload)
+        return self._store.load(id)
+
+    def marks(self, id: str) -> bytes:
+        return self._noted(id)[0]
+
+    def _noted(self, id: str) -> tuple[bytes, float]:
+        try:
+            found = self._store.load(_noting(id))
+        except NotFound:
+            return b"", 0.0
+        return found.metadata.get("marks", b""), found.created
+
+
+def _apart(id: str, start: int) -> str:
+    return f"{id}-{start}"
+
+
+def _noting(id: str) -> str:
+    return f"{id}-marks"
+
+
+def _names(upload: Upload) -> Iterator[str]:
+    """The names under which its chunks are kept, in their order."""
+    if upload.chunks:
+        for number in range(upload.chunks.many if upload.chunks.size else 1):
+            yield _apart(upload.id, number * upload.chunks.size)
+
+
+class Chunk:
+    """The draft of one chunk, which counts its bytes from the beginning of the whole."""
+
+    def __init__(self, store: Store, upload: Upload, start: int, draft: Draft) -> None:
+        self._store, self._upload, self._start, self._draft = store, upload, start, draft
+
+    @property
+    def taken(self) -> int:
+        return self._start + self._draft.taken
+
+    def write(self, block: Block) -> None:
+        self._draft.write(block)
+
+    def commit(self, *, durable: bool = False) -> int:
+        size = self._draft.taken
+        upload = self._upload.evolve(length=size, offset=size, complete=True, result=Result())
+        self._store.finish(upload, self._draft, durable=durable)
+        return self.taken
+
+    def abort(self) -> None:
+        self._draft.abort()
+
+    def close(self) -> None:
+        self._draft.close()
