@@ -21,3 +21,12 @@ LOCKERS: dict[str, Callable[[Path], Locker]] = {
     "file": lambda directory: FileLocker(str(directory), patience=PATIENCE),
     "socket": lambda directory: SocketLocker(server().address, patience=PATIENCE, prefix=f"{directory}/"),
 }
+
+# What the suites of the engine run on: a store, and the locker that belongs to it.
+PAIRS = {"memory": ("memory", "memory"), "file": ("file", "file"), "slow": ("slow", "socket")}
+
+
+def pair(kind: str, directory: Path, **given: Any) -> tuple[Store, Locker]:
+    """A store and a locker on this directory; what of `given` is None, or means nothing to the store, is left out."""
+    store, locker = PAIRS[kind]
+    return STORES[store](directory, **given), LOCKERS[locker](directory)

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from ..errors import Changed, NotFound, OffsetMismatch, StoreBroken, StoreFull, TusError
 from ..upload import Upload, is_random
 from . import Draft, Fence, filesystems
-from .disk import NEW, OLD, Directory, alone, explained, link, lock, missing, sync
+from .disk import NEW, OLD, Directory, alone, explained, link, missing, sync
 from .drafts import FileDraft, FilePiece
 from .infos import KEPT, FileRecord, Infos, lost
 from .notes import NOTES, Notes
