@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tests.lock_server import Server
+from tests.slow_store import SlowStore
 from tests.socket_locker import SocketLocker
 from tus.lockers import Locker
 from tus.lockers.file import FileLocker
 from tus.lockers.memory import MemoryLocker
+from tus.stores import Store
+from tus.stores.file import FileStore
+from tus.stores.memory import MemoryStore
 
 PATIENCE = 0.2  # seconds that a locker waits for what another request keeps
 
 server = cache(Server)  # one for the process; each directory has uploads of its own there
+
+
+def _clock(clock: Callable[[], float] | None) -> dict[str, Any]:
+    return {"clock": clock} if clock else {}
+
+
+# With `clock`, what tells the time, where a store does not leave that to the disk; with `certify`, as FileStore has it.
+STORES: dict[str, Callable[..., Store]] = {
+    "memory": lambda directory, clock=None, certify=False: MemoryStore(**_clock(clock)),
+    "file": lambda directory, clock=None, certify=False: FileStore(str(directory), certify=certify),
+    "slow": lambda directory, clock=None, certify=False: SlowStore(directory, **_clock(clock)),
+}
 
 LOCKERS: dict[str, Callable[[Path], Locker]] = {
     "memory": lambda directory: MemoryLocker(patience=PATIENCE),
