@@ -129,8 +129,6 @@ class FileStore:
 
     def _unchanged(self, now: Upload, since: Upload, upload: Upload) -> Upload:
         """The upload, if nobody has changed what we saw, but for what an open draft has written down."""
-        if now.dropped and not self._home.exists(now.id):  # as `load` found it, whatever the record says
-            since = since.evolve(dropped=True)
         if not same(now, since):
             raise Changed("the record was changed meanwhile")
         return upload if upload.complete else upload.evolve(unverified_from=now.unverified_from)

@@ -223,7 +223,9 @@ def _write(fd: int, upload: Upload, *, durable: bool) -> None:
 
 
 def _overwrite(fd: int, upload: Upload, *, durable: bool) -> None:
-    os.ftruncate(fd, 0)  # a crash may have left something
+    if os.lseek(fd, 0, os.SEEK_END):  # a crash left something
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
     _write(fd, upload, durable=durable)
 
 

@@ -52,7 +52,9 @@ class MemoryStore:
         except KeyError:
             raise NotFound("no such upload") from None
         data = self._data.get(id)
-        offset = upload.offset if data is None else len(data)
+        if data is None:
+            return upload.evolve(offset=upload.length or 0, touched=touched, dropped=True)
+        offset = len(data)
         if upload.chunks and not upload.complete:
             offset = upload.chunks.stored(self.marks(id), upload.length)
         return upload.evolve(offset=offset, touched=touched)

@@ -45,9 +45,10 @@ def encoded(upload: Upload) -> str:
 
 
 def same(now: Upload, since: Upload) -> bool:
-    """Whether nobody has changed the record: what the storage says by itself does not count, nor what a store notes
-    there of its own drafts."""
-    return encoded(now.evolve(unverified_from=None)) == encoded(since.evolve(unverified_from=None))
+    """Whether nobody has changed the record. What the storage says by itself does not count, such as that the data is
+    gone; nor what a store notes there of its own drafts."""
+    since = since.evolve(unverified_from=None, dropped=since.dropped or now.dropped)
+    return encoded(now.evolve(unverified_from=None)) == encoded(since)
 
 
 _BLANK = list(Upload(""))
