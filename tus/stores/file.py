@@ -118,7 +118,7 @@ class FileStore:
     def save(self, upload: Upload, *, since: Upload | None = None, durable: bool = False) -> None:
         try:
             if since is not None:
-                self._infos.change(upload.id, lambda now: self._unchanged(now, since, upload), durable=durable)
+                self._infos.change(upload.id, lambda now: _unchanged(now, since, upload), durable=durable)
             elif upload.id in self._making:
                 self._infos.publish(upload, durable=durable)
                 self._making.discard(upload.id)
@@ -126,12 +126,6 @@ class FileStore:
                 self._infos.replace(upload, durable=durable)
         except OSError as error:
             raise explained(error) from None
-
-    def _unchanged(self, now: Upload, since: Upload, upload: Upload) -> Upload:
-        """The upload, if nobody has changed what we saw, but for what an open draft has written down."""
-        if not same(now, since):
-            raise Changed("the record was changed meanwhile")
-        return upload if upload.complete else upload.evolve(unverified_from=now.unverified_from)
 
     # Bytes
 
@@ -143,7 +137,7 @@ class FileStore:
             if id in self._notes.doubted or os.lseek(fd, 0, os.SEEK_END) != offset:
                 self._cut_to(id, offset, fd)
             if exact or (known or self.load(id)).unverified_from is not None:
-                self.hide(id, offset if exact else None)
+                self.hide(id, offset if exact else None, durable=self.certify)
         except OSError as error:
             os.close(fd)
             raise explained(error) from None
@@ -176,10 +170,10 @@ class FileStore:
         """So many bytes are on the disk for certain."""
         self._notes.note(id, size)
 
-    def hide(self, id: str, start: int | None) -> None:
+    def hide(self, id: str, start: int | None, *, durable: bool = False) -> None:
         """Write down from where on bytes do not count; or that all do."""
         try:
-            self._infos.change(id, lambda now: _hidden(now, start), durable=self.certify)
+            self._infos.change(id, lambda now: _hidden(now, start), durable=durable)
         except OSError as error:
             raise explained(error) from None
 
@@ -319,6 +313,13 @@ class FileStore:
                 return not alone(file.fileno())
         except NotFound:
             return False
+
+
+def _unchanged(now: Upload, since: Upload, upload: Upload) -> Upload:
+    """The upload, if nobody has changed what we saw, but for what an open draft has written down."""
+    if not same(now, since):
+        raise Changed("the record was changed meanwhile")
+    return upload if upload.complete else upload.evolve(unverified_from=now.unverified_from)
 
 
 def _hidden(upload: Upload, start: int | None) -> Upload:
