@@ -47,3 +47,9 @@ def pair(kind: str, directory: Path, **given: Any) -> tuple[Store, Locker]:
     """A store and a locker on this directory; what of `given` is None, or means nothing to the store, is left out."""
     store, locker = PAIRS[kind]
     return STORES[store](directory, **given), LOCKERS[locker](directory)
+
+
+def locker_at(place: str) -> Locker:
+    """A locker that meets those of other processes: in a directory, or at the address of a server."""
+    host, _, port = place.partition(":")
+    return SocketLocker((host, int(port)), patience=PATIENCE) if port else FileLocker(place, patience=PATIENCE)

@@ -42,6 +42,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.guard = threading.RLock()
         self._grants: dict[str, dict[int, Grant]] = {}
         self._newest: dict[str, int] = {}
+        self._quiet: set[int] = set()  # what a claim took away: no reason to make a blocked read return
         self._first = self._last = time.time_ns()  # tokens grow from one server to the next, too
         self.start()
 
@@ -76,27 +77,26 @@ class Server(socketserver.ThreadingTCPServer):
             return {"busy": True}
         if grant.kind == "lease" and owner and over not in (None, owner.key):
             return {"owner": owner.key}
-        quiet = grant.kind == "claim"
-        lost = [] if grant.kind == "share" else self._end(id, ("lease", "share"), quiet=quiet)
+        lost = [] if grant.kind == "share" else self._end(id, ("lease", "share"), quiet=grant.kind == "claim")
         if grant.kind == "lease":
             self._newest[id] = self._last = self._last + 1
         grant.renew()
         grants[grant.key] = grant
-        return {"token": self._newest.get(id, self._first), "lost": lost, "quiet": quiet}
+        return {"token": self._newest.get(id, self._first), **self._losing(lost)}
 
     def keep(self, id: str, key: int) -> Answer:
         grants = self._alive(id)
         if key not in grants:
-            return {"lost": [key]}
+            return self._losing([key])
         grants[key].kept = True
-        return {"lost": self._end(id, ("share",), quiet=True), "quiet": True}
+        return self._losing(self._end(id, ("share",), quiet=True))
 
     def renew(self, at: float, grants: Names) -> Answer:
         found = {key: self._alive(id).get(key) for id, key in grants}
         for grant in filter(None, found.values()):
             grant.renew()
         gone = [key for key, grant in found.items() if not grant]
-        return {"at": at, "renewed": list(found.keys() - gone), "lost": gone}
+        return {"at": at, "renewed": list(found.keys() - gone), **self._losing(gone)}
 
     def writing(self, id: str) -> Answer:
         owner = self._owner(id)
@@ -113,15 +113,20 @@ class Server(socketserver.ThreadingTCPServer):
         return next((grant for grant in self._alive(id).values() if grant.kind == "lease"), None)
 
     def _end(self, id: str, kinds: tuple[str, ...], *, quiet: bool) -> list[int]:
-        """Take these away, and tell their lockers. A quiet end is no reason to make a blocked read return."""
+        """Take these away, and tell their lockers."""
         grants = self._alive(id)
         ended = [grant for grant in grants.values() if grant.kind in kinds]
+        if quiet:
+            self._quiet.update(grant.key for grant in ended)
         for grant in ended:
             del grants[grant.key]
             for connection in self.connections:
                 if connection.ear and connection.locker == grant.by:
-                    connection.send(lost=[grant.key], quiet=quiet)
+                    connection.send(**self._losing([grant.key]))
         return [grant.key for grant in ended]
+
+    def _losing(self, keys: list[int]) -> Answer:
+        return {"lost": keys, "quiet": [key for key in keys if key in self._quiet]}
 
 
 class Connection(socketserver.StreamRequestHandler):

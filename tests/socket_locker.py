@@ -77,11 +77,10 @@ class SocketLocker:
         self._holds: weakref.WeakValueDictionary[int, SocketHold] = weakref.WeakValueDictionary()
         self._left: list[tuple[str, int]] = []  # released, and the server does not know it yet
         self._asking = threading.Lock()
-        self._line: socket.socket | None = None  # for requests, one at a time
-        self._ear: socket.socket | None = None  # for renewals, and for what was lost
+        self._open: dict[str, socket.socket] = {}  # a line for requests; and an ear, for renewals and what was lost
         self._heard, self._renewal, self._cut = b"", 0.0, False
         self._awake = threading.Event()
-        threading.Thread(target=_serve, args=(weakref.ref(self), self._awake), daemon=True).start()
+        threading.Thread(target=_serve, args=(weakref.ref(self), self._awake, self._open), daemon=True).start()
 
     def lease(
         self,
@@ -121,7 +120,7 @@ class SocketLocker:
     def cut(self) -> None:
         """Nothing is sent or received any more. What we hold does not know it, until its time is over."""
         self._cut = True
-        _close(self._line, self._ear)
+        _close(self._open)
 
     def heal(self) -> None:
         self._cut = False
@@ -131,7 +130,6 @@ class SocketLocker:
         with suppress(Exception):  # half made, or at the end of the process
             if self._left:
                 self.ask()
-            _close(self._line, self._ear)
 
     def _take(
         self, hold: SocketHold, patience: float, *, kind: str, kept: bool = False, over: int | None = None
@@ -177,26 +175,27 @@ class SocketLocker:
     def _answer(self, request: dict[str, Any]) -> Answer:
         for again in (True, False):  # a connection may have died since the last request
             try:
-                self._line = self._line or self._connection(ANSWER)
-                self._send(self._line, request)
-                answer: Answer = json.loads(_line(self._line))
+                line = self._connection("line", ANSWER)
+                self._send(line, request)
+                answer: Answer = json.loads(_whole(line))
                 return answer
             except (OSError, ValueError) as error:
-                _close(self._line)
-                self._line = None
+                _close(self._open, "line")
                 if self._cut or not again or isinstance(error, TimeoutError):
-                    raise StoreBroken(f"the server of the leases does not answer: {error}") from None
+                    why = "cut off" if self._cut else error
+                    raise StoreBroken(f"the server of the leases does not answer: {why}") from None
         raise AssertionError
 
-    def _connection(self, timeout: float) -> socket.socket:
+    def _connection(self, name: str, timeout: float) -> socket.socket:
         if self._cut:
             raise ConnectionError("cut off")
-        connection = socket.create_connection(self._address, timeout=timeout)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        if name not in self._open:
+            self._open[name] = socket.create_connection(self._address, timeout=timeout)
+            self._open[name].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._open[name]
 
-    def _send(self, connection: socket.socket, request: dict[str, Any]) -> None:
-        message = {"locker": self._name, "ear": connection is self._ear, **request}
+    def _send(self, connection: socket.socket, request: dict[str, Any], *, ear: bool = False) -> None:
+        message = {"locker": self._name, "ear": ear, **request}
         connection.sendall(json.dumps(message).encode() + b"\n")
 
     def _hear(self, message: Answer) -> None:
@@ -204,8 +203,8 @@ class SocketLocker:
             if hold := self._holds.get(key):
                 hold.until = message["at"] + self._ttl
         for key in message.get("lost", ()):
-            if hold := self._holds.get(key):
-                self._lose(hold, quiet=message.get("quiet", False))
+            if (hold := self._holds.get(key)) and not hold.lost:
+                self._lose(hold, quiet=key in message["quiet"])
 
     def _lose(self, hold: SocketHold, *, quiet: bool = False) -> None:
         hold.lost = True
@@ -217,8 +216,7 @@ class SocketLocker:
         try:
             self._listen()
         except (OSError, ValueError):
-            _close(self._ear)
-            self._ear = None
+            _close(self._open, "ear")
         for hold in list(self._holds.values()):
             if hold.until and hold.over() and not hold.lost:
                 self._lose(hold)
@@ -229,27 +227,28 @@ class SocketLocker:
     def _listen(self) -> None:
         if not self._holds:
             return
-        if not self._ear:
-            self._ear, self._heard, self._renewal = self._connection(STEP), b"", 0.0
+        if "ear" not in self._open:
+            self._heard, self._renewal = b"", 0.0
+        ear = self._connection("ear", STEP)
         now = time.monotonic()
         if now >= self._renewal:
             held = [(hold.id, hold.key) for hold in list(self._holds.values()) if hold.until and not hold.lost]
-            self._send(self._ear, {"do": "renew", "left": [], "at": now, "grants": held})
+            self._send(ear, {"do": "renew", "left": [], "at": now, "grants": held}, ear=True)
             self._renewal = now + self._ttl / 3
         with suppress(TimeoutError):
-            *lines, self._heard = (self._heard + _block(self._ear)).split(b"\n")
+            *lines, self._heard = (self._heard + _block(ear)).split(b"\n")
             for line in lines:
                 self._hear(json.loads(line))
 
 
-def _serve(ref: weakref.ref[SocketLocker], awake: threading.Event) -> None:
+def _serve(ref: weakref.ref[SocketLocker], awake: threading.Event, open: dict[str, socket.socket]) -> None:
     while locker := ref():
         locker.step()
-        listens = locker._ear is not None
         del locker
-        if not listens:
+        if "ear" not in open:
             awake.wait(STEP)
             awake.clear()
+    _close(open)
 
 
 def _block(connection: socket.socket) -> bytes:
@@ -259,15 +258,16 @@ def _block(connection: socket.socket) -> bytes:
     return block
 
 
-def _line(connection: socket.socket) -> bytes:
+def _whole(connection: socket.socket) -> bytes:
     line = _block(connection)
     while not line.endswith(b"\n"):
         line += _block(connection)
     return line
 
 
-def _close(*connections: socket.socket | None) -> None:
-    for connection in filter(None, connections):
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)  # also where another thread waits for it
-        connection.close()
+def _close(open: dict[str, socket.socket], *names: str) -> None:
+    for name in names or tuple(open):
+        if connection := open.pop(name, None):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # also where another thread waits for it
+            connection.close()

@@ -1,4 +1,4 @@
-"""Another process, which does with a FileLocker what a test tells it to."""
+"""Another process, which does with a locker what a test tells it to."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 PROGRAM = """
 import json, os, sys, threading
+from tests.kinds import locker_at
 from tus.errors import TusError
-from tus.lockers.file import FileLocker
 
 held, lost = {}, {}
 
-def locker(directory):
-    return FileLocker(directory, patience=0.2)
-
-def lease(directory, id):
-    held[id] = locker(directory).lease(id)
+def lease(place, id):
+    held[id] = locker_at(place).lease(id)
     lost[id] = threading.Event()
     held[id].on_lost(lost[id].set)
 
-def claim(directory, id):
-    held[id] = locker(directory).claim(id)
+def claim(place, id):
+    held[id] = locker_at(place).claim(id)
 
-def turn(directory, id):
+def turn(place, id):
     with held[id].turn():
         pass
 
-def release(directory, id):
+def keep(place, id):
+    held[id].keep()
+
+def release(place, id):
     held.pop(id).release()
 
-def told(directory, id):
+def told(place, id):
     return lost[id].wait(1)
 
-def compete(directory, id, count):
+def compete(place, id, count):
     # Lines of one lease, written in turns; a lease that was overtaken writes no more.
     from tus.errors import Interrupted
-    file = os.open(os.path.join(directory, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    file = os.open(os.path.join(place, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for attempt in range(count):
-        mine = locker(directory).lease(id)
+        mine = locker_at(place).lease(id)
         try:
             for line in range(5):
                 with mine.turn():
