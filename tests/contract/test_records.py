@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tests import live
+from tests.drafting import new
 from tus import Metadata, Options, Upload
 from tus.engine import Engine
 from tus.errors import Damaged, NotFound, TusError
@@ -92,8 +93,7 @@ def test_file_that_is_nobodys_record_is_an_unknown_upload(tmp_path: Path, text: 
 def test_name_of_a_field_in_utf_8_can_be_read_again(tmp_path: Path, key: str) -> None:
     """WSGI shows its bytes as Latin-1, and some of those are no printable characters."""
     store = FileStore(str(tmp_path))
-    store.reserve(ID).close()
-    store.save(Upload(ID, length=3, metadata=Metadata(f"{key} YQ==")))
+    new(store, ID, length=3, metadata=Metadata(f"{key} YQ=="))
 
     assert dict(store.load(ID).metadata) == {key: b"a"}
 
@@ -173,7 +173,7 @@ def test_what_is_no_file_holds_nobody_up(
     engine: Engine, tmp_path: Path, suffix: str, make: Callable[[Path], None]
 ) -> None:
     """A pipe, or a directory, in place of any file: the others are listed and swept, and nobody waits."""
-    other = ID[::-1]
+    other, store = ID[::-1], FileStore(str(tmp_path))
     add(tmp_path)
     add(tmp_path, other)
     make(tmp_path / f"{ID}{suffix}")
@@ -182,8 +182,8 @@ def test_what_is_no_file_holds_nobody_up(
 
     assert other not in {upload.id for upload in engine.uploads()}
     with contextlib.suppress(TusError):
-        engine._store.marks(ID)
-        engine._store.load(ID)
+        store.marks(ID)
+        store.load(ID)
 
 
 def test_bad_record_stops_no_listing_and_no_sweep(engine: Engine, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_command_names_bad_records(tmp_path: Path) -> None:
 def test_any_time_is_a_date_or_never(engine: Engine, tmp_path: Path, expires: float) -> None:
     """A calendar ends with the year 9999; a record may name any number."""
     add(tmp_path, data=b"a", expires=expires)
-    upload = engine._store.load(ID)
+    upload = FileStore(str(tmp_path)).load(ID)
 
     found = engine.expires(upload)
 

@@ -15,21 +15,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.conftest import ROOT
+from tests.drafting import Turns, add, begin, content, going_on, new
 from tests.kinds import STORES
 from tests.slow_store import PART, SlowStore
 from tus import Metadata, Result, Upload
 from tus.errors import Changed, Interrupted, NotFound, OffsetMismatch, StoreBroken, StoreFull, TooLarge
 from tus.lockers.file import FileLocker
-from tus.stores import Draft, Joinable, OnDisk, Positioned, Rereading, Reviewable, Spliceable, Store
+from tus.stores import Joinable, OnDisk, Positioned, Rereading, Reviewable, Spliceable, Store
 from tus.stores.file import FileStore
 from tus.upload import Chunks
 
@@ -53,27 +54,6 @@ FULL = Upload(
 LARGE = PART + 1000  # bytes; more than any store keeps back
 
 
-class Turns:
-    """A fence: its turns exclude each other and do not nest; and one that was lost has none."""
-
-    def __init__(self, token: int = 1) -> None:
-        self.token = token
-        self.lost = False
-        self.taken = 0
-        self._inside = threading.Lock()
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        assert self._inside.acquire(timeout=5), "turns do not nest"
-        try:
-            if self.lost:
-                raise Interrupted("a newer request took over")
-            self.taken += 1
-            yield
-        finally:
-            self._inside.release()
-
-
 @pytest.fixture(params=STORES)
 def kind(request: pytest.FixtureRequest) -> str:
     """Every kind of store."""
@@ -94,40 +74,6 @@ def reopen(store: Store, kind: str, tmp_path: Path) -> Callable[[], Store]:
 @pytest.fixture
 def files(tmp_path: Path) -> FileStore:
     return FileStore(str(tmp_path))
-
-
-def begin(store: Store, id: str = "a", token: int = 1) -> Draft:
-    return store.create(Upload(id), fence=Turns(token))
-
-
-def new(store: Store, id: str = "a", data: bytes = b"", **record: Any) -> Upload:
-    """A saved upload with that data."""
-    draft = begin(store, id)
-    draft.write(data)
-    draft.commit()
-    store.save(Upload(id, **record))
-    draft.close()
-    return store.load(id)
-
-
-def going_on(store: Store, offset: int, id: str = "a", *, exact: bool = False, token: int = 2) -> tuple[Draft, Turns]:
-    """A draft of the next request, and its fence."""
-    fence = Turns(token)
-    with fence.turn():
-        return store.append(id, offset, fence=fence, exact=exact), fence
-
-
-def add(store: Store, offset: int, data: bytes, id: str = "a") -> None:
-    """One request that adds to an upload."""
-    draft, _ = going_on(store, offset, id)
-    draft.write(data)
-    draft.commit()
-    draft.close()
-
-
-def content(store: Store, id: str = "a", start: int = 0) -> bytes:
-    with store.open(id, start) as file:
-        return file.read()
 
 
 # Records
@@ -369,6 +315,7 @@ CHANGING = """
 import sys
 from contextlib import suppress
 from pathlib import Path
+from tests.drafting import Turns, add, begin, content, going_on, new
 from tests.kinds import STORES
 from tus.errors import Changed
 store = STORES[sys.argv[1]](Path(sys.argv[2]))
