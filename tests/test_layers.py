@@ -27,7 +27,8 @@ ORDER = [name for layer in LAYERS for name in layer]
 OUTSIDE = LAYERS[-1]
 CLIENTS = ("client", "doctor")
 STRANGERS = ("stores", "lockers", "protocols")  # what lies in these knows nothing of its neighbours
-SHARED = {"ear", "filesystems", "places", "records"}  # but for what all stores of one kind have in common
+# But for what all stores or lockers of one kind have in common.
+SHARED = {"disk", "drafts", "ear", "filesystems", "infos", "notes", "records", "secret"}
 FACE = (PACKAGE / "__init__.py", PACKAGE / "__main__.py")
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in FACE]
 

@@ -7,17 +7,18 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.drafting import Turns, new
 from tus.errors import Interrupted, Locked
 from tus.lockers import Locker
 from tus.lockers.file import FileLocker
 from tus.lockers.memory import MemoryLocker
-from tus.stores import Store
 from tus.stores.file import FileStore
 from tus.stores.memory import MemoryStore
-from tus.upload import Chunks, Upload
+from tus.upload import Chunks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -28,7 +29,7 @@ def locker(request: pytest.FixtureRequest, tmp_path: Path) -> Locker:
 
 
 @pytest.fixture(params=["memory", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return MemoryStore() if request.param == "memory" else FileStore(str(tmp_path))
 
 
@@ -143,14 +144,13 @@ def test_claim_waits_for_a_turn(tmp_path: Path) -> None:
     assert order == ["written", "claimed"]
 
 
-def test_marks_say_what_is_there(store: Store) -> None:
+def test_marks_say_what_is_there(store: Any) -> None:
     """The offset is the sum of the chunks that are marked, and never the size of a sparse file."""
-    upload = Upload("a", length=25, chunks=Chunks(10, 3))
-    store.reserve("a").close()
-    store.save(upload)
-    place = store.writer("a", 20)
-    place.write(b"x" * 5)
-    place.close()
+    upload = new(store, length=25, chunks=Chunks(10, 3))
+    draft = store.place("a", 20, fence=Turns())
+    draft.write(b"x" * 5)
+    draft.commit()
+    draft.close()
     assert store.load("a").offset == 0
 
     offsets = []
@@ -163,21 +163,19 @@ def test_marks_say_what_is_there(store: Store) -> None:
     assert store.load("a").chunks == upload.chunks
 
 
-def test_longer_last_chunk(store: Store) -> None:
+def test_longer_last_chunk(store: Any) -> None:
     """By the floor rule the last chunk may have nearly twice the size."""
-    store.reserve("a").close()
-    store.save(Upload("a", length=39, chunks=Chunks(10, 3)))
+    new(store, length=39, chunks=Chunks(10, 3))
 
     store.mark("a", 2)
 
     assert store.load("a").offset == 19
 
 
-def test_marks_go_with_the_upload(store: Store) -> None:
+def test_marks_go_with_the_upload(store: Any) -> None:
     """Nothing of an upload is left for the next one by its name."""
     for remove in (store.delete, store.drop):
-        store.reserve("a").close()
-        store.save(Upload("a", length=1, chunks=Chunks(1, 1)))
+        new(store, length=1, chunks=Chunks(1, 1))
         store.mark("a", 0)
 
         remove("a")

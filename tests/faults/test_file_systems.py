@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from tests import live
+from tests.drafting import new
 from tus.stores import filesystems
 from tus.stores.file import FileStore
-from tus.upload import Upload
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -136,8 +136,7 @@ def test_sshfs_is_recognised(mounted: tuple[Path, Path], caplog: pytest.LogCaptu
     near, far = mounted
 
     store = FileStore(str(far))
-    store.reserve("a").close()
-    store.save(Upload("a", length=5))
+    new(store, length=5)
     sizes = [store.load("a").offset]
     with open(near / "a", "ab") as other:
         other.write(b"hello")

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests import live
+from tests.drafting import new
 from tests.faults.conftest import Client
-from tus import Options, Upload
+from tus import Options
 from tus.engine import new_id, open_engine
 from tus.errors import Interrupted
 from tus.upload import Chunks
@@ -117,9 +118,7 @@ def test_upload_whose_process_was_killed_expires(tmp_path: Path) -> None:
 def test_sweep_leaves_the_lease_of_a_chunk_that_takes_long(tmp_path: Path) -> None:
     """An hour after it began, a newer request still takes it over, and they never write side by side."""
     engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
-    upload = Upload(new_id(), chunks=Chunks(10, 2))
-    engine.store.reserve(upload.id).close()
-    engine.store.save(upload)
+    upload = new(engine.store, new_id(), chunks=Chunks(10, 2))
     older = engine.locker.lease(f"{upload.id}-1")
     then = time.time() - 7200
     os.utime(tmp_path / f"{upload.id}-1.lease", (then, then))

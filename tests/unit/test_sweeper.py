@@ -8,7 +8,8 @@ import pytest
 
 import tus.tus
 from tests import live
-from tus import Options, Upload
+from tests.drafting import new
+from tus import Options
 from tus.engine import Engine
 from tus.lockers.memory import MemoryLocker
 from tus.stores.memory import MemoryStore
@@ -21,8 +22,7 @@ def test_nothing_is_swept_when_the_clock_has_just_jumped(
     """What seems to have expired then is looked at again when its clients had time to write."""
     store, looks = MemoryStore(), []
     engine = Engine(store, MemoryLocker(), Options({}), clock=lambda: time.time() + 8 * 86400)
-    store.reserve("a").close()
-    store.save(Upload("a", length=5))
+    new(store, length=5)
 
     def behind() -> float:
         looks.append(list(store.ids()))
