@@ -1,4 +1,6 @@
-"""The server of `socket_locker`: knows who holds what, until a time-out. A line of JSON is a message."""
+"""The server of `socket_locker`, which knows who holds what, until a time-out; and the connections to it. A message is
+a line of JSON.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,16 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from secrets import randbits
 from typing import Any
+
+from tus.errors import StoreBroken
 
 Answer = dict[str, Any]
 Names = list[tuple[str, int]]  # of grants: the upload, and the key that the locker chose
+
+ANSWER = 5.0  # seconds to wait for one
+STEP = 0.05  # seconds to wait for what the server may tell
 
 
 @dataclass
@@ -155,3 +163,78 @@ class Connection(socketserver.StreamRequestHandler):
     def send(self, **message: Any) -> None:
         with suppress(OSError, ValueError):  # it was cut off, and will hear of it when it comes back
             self.wfile.write(json.dumps(message).encode() + b"\n")
+
+
+class Wires:
+    """What a locker has open: a line for its requests, one at a time; and an ear, where it renews and is told."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.name = randbits(60)  # of the locker
+        self.cut = False
+        self._address = address
+        self._open: dict[str, socket.socket] = {}
+        self._heard = b""
+
+    def ask(self, **request: Any) -> Answer:
+        """The server's answer."""
+        for again in (True, False):  # a connection may have died since the last request
+            try:
+                line = self._connection("line", ANSWER)
+                self._send(line, ear=False, **request)
+                answer: Answer = json.loads(_whole(line))
+                return answer
+            except (OSError, ValueError) as error:
+                self.close("line")
+                if self.cut or not again or isinstance(error, TimeoutError):
+                    why = "cut off" if self.cut else error
+                    raise StoreBroken(f"the server of the leases does not answer: {why}") from None
+        raise AssertionError
+
+    @property
+    def listens(self) -> bool:
+        return "ear" in self._open
+
+    def tell(self, **request: Any) -> None:
+        """The answer is among what is heard."""
+        if not self.listens:
+            self._heard = b""
+        self._send(self._connection("ear", STEP), ear=True, **request)
+
+    def hear(self) -> list[Answer]:
+        """What came within a moment."""
+        with suppress(TimeoutError):
+            self._heard += _block(self._connection("ear", STEP))
+        *lines, self._heard = self._heard.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self, *names: str) -> None:
+        for name in names or tuple(self._open):
+            if connection := self._open.pop(name, None):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # also where another thread waits for it
+                connection.close()
+
+    def _connection(self, name: str, timeout: float) -> socket.socket:
+        if self.cut:
+            raise ConnectionError("cut off")
+        if name not in self._open:
+            self._open[name] = socket.create_connection(self._address, timeout=timeout)
+            self._open[name].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._open[name]
+
+    def _send(self, connection: socket.socket, **request: Any) -> None:
+        connection.sendall(json.dumps({"locker": self.name, **request}).encode() + b"\n")
+
+
+def _block(connection: socket.socket) -> bytes:
+    block = connection.recv(1 << 16)
+    if not block:
+        raise ConnectionError("the server has gone")
+    return block
+
+
+def _whole(connection: socket.socket) -> bytes:
+    line = _block(connection)
+    while not line.endswith(b"\n"):
+        line += _block(connection)
+    return line

@@ -7,8 +7,6 @@ must refuse the older token.
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
 import time
 import weakref
@@ -17,12 +15,9 @@ from contextlib import suppress
 from secrets import randbits
 from typing import Any
 
-from tests.lock_server import Answer
+from tests.lock_server import STEP, Answer, Wires
 from tus.errors import Interrupted, Locked, StoreBroken
 from tus.lockers.ear import Ends
-
-ANSWER = 5.0  # seconds to wait for one
-STEP = 0.05  # seconds after which the thread of a locker looks whether it is still needed
 
 
 class SocketHold:
@@ -71,16 +66,15 @@ class SocketLocker:
     """Leases from the server at this address. With another prefix they are on other uploads."""
 
     def __init__(self, address: tuple[str, int], *, ttl: float = 10.0, patience: float = 5.0, prefix: str = "") -> None:
-        self._address, self._ttl, self._patience, self._prefix = address, ttl, patience, prefix
-        self._name = randbits(60)
+        self._ttl, self._patience, self._prefix = ttl, patience, prefix
+        self._wires = Wires(address)
         self._ends = Ends()
         self._holds: weakref.WeakValueDictionary[int, SocketHold] = weakref.WeakValueDictionary()
         self._left: list[tuple[str, int]] = []  # released, and the server does not know it yet
         self._asking = threading.Lock()
-        self._open: dict[str, socket.socket] = {}  # a line for requests; and an ear, for renewals and what was lost
-        self._heard, self._renewal, self._cut = b"", 0.0, False
+        self._renewal = 0.0
         self._awake = threading.Event()
-        threading.Thread(target=_serve, args=(weakref.ref(self), self._awake, self._open), daemon=True).start()
+        threading.Thread(target=_serve, args=(weakref.ref(self), self._awake, self._wires), daemon=True).start()
 
     def lease(
         self,
@@ -119,11 +113,11 @@ class SocketLocker:
 
     def cut(self) -> None:
         """Nothing is sent or received any more. What we hold does not know it, until its time is over."""
-        self._cut = True
-        _close(self._open)
+        self._wires.cut = True
+        self._wires.close()
 
     def heal(self) -> None:
-        self._cut = False
+        self._wires.cut = False
         self._awake.set()
 
     def __del__(self) -> None:
@@ -138,11 +132,12 @@ class SocketLocker:
         self._holds[hold.key] = hold  # at once, since it may be lost before we read that we have it
         while True:
             sent = time.monotonic()
-            given = {"kind": kind, "kept": kept, "over": over, "ttl": self._ttl, "by": self._name}
+            given = {"kind": kind, "kept": kept, "over": over, "ttl": self._ttl, "by": self._wires.name}
             answer = self.ask("take", id=hold.id, key=hold.key, **given)
-            if "busy" not in answer:
-                hold.token, hold.until = answer.get("token", 0), sent + self._ttl
+            if "token" in answer:
+                hold.token, hold.until = answer["token"], sent + self._ttl
                 self._awake.set()
+            if "busy" not in answer:
                 return answer
             if time.monotonic() >= deadline:
                 raise Locked("the upload is busy")
@@ -167,36 +162,10 @@ class SocketLocker:
         """The server's answer, and what it means for what we hold."""
         with self._asking:
             left = list(self._left)
-            answer = self._answer({"do": do, "left": left, **request})
+            answer = self._wires.ask(do=do, left=left, **request)
             del self._left[: len(left)]
         self._hear(answer)
         return answer
-
-    def _answer(self, request: dict[str, Any]) -> Answer:
-        for again in (True, False):  # a connection may have died since the last request
-            try:
-                line = self._connection("line", ANSWER)
-                self._send(line, request)
-                answer: Answer = json.loads(_whole(line))
-                return answer
-            except (OSError, ValueError) as error:
-                _close(self._open, "line")
-                if self._cut or not again or isinstance(error, TimeoutError):
-                    why = "cut off" if self._cut else error
-                    raise StoreBroken(f"the server of the leases does not answer: {why}") from None
-        raise AssertionError
-
-    def _connection(self, name: str, timeout: float) -> socket.socket:
-        if self._cut:
-            raise ConnectionError("cut off")
-        if name not in self._open:
-            self._open[name] = socket.create_connection(self._address, timeout=timeout)
-            self._open[name].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._open[name]
-
-    def _send(self, connection: socket.socket, request: dict[str, Any], *, ear: bool = False) -> None:
-        message = {"locker": self._name, "ear": ear, **request}
-        connection.sendall(json.dumps(message).encode() + b"\n")
 
     def _hear(self, message: Answer) -> None:
         for key in message.get("renewed", ()):
@@ -216,58 +185,34 @@ class SocketLocker:
         try:
             self._listen()
         except (OSError, ValueError):
-            _close(self._open, "ear")
-        for hold in list(self._holds.values()):
-            if hold.until and hold.over() and not hold.lost:
+            self._wires.close("ear")
+        for hold in self._held():
+            if hold.over():
                 self._lose(hold)
         if self._left:
             with suppress(StoreBroken):
                 self.ask()
 
     def _listen(self) -> None:
-        if not self._holds:
-            return
-        if "ear" not in self._open:
-            self._heard, self._renewal = b"", 0.0
-        ear = self._connection("ear", STEP)
-        now = time.monotonic()
-        if now >= self._renewal:
-            held = [(hold.id, hold.key) for hold in list(self._holds.values()) if hold.until and not hold.lost]
-            self._send(ear, {"do": "renew", "left": [], "at": now, "grants": held}, ear=True)
+        held, now = self._held(), time.monotonic()
+        if held and (now >= self._renewal or not self._wires.listens):
+            grants = [(hold.id, hold.key) for hold in held]
+            self._wires.tell(do="renew", left=[], at=now, grants=grants)
             self._renewal = now + self._ttl / 3
-        with suppress(TimeoutError):
-            *lines, self._heard = (self._heard + _block(ear)).split(b"\n")
-            for line in lines:
-                self._hear(json.loads(line))
+        if self._wires.listens:
+            for message in self._wires.hear():
+                self._hear(message)
+
+    def _held(self) -> list[SocketHold]:
+        holds = [ref() for ref in self._holds.valuerefs()]
+        return [hold for hold in holds if hold and hold.until and not hold.lost]
 
 
-def _serve(ref: weakref.ref[SocketLocker], awake: threading.Event, open: dict[str, socket.socket]) -> None:
+def _serve(ref: weakref.ref[SocketLocker], awake: threading.Event, wires: Wires) -> None:
     while locker := ref():
         locker.step()
         del locker
-        if "ear" not in open:
+        if not wires.listens:
             awake.wait(STEP)
             awake.clear()
-    _close(open)
-
-
-def _block(connection: socket.socket) -> bytes:
-    block = connection.recv(1 << 16)
-    if not block:
-        raise ConnectionError("the server has gone")
-    return block
-
-
-def _whole(connection: socket.socket) -> bytes:
-    line = _block(connection)
-    while not line.endswith(b"\n"):
-        line += _block(connection)
-    return line
-
-
-def _close(open: dict[str, socket.socket], *names: str) -> None:
-    for name in names or tuple(open):
-        if connection := open.pop(name, None):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # also where another thread waits for it
-            connection.close()
+    wires.close()

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests import socket_locker
+from tests import lock_server
 from tests.contract.conftest import ROOT, Other
 from tests.kinds import LOCKERS, PATIENCE, locker_at
 from tests.lock_server import Server
@@ -1344,7 +1344,7 @@ def test_new_server_gives_newer_tokens(server: Server) -> None:
 
 def test_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error of the storage, soon."""
-    monkeypatch.setattr(socket_locker, "ANSWER", 0.1)
+    monkeypatch.setattr(lock_server, "ANSWER", 0.1)
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         locker = SocketLocker(silent.getsockname())
