@@ -15,6 +15,7 @@ from tests import kinds
 from tus import Engine, Hooks, Metadata, Options, Upload
 from tus.engine.writer import Writer
 from tus.http.messages import Request
+from tus.stores import Store
 
 KINDS = kinds.PAIRS
 
@@ -29,13 +30,22 @@ class Clock:
         return self.now
 
 
-def build(directory: Path | str, hooks: Hooks | None = None, *, kind: str = "file", **given: Any) -> Engine:
-    """An engine over that directory, or over memory; environment variables have no say."""
+def build(
+    directory: Path | str | None,
+    hooks: Hooks | None = None,
+    *,
+    kind: str = "file",
+    store: Store | None = None,
+    **given: Any,
+) -> Engine:
+    """An engine over that directory, or over memory without one; environment variables have no say. With `store`, over
+    what another engine had."""
+    kind = kind if directory else "memory"
     given.setdefault("durable", "none")  # waiting for a disk proves nothing here
     own = {name: given.pop(name) for name in ("clock", "name", "delivers") if name in given}
     options = Options(given, environ={})
-    store, locker = kinds.pair(kind, Path(directory), clock=own.get("clock"), certify=options.durable == "always")
-    return Engine(store, locker, options, hooks, **own)
+    made = kinds.pair(kind, Path(directory or "."), clock=own.get("clock"), certify=options.durable == "always")
+    return Engine(store or made[0], made[1], options, hooks, **own)
 
 
 def ask(id: str = "", **more: Any) -> Request:
@@ -69,8 +79,9 @@ def append(
 
 
 def content(engine: Engine, upload: Upload) -> bytes:
+    """The bytes that count."""
     with engine.open(upload) as file:
-        return file.read()
+        return file.read(engine.store.load(upload.id).offset)
 
 
 def die(writer: Writer) -> None:

@@ -6,31 +6,45 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.drafting import Turns, new
+from tests.kinds import LOCKERS, STORES
 from tus.errors import Interrupted, Locked
 from tus.lockers import Locker
 from tus.lockers.file import FileLocker
-from tus.lockers.memory import MemoryLocker
+from tus.stores import Positioned
+from tus.stores.apart import Apart
 from tus.stores.file import FileStore
-from tus.stores.memory import MemoryStore
 from tus.upload import Chunks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=LOCKERS)
 def locker(request: pytest.FixtureRequest, tmp_path: Path) -> Locker:
-    return MemoryLocker() if request.param == "memory" else FileLocker(str(tmp_path), patience=0.2)
+    """Every kind of locker."""
+    return LOCKERS[request.param](tmp_path)
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    return MemoryStore() if request.param == "memory" else FileStore(str(tmp_path))
+    """Every kind of store, with the places that it may lack."""
+    made: Any = STORES[request.param](tmp_path)
+    return made if isinstance(made, Positioned) else Apart(made)
+
+
+def put(store: Any, start: int, data: bytes) -> None:
+    """A chunk without its mark."""
+    with closing(store.place("a", start, fence=Turns())) as draft:
+        draft.write(data)
+        draft.commit()
 
 
 def test_shares_do_not_end_each_other(locker: Locker) -> None:
@@ -39,7 +53,7 @@ def test_shares_do_not_end_each_other(locker: Locker) -> None:
 
     for share in shares * 2:
         with share.turn():
-            assert share.holds()
+            pass
 
 
 def test_shares_have_turns_at_the_same_time(tmp_path: Path) -> None:
@@ -51,13 +65,12 @@ def test_shares_have_turns_at_the_same_time(tmp_path: Path) -> None:
 
 
 def test_lease_ends_every_share(locker: Locker) -> None:
-    """Whoever removes an upload has it for himself."""
+    """The request that removes an upload is alone with it."""
     shares = [locker.share("a") for _ in range(2)]
 
     lease = locker.lease("a")
 
     for share in shares:
-        assert not share.holds()
         with pytest.raises(Interrupted), share.turn():
             pass
     with lease.turn():
@@ -181,6 +194,53 @@ def test_marks_go_with_the_upload(store: Any) -> None:
         remove("a")
 
         assert store.marks("a") == b""
+        store.delete("a")
+
+
+def test_chunks_become_one_upload(store: Any) -> None:
+    """In whatever order they came, one of them twice; and nothing but the whole is left."""
+    new(store, "a", length=25, chunks=Chunks(10, 3))
+    for number, data in ((2, b"ccccc"), (0, b"cut"), (0, b"a" * 10), (1, b"b" * 10)):
+        put(store, number * 10, data)
+        store.mark("a", number)
+
+    store.finish(store.load("a").evolve(complete=True))
+
+    with store.open("a") as file:
+        assert file.read() == b"a" * 10 + b"b" * 10 + b"ccccc"
+    assert (list(store.ids()), store.load("a").offset) == (["a"], 25)
+
+
+def test_chunk_that_is_there_can_be_read(store: Any) -> None:
+    """A client that sends it again may send something else, and that is compared."""
+    new(store, "a", length=25, chunks=Chunks(10, 3))
+    put(store, 10, b"0123456789")
+    store.mark("a", 1)
+
+    with store.open("a", 10) as file:
+        assert file.read(10) == b"0123456789"
+
+
+def test_chunks_that_are_marked_at_once_all_count(store: Any) -> None:
+    """No mark replaces another one."""
+    new(store, "a", length=80, chunks=Chunks(10, 8))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: store.mark("a", number), range(8)))
+
+    assert store.marks("a") == b"\1" * 8
+
+
+def test_upload_is_touched_by_its_chunks(store: Any) -> None:
+    """While they come, it does not expire."""
+    new(store, "a", length=25, chunks=Chunks(10, 3))
+    before = store.load("a").touched
+    time.sleep(0.02)
+
+    put(store, 10, b"0123456789")
+    store.mark("a", 1)
+
+    assert store.load("a").touched > before
 
 
 def test_secret_is_the_same_for_everybody(tmp_path: Path) -> None:

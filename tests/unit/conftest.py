@@ -13,16 +13,22 @@ from tus import Engine
 
 
 @pytest.fixture(params=engines.KINDS)
-def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
-    """Where the uploads are; None for memory."""
-    return tmp_path / "uploads" if request.param == "file" else None
+def kind(request: pytest.FixtureRequest) -> str:
+    """Every kind of store, with its locker."""
+    return str(request.param)
 
 
 @pytest.fixture
-def build(directory: Path | None) -> Callable[..., Engine]:
-    """Makes an engine over memory, and one over files."""
+def directory(kind: str, tmp_path: Path) -> Path | None:
+    """Where the files are; None for what has none."""
+    return tmp_path / "uploads" if kind == "file" else None
+
+
+@pytest.fixture
+def build(kind: str, tmp_path: Path) -> Callable[..., Engine]:
+    """Makes an engine of that kind."""
 
     def built(hooks: Any = None, **options: Any) -> Engine:
-        return engines.build(directory, hooks, **options)
+        return engines.build(tmp_path / "uploads", hooks, kind=kind, **options)
 
     return built

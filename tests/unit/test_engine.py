@@ -35,6 +35,7 @@ from tus.errors import (
     TooLarge,
 )
 from tus.lockers.file import FileLease
+from tus.stores.disk import Directory
 
 Build = Callable[..., Engine]
 
@@ -89,6 +90,7 @@ def test_wrong_offset_disturbs_nobody(build: Build) -> None:
 
     with engine.append(ask(upload.id), 0, announced=6) as writer:
         writer.write(b"abc")
+        writer.commit()
         with pytest.raises(OffsetMismatch) as raised:
             append(engine, upload.id, b"x", offset=1)
         writer.write(b"def")
@@ -118,6 +120,7 @@ def test_newest_request_wins(build: Build) -> None:
     upload = create(engine, 6)
     old = engine.append(ask(upload.id), 0, announced=6)
     old.write(b"abc")
+    old.commit()
 
     done = append(engine, upload.id, b"def", offset=3)
 
@@ -133,6 +136,7 @@ def test_seizing_ends_the_writer(build: Build) -> None:
     upload = create(engine, 6)
     old = engine.append(ask(upload.id), 0, announced=6)
     old.write(b"abc")
+    old.commit()
 
     seized = engine.seize(ask(upload.id))
 
@@ -149,6 +153,7 @@ def test_looking_disturbs_nobody(build: Build) -> None:
 
     with engine.append(ask(upload.id), 0, announced=6) as writer:
         writer.write(b"abc")
+        writer.commit()
         offset = engine.look(ask(upload.id)).offset
         writer.write(b"def")
         done = engine.conclude(writer)
@@ -280,12 +285,12 @@ def test_late_checksum_is_verified(build: Build) -> None:
     engine = build()
     upload = create(engine, 6)
 
-    with engine.append(ask(upload.id), 0, announced=None, exact=True) as writer:
+    with engine.append(ask(upload.id), 0, announced=None, trailing=True) as writer:
         writer.write(b"abc")
         engine.conclude(writer, trailing=sha1(b"abc"))
     with (
         pytest.raises(ChecksumMismatch),
-        engine.append(ask(upload.id), 3, announced=None, exact=True) as writer,
+        engine.append(ask(upload.id), 3, announced=None, trailing=True) as writer,
     ):
         writer.write(b"def")
         engine.conclude(writer, trailing=sha1(b"abc"))
@@ -322,6 +327,7 @@ def test_duplicate_of_the_last_request_does_not_finish_an_upload_again(build: Bu
     upload = create(engine, 3)
     last = engine.append(ask(upload.id), 0, announced=3)
     last.write(b"abc")
+    last.commit()
 
     def finish() -> None:
         with last:
@@ -341,6 +347,7 @@ def test_crash_before_completion_is_repaired_by_the_next_look_at_the_offset(buil
     upload = create(engine, 3)
     writer = engine.append(ask(upload.id), 0, announced=3)
     writer.write(b"abc")
+    writer.commit()
     engines.die(writer)
 
     found = engine.seize(ask(upload.id))
@@ -502,15 +509,15 @@ def test_crash_while_a_final_is_created_is_repaired_by_a_retry(tmp_path: Path, b
     assert content(engine, again) == b"abcd"
 
 
-@pytest.mark.parametrize("kind", ["missing", "whole", "foreign"])
-def test_final_takes_partial_uploads_of_its_owner_only(build: Build, kind: str) -> None:
+@pytest.mark.parametrize("whose", ["missing", "whole", "foreign"])
+def test_final_takes_partial_uploads_of_its_owner_only(build: Build, whose: str) -> None:
     """Anything else is told apart neither by the status nor by the message."""
     engine = build()
     id = {
         "missing": "0" * 32,
         "whole": create(engine, 0).id,
         "foreign": create(engine, 0, user="eve", partial=True).id,
-    }[kind]
+    }[whose]
 
     with pytest.raises(BadRequest, match="is not a partial upload"):
         join(engine, id, user="adam")
@@ -632,23 +639,22 @@ def test_sweep_goes_on_after_what_it_cannot_read(tmp_path: Path) -> None:
     assert (tmp_path / "d.info").exists()
 
 
-def test_sweep_removes_what_a_crash_left_of_a_removal(tmp_path: Path) -> None:
+def test_sweep_removes_what_a_crash_left_of_a_removal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that died between two files leaves something that a sweep recognises."""
     engine = engines.build(tmp_path)
     store = engine.store
     upload = create(engine, 6)
-    unlink, names = store._unlink, []
+    unlink, names = Directory.unlink, []
 
-    def dies(name: str) -> None:
+    def dies(home: Directory, name: str) -> None:
         names.append(name)
         if len(names) == 2:
             raise KeyboardInterrupt
-        unlink(name)
+        unlink(home, name)
 
-    store._unlink = dies  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Directory, "unlink", dies)
         store.delete(upload.id)
-    store._unlink = unlink  # type: ignore[method-assign]
 
     list(engine.sweep(now=engine.now() + 1e9))
 
@@ -722,16 +728,16 @@ def test_crash_does_not_hide_an_upload_that_tusd_began(tmp_path: Path) -> None:
     assert (found.complete, found.pending) == (True, True)
 
 
-def test_doubt_about_an_upload_ends_with_it(build: Build) -> None:
+def test_doubt_about_an_upload_ends_with_it(tmp_path: Path) -> None:
     """Another one by the same name is not cut back to what was certain of the first."""
 
     class Names(Hooks):
         def before_create(self, request: Any, upload: Upload) -> Upload:
             return upload.evolve(id="same")
 
-    engine = build(Names())
+    engine = engines.build(tmp_path, Names())
     first = create(engine, 9)
-    engine._doubted[first.id] = 0  # what a failed sync leaves, if the bytes could not be cut off either
+    engine.store.doubt(first.id, 0)  # type: ignore[attr-defined]  # what a failed sync leaves, if the bytes could not be cut off either
     engine.terminate(ask(first.id))
 
     with engine.begin(ask(), length=9, metadata=Metadata(), announced=3) as writer:
@@ -777,14 +783,14 @@ def test_stale_request_that_waited_for_its_turn_ends_nobody(tmp_path: Path) -> N
     engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
     upload = create(engine, 3)
     stale = ask(upload.id, since=time.monotonic())
-    good = engine.locker.lease(upload.id, brief=True)
+    good = engine.locker.lease(upload.id)
 
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(engine.append, stale, 0, announced=3)
-        live.until(lambda: opened(tmp_path / f"{upload.id}.lease") == 2)
-        with suppress(Locked):
-            engine.seize(ask(upload.id))
-        good.unlock()
+        with good.turn():
+            answer = pool.submit(engine.append, stale, 0, announced=3)
+            live.until(lambda: opened(tmp_path / f"{upload.id}.lease") == 2)
+            with suppress(Locked):
+                engine.seize(ask(upload.id))
         error = answer.exception()
 
     assert isinstance(error, Interrupted)

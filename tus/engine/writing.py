@@ -106,15 +106,16 @@ def _assured(core: Core, upload: Upload) -> Upload:
 
 def _seized(core: Core, id: str, *, finish: bool) -> Upload:
     lease = core.locker.lease(id, brief=True, patience=MOMENT)
-    forget = False
+    draft, forget = None, False
     try:
         with lease.turn():
             upload = core.store.load(id)
-            ends = finish and upload.filled and not upload.complete
-            draft = core.store.append(id, upload.offset, fence=lease, known=upload) if ends else None
+            if not upload.complete:  # what the request that wrote leaves uncommitted is of no use any more
+                draft = core.store.append(id, upload.offset, fence=lease, known=upload)
         if draft:
             with closing(draft):
-                upload = _completed(core, upload, lease, draft)
+                if finish and upload.filled:
+                    upload = _completed(core, upload, lease, draft)
         forget = upload.complete
     except NotFound:
         forget = True
