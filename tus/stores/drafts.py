@@ -108,7 +108,7 @@ class FileDraft:
     def secure(self, *, durable: bool) -> None:
         """What a commit does before the record may say anything: with `durable`, every byte is on the disk."""
         if self._failed:
-            raise self._failed
+            self._recover(self._failed)
         if durable and not (self._store.certify and self._store.certain(self._id) == self.taken):
             self._sync()
 
@@ -132,14 +132,20 @@ class FileDraft:
         """Back to what is certain: the kernel forgets what it could not write, and reports success the next time."""
         size = self._store.certain(self._id) if self._store.certify else 0
         log.error("upload %s was not written to the disk; %d bytes of it are certain", self._id, size)
-        failed.offset = self.taken = self._committed = size
+        failed.offset = self.taken = self._committed = self._started = size
         self._failed = failed
         self._store.doubt(self._id, size)
+        self._recover(failed)
+
+    def _recover(self, failed: StoreFull | StoreBroken) -> None:
+        """Cut off what is doubtful, or raise what made it so."""
         try:
             with self._fence.turn():
                 self._store.cut(self._id, self._fd)
         except (OSError, TusError) as error:
             log.error("upload %s cannot be cut back, and is refused until it can: %s", self._id, error)
+            raise failed from None
+        self._failed = None
 
     def _hide(self, start: int | None) -> None:
         """Write down from where on nothing counts. Only in a turn."""
