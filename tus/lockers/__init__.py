@@ -24,8 +24,8 @@ class Lease(Protocol):
         them."""
 
     def keep(self) -> None:
-        """From here on until the release nobody takes over: what is under way must end first. Others are told that the
-        upload is busy. Raises Interrupted if the lease is lost already."""
+        """From here on until the release no request takes over: what is under way must end first. Others are told that
+        the upload is busy. Raises Interrupted if the lease is lost already."""
 
     def on_lost(self, end: Callable[[], None]) -> None:
         """Call `end` once, from any thread, when a newer request takes over or asks to: it should make a blocked read
@@ -69,7 +69,7 @@ class Locker(Protocol):
     ) -> Lease:
         """Take over from the present writer; raises Locked if a claim is held, or a lease is kept, for longer than
         `patience` (seconds; None: as long as a turn may take). If another request would lose its lease, `check` is
-        called before, while nobody has a turn; if it raises, nobody loses anything. `brief` says that the release
+        called before, while no request has a turn; if it raises, no lease is lost. `brief` says that the release
         follows at once, without waiting for any client: a locker may make others wait for it as if it were kept."""
 
     def share(self, id: str) -> Share:

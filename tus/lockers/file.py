@@ -118,7 +118,7 @@ class FileLocker:
         return self._held(id, _ear.reaches)  # a process that was killed left its address behind
 
     def _held(self, id: str, counts: Callable[[str], bool]) -> bool:
-        """Whether somebody has it, if the owner that the file names counts."""
+        """Whether a request has it, if the owner that the file names counts."""
         try:
             fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
         except OSError:
@@ -193,7 +193,7 @@ class _Held:
 class FileLease(_Held):
     """Ours until the number in the file changes."""
 
-    _unsaid = False  # nobody else has a number, and while the file is locked nobody reads ours
+    _unsaid = False  # no other has a number, and while the file is locked none reads ours
     _listens = False
 
     def __init__(self, locker: FileLocker, fd: int, id: str) -> None:

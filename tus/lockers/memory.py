@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 
 from ..errors import Interrupted, Locked
 from .ear import Ends
@@ -64,8 +64,9 @@ class MemoryLocker:
             token = upload.newest = self._next()
             upload.take(token, token if brief else 0)
             self._uploads[id] = upload
+            lease = MemoryLease(self, id, token)
         self.ends.end(id, token)
-        return MemoryLease(self, id, token)
+        return lease
 
     def share(self, id: str) -> MemoryShare:
         with self.turns:
@@ -147,8 +148,9 @@ class _Held:
         self._over = True
         self._locker.leave(self._id, self._number)
 
-    def __del__(self) -> None:
-        with suppress(AttributeError, TypeError):  # at the end of the process, when modules are gone already
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the process a thread that had a turn may never leave it, and the memory goes anyway.
+        if not ending():
             self.release()
 
 
