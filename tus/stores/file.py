@@ -25,7 +25,7 @@ from typing import BinaryIO
 from ..errors import Changed, NotFound, OffsetMismatch, StoreBroken, StoreFull, TusError
 from ..upload import Upload, is_random
 from . import Draft, Fence, filesystems
-from .disk import NEW, OLD, Directory, alone, explained, link, missing, sync
+from .disk import NEW, OLD, Directory, alone, explained, link, lock, missing, sync
 from .drafts import FileDraft, FilePiece
 from .infos import KEPT, FileRecord, Infos, lost
 from .notes import NOTES, Notes
@@ -85,7 +85,7 @@ class FileStore:
                 raise FileExistsError(id)
             return self._data_file(id, made)
         except OSError:
-            if made and not self._busy(id):
+            if made and self._home.leads(id + ".new", new) and not self._busy(id):
                 self._home.unlink(id + ".new")
             raise
         finally:
@@ -95,13 +95,14 @@ class FileStore:
         try:
             fd = os.open(id, os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
         except FileExistsError:
-            if made or self._busy(id):
+            # Who has just saved it lets go of the data after that.
+            if made or self._busy(id) or self._home.exists(id + ".info"):
                 raise
             self.drop(id)  # a crash left it
             fd = os.open(id, os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
         if self._file_mode != 0o600:
             os.fchmod(fd, self._file_mode)
-        alone(fd)  # while it is open, nobody takes it for what a crash left
+        lock(fd)  # while it is open, nobody takes it for what a crash left
         return fd
 
     # Records
