@@ -15,10 +15,10 @@ import io
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tus.errors import Changed, Interrupted, NotFound, OffsetMismatch, StoreBroken
 from tus.stores import Block, Draft, Fence
@@ -31,21 +31,14 @@ ATTEMPTS = 3
 
 
 class SlowStore:
-    """`stubborn`: a part that failed is not tried again."""
+    """`late`: seconds that a call takes. `stubborn`: a part that failed is not tried again."""
 
     def __init__(
-        self,
-        directory: Path | str,
-        *,
-        part: int = PART,
-        late: float = 0.001,
-        stubborn: bool = False,
-        clock: Callable[[], float] = time.time,
+        self, home: Path | str, *, part: int = PART, late: float = 1e-3, stubborn: bool = False, clock: Any = time.time
     ) -> None:
-        self._home = Path(directory)
+        self._home = Path(home)
         self._home.mkdir(parents=True, exist_ok=True)
-        self.part, self._late, self._stubborn, self._clock = part, late, stubborn, clock
-        self._puts = 0
+        self.part, self._late, self._stubborn, self._clock, self._puts = part, late, stubborn, clock, 0
 
     # The server
 
@@ -91,8 +84,7 @@ class SlowStore:
         return row
 
     def _end(self, id: str) -> int:
-        row = self._row(id)
-        return row[-1][0] if row else 0
+        return max((end for end, _ in self._row(id)), default=0)
 
     def _admit(self, id: str, token: int) -> None:
         """Refuse a request that is not the newest; 0 is one beside which there can be no other."""
@@ -105,20 +97,16 @@ class SlowStore:
 
     def put(self, id: str, token: int, start: int, data: bytes) -> None:
         """One part; tried again, if it fails."""
-        for attempt in range(ATTEMPTS):
+        for _ in range(1 if self._stubborn else ATTEMPTS):
             with self._served():
                 self._admit(id, token)
                 self._puts += 1
                 if self._puts % FAILING:
-                    self._put(id, token, start, data)
+                    self._find(id)
+                    self._write(self._path(id, start, token), data)
+                    self._touch(id)
                     return
-            if self._stubborn or attempt == ATTEMPTS - 1:
-                raise StoreBroken("a part was not taken")
-
-    def _put(self, id: str, token: int, start: int, data: bytes) -> None:
-        self._find(id)
-        self._write(self._path(id, start, token), data)
-        self._touch(id)
+        raise StoreBroken("a part was not taken")
 
     def cut(self, id: str, token: int, size: int) -> None:
         """Forget what lies behind that."""
@@ -146,12 +134,10 @@ class SlowStore:
         with self._served():
             if self._path(id, "record").exists():
                 raise FileExistsError(id)
-            making = open(self._path(id, "base"), "ab")  # noqa: SIM115 (while it is locked, the upload is being made)
-            try:
-                fcntl.flock(making, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            making = self._path(id, "base").open("ab")
+            if not _alone(making):
                 making.close()
-                raise FileExistsError(id) from None
+                raise FileExistsError(id)
             self._cut(id, 0, 0)
             self._path(id, "token").unlink(missing_ok=True)
             self._admit(id, fence.token)
@@ -234,20 +220,20 @@ class SlowStore:
 
     def ids(self) -> Iterator[str]:
         with self._served():
-            found = [path.name.removesuffix(".record") for path in self._home.glob("*.record")]
-        return iter(found)
+            return iter([path.name.removesuffix(".record") for path in self._home.glob("*.record")])
 
     def tidy(self, before: float) -> None:
         for base in self._home.glob("*.base"):
             id = base.name.removesuffix(".base")
-            if not self._path(id, "record").exists() and base.stat().st_mtime < before and _left(base):
-                self.delete(id)
+            with base.open("ab") as file:
+                if not self._path(id, "record").exists() and base.stat().st_mtime < before and _alone(file):
+                    self.delete(id)
 
 
-def _left(base: Path) -> bool:
-    """Whether nobody is making this upload any more."""
-    with open(base, "ab") as file, suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _alone(base: BinaryIO) -> bool:
+    """Whether nobody is making this upload; from now on we are, until the file is closed."""
+    with suppress(BlockingIOError):
+        fcntl.flock(base, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     return False
 

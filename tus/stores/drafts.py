@@ -153,7 +153,7 @@ class FileDraft:
         self._hidden = start is not None
 
     def abort(self) -> None:
-        if self._fd < 0:
+        if self._fd < 0 or self.taken == self._committed and not self._hidden:
             return
         with self._fence.turn():
             try:
