@@ -19,7 +19,8 @@ from ..engine import Delivery
 from ..errors import Locked, TusError
 from ..exchange import Exchange
 from ..http.messages import Request, Response
-from ..tus import Application, put_off
+from ..talk import put_off
+from ..tus import Application
 from ..upload import Result, Upload, definite, name_of
 from .targets import repeated
 

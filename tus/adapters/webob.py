@@ -12,7 +12,7 @@ from ..http.address import below, guessed
 from ..http.messages import Request, Response, status_line
 from ..options import Options
 from ..tus import Tus
-from .sources import Body
+from .body import Body
 from .wsgi import incoming
 
 

@@ -16,10 +16,11 @@ from ..http.messages import Request, Response, status_line
 from ..http.ranges import FileSlice
 from ..options import Options
 from ..protocols import draft, override, speaks
-from ..tus import Application, converse
+from ..talk import converse
+from ..tus import Application
 from ..upload import Target
+from .body import Body
 from .handover import HandOver, call
-from .sources import Body
 from .targets import Targets, discovered, interim, remembered
 from .virtual import unmasked
 
@@ -219,10 +220,11 @@ class Filter:
     def _answered(self, request: Request, body: Body, root: str, start_response: StartResponse) -> Iterable[bytes]:
         environ: Environ = request.native
         self._given.sweeper.start()
-        exchange, response, delivery = converse(request, body, self.engine)
-        if delivery:
-            response = self._hand_over(exchange, root, response, delivery)
-        for upload in exchange.also:
+        talk = converse(request, body, self.engine)
+        response = talk.answer
+        if talk.delivery:
+            response = self._hand_over(talk.exchange, root, response, talk.delivery)
+        for upload in talk.exchange.also:
             self._hand_over.besides(request, root, upload)
         body.drain()
         return outgoing(self._given.cors.apply(request, response), environ, start_response)

@@ -18,7 +18,7 @@ from ..http.messages import REASONS, Request, Response
 from ..options import Options
 from ..tus import Tus
 from ..upload import Result
-from .sources import Body
+from .body import Body
 from .wsgi import incoming, quoted
 
 if TYPE_CHECKING:
