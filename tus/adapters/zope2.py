@@ -62,10 +62,10 @@ class Zope2RequestAdapter:
         below = unquote_to_bytes(path).decode("latin-1")
         # Behind the VirtualHostMonster Zope was told the public URL; otherwise it guesses like everybody.
         public = f"{url.scheme}://{url.netloc}{quoted(below)}" if "VIRTUAL_URL" in self.req.other else ""
-        self.request, self.body = incoming(self._environ(), options, id=id, path=below, public=public)
-        self.request.native = self.req
+        request, self.body = incoming(self._environ(), options, id=id, path=below, public=public)
         user = self.req.other.get("AUTHENTICATED_USER")
-        self.request.user = user.getId() if user is not None else None  # the anonymous user has no id
+        name = user.getId() if user is not None else None  # the anonymous user has no id
+        self.request = request._replace(native=self.req, user=name)
 
     @property
     def handed_over(self) -> bool:

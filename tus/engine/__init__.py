@@ -40,6 +40,7 @@ class Engine(Writing):
 
     def terminate(self, request: Request) -> None:
         """Remove the upload; a request that still writes is ended first."""
+        request = self.identify(request)
         upload = self._admit(request, "terminate")
         self.hooks.before_terminate(request, upload)
         self._remove(upload)

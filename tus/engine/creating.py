@@ -48,7 +48,7 @@ class Creating(Joining):
     ) -> Writer:
         """A Writer for a new upload. No client knows of it before the writer is concluded, so its record is written
         once, and no lease is needed; unless the client is told of it first, so that it is `known`."""
-        self._identify(request)
+        request = self._identify(request)
         self.hooks.authorise(request, "create", None)
         upload = self._drafted(request, length=length, metadata=metadata, partial=partial, concat=concat, id=id)
         upload = upload.evolve(digests=digests, target=request.target) if digests or request.target else upload

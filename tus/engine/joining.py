@@ -32,7 +32,7 @@ class Joining(Finishing):
 
     def join(self, request: Request, ids: Iterable[str], *, metadata: Metadata, concat: str) -> Upload:
         """A final upload of these parts; the same one, if it is asked for again."""
-        self._identify(request)
+        request = self._identify(request)
         self.hooks.authorise(request, "concatenate", None)
         ids = tuple(map(checked_id, ids))
         if len(ids) > MAX_PARTS:

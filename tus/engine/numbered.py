@@ -51,7 +51,6 @@ class Numbered:
     def find(self, request: Request, piece: Piece) -> tuple[Upload | None, bytes]:
         """The upload and the marks of its chunks, or None: a client asks what it need not send again."""
         engine = self._engine
-        self._name(request, piece)
         try:
             upload = self._store.load(request.id)
         except NotFound:
@@ -66,7 +65,6 @@ class Numbered:
 
     def write(self, request: Request, piece: Piece, *, metadata: Metadata, announced: int | None) -> Writer | Again:
         """What takes one chunk: a Writer, or what compares it, if it is there already."""
-        self._name(request, piece)
         upload = self._known(request, piece) or self._created(request, piece, metadata)
         size, count = upload.chunks or (0, 0)
         if count != piece.chunks.many or piece.chunks.size not in (size, 0):
@@ -132,14 +130,16 @@ class Numbered:
 
     # Names
 
-    def _name(self, request: Request, piece: Piece) -> None:
-        """The id follows from the client's name for the upload, and from what only this visitor knows; nobody can work
-        it out without our secret."""
+    def named(self, request: Request, piece: Piece) -> Request:
+        """The request with the id of the chunk's upload, as the other functions want it. The id follows from the
+        client's name for the upload, and from what only this visitor knows; nobody can work it out without our
+        secret."""
+        request = self._engine._identify(request)
         ids = [
             self._engine.secret_id(request, *piece.name, whose, piece.length, piece.chunks.size)
             for whose in piece.whose
         ]
-        request.id = next(filter(self._engine._exists, ids), ids[0]) if len(ids) > 1 else ids[0]
+        return request.about(next(filter(self._engine._exists, ids), ids[0]) if len(ids) > 1 else ids[0])
 
     def _known(self, request: Request, piece: Piece) -> Upload | None:
         engine, first = self._engine, piece.nameless and piece.number == 0

@@ -62,6 +62,7 @@ class Records:
         # Whether an application waits for finished uploads. If neither it nor a hook does, there is nothing to
         # hand over, and one write of the record less.
         self._delivers = delivers
+        self._asks = overridden(self.hooks, "user")
         self._tells = overridden(self.hooks, "finished")
         self._checks = overridden(self.hooks, "before_finish")
         self._reports = overridden(self.hooks, "progressed")
@@ -80,7 +81,7 @@ class Records:
 
     def _held(self, request: Request, intent: Intent) -> Record:
         id = checked_id(request.id)
-        self._identify(request)
+        request = self._identify(request)
         try:
             record = self._store.hold(id)
         except NotFound:
@@ -93,11 +94,19 @@ class Records:
             raise
         return record
 
-    def _identify(self, request: Request) -> None:
+    def identify(self, request: Request) -> Request:
+        """The request, with the user whom the hook `user` names. The hook is asked once, and not about an id that no
+        upload can have."""
+        if request.identified or not self._asks:
+            return request
+        if request.id:
+            checked_id(request.id)
+        return request.by(self.hooks.user(request))
+
+    def _identify(self, request: Request) -> Request:
         """Find out who this is; what happens from now on happens because of them."""
-        if not request.identified:
-            request.user, request.identified = self.hooks.user(request), True
         events.peer.set(request.peer)
+        return self.identify(request)
 
     def _announce(self, upload: Upload) -> None:
         """An upload exists."""
@@ -315,14 +324,14 @@ class Records:
     def secret_id(self, request: Request, *said: object) -> str:
         """The id that follows from what a client says. Nobody can work it out without our secret, and the same words
         in another namespace give another id."""
-        self._identify(request)
+        request = self.identify(request)
         text = repr((self.hooks.namespace(request), *said)).encode("utf-8", "backslashreplace")
         return hashlib.blake2b(text, digest_size=16, key=self._store.secret()).hexdigest()
 
     def knows(self, request: Request) -> bool:
         """Whether the host tells by itself whose names may meet. A user alone does not: several people, or windows on
         two devices, may share an account."""
-        self._identify(request)
+        request = self.identify(request)
         return overridden(self.hooks, "namespace") and self.hooks.namespace(request) is not None
 
     def word(self, purpose: str) -> str:

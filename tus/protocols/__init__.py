@@ -36,13 +36,14 @@ _PROTOCOLS: dict[str, Callable[[Request, Options], bool]] = {
 _OVERRIDES = frozenset(("PATCH", "DELETE", "HEAD", "POST"))
 
 
-def override(request: Request) -> None:
-    """X-HTTP-Method-Override, where a client or its network cannot send PATCH. Only a POST may carry it: other
-    methods promise caches and crawlers what they do."""
+def override(request: Request) -> Request:
+    """The request, with the method that X-HTTP-Method-Override names, where a client or its network cannot send PATCH.
+    Only a POST may carry it: other methods promise caches and crawlers what they do."""
     method = request.headers.get("x-http-method-override") if request.method == "POST" else None
-    if method:
-        # Anything else means nothing here; above all it is no creation.
-        request.method = method.upper() if method.upper() in _OVERRIDES else f"{method[:20]!a} by override"
+    if not method:
+        return request
+    # Anything else means nothing here; above all it is no creation.
+    return request._replace(method=method.upper() if method.upper() in _OVERRIDES else f"{method[:20]!a} by override")
 
 
 @lru_cache(None)

@@ -186,10 +186,11 @@ class DraftExchange(Exchange):
         told = request.interim is not None and self._version.named and request.has_body
         announced = digests.given("Repr-Digest", headers.get("repr-digest"))
         wanted = digests.wanted(headers.get("want-repr-digest"))
+        metadata = self._metadata()
         writer = self.engine.begin(
-            request,
+            self.identify(),
             length=length,
-            metadata=self._metadata(),
+            metadata=metadata,
             announced=request.length,
             checksum=checksum,
             last=self._certain(last, length),
@@ -214,12 +215,13 @@ class DraftExchange(Exchange):
         if last is None:
             raise BadRequest(f"a PATCH needs {version.field}, which is ?1 or ?0")
         length = self._length(offset, last)
+        checksum = digests.checksum(digests.given("Content-Digest", headers.get("content-digest")))
         writer = self.engine.append(
-            request,
+            self.identify(),
             offset,
             announced=request.length,
             length=length,
-            checksum=digests.checksum(digests.given("Content-Digest", headers.get("content-digest"))),
+            checksum=checksum,
             last=self._certain(last, length),
         )
         upload = yield from self._pour(writer, None)
@@ -227,7 +229,7 @@ class DraftExchange(Exchange):
 
     def _look(self) -> Conversation:
         self._refuse_append_fields()
-        upload = self.engine.seize(self.request, finish=False)
+        upload = self.engine.seize(self.identify(), finish=False)
         complete = upload.complete and not upload.pending
         answer = self._headers(complete, upload.offset)
         if upload.length is not None and not upload.refused:  # else tus-js-client takes the end for success, and asks
@@ -238,7 +240,7 @@ class DraftExchange(Exchange):
 
     def _cancel(self) -> Conversation:
         self._refuse_append_fields()
-        self.engine.terminate(self.request)
+        self.engine.terminate(self.identify())
         return Response(204, self._headers())
         yield
 

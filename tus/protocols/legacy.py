@@ -45,7 +45,7 @@ class LegacyExchange(Exchange):
         # Plone's pages send the name in a header of their own.
         name = self.request.headers.get("filename", "")
         more = metadata({"filename": name.encode("latin-1", "replace").decode("utf-8", "replace")} if name else {})
-        with self.engine.begin(self.request, length=lengths.pop(), metadata=more) as writer:
+        with self.engine.begin(self.identify(), length=lengths.pop(), metadata=more) as writer:
             upload = self.engine.conclude(writer)
         return self.stored(upload)
         yield
@@ -57,7 +57,7 @@ class LegacyExchange(Exchange):
         if offset is None:
             raise BadRequest("a PATCH needs Offset")
         announced = check_length(self.request)
-        with self.engine.append(self.request, offset, announced=announced) as writer:
+        with self.engine.append(self.identify(), offset, announced=announced) as writer:
             cut = None
             if writer.lease and announced != 0:
                 cut = yield writer

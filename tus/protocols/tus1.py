@@ -108,7 +108,7 @@ class TusExchange(Exchange):
         return names
 
     def _head(self) -> Conversation:
-        return self.stored(self.engine.seize(self.request))
+        return self.stored(self.engine.seize(self.identify()))
         yield
 
     def _post(self) -> Conversation:
@@ -123,7 +123,7 @@ class TusExchange(Exchange):
         # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
         body = _Body(request) if request.has_body and request.headers.get("content-type") == TYPE else None
         writer = engine.begin(
-            request,
+            self.identify(),
             length=length,
             metadata=metadata,
             partial=kind == "partial",
@@ -142,7 +142,7 @@ class TusExchange(Exchange):
         if headers.natural(request.headers, "upload-length") is not None or headers.deferred(request.headers):
             raise BadRequest("the length of a concatenation follows from its parts")
         ids = [request.identify(url) for url in urls]
-        upload = self.engine.join(request, ids, metadata=metadata, concat=request.headers["upload-concat"])
+        upload = self.engine.join(self.identify(), ids, metadata=metadata, concat=request.headers["upload-concat"])
         self._location = {"Location": request.location(upload.id)}
         return self.stored(upload)
 
@@ -156,12 +156,12 @@ class TusExchange(Exchange):
         length = headers.natural(request.headers, "upload-length")
         if length is not None and "upload-draft-interop-version" in request.headers:
             # An iPhone's library added this, and it is the length of this request's body.
-            length = None if engine.look(request, "write").length is not None else length
+            length = None if engine.look(self.identify(), "write").length is not None else length
         body = _Body(request)
         upload = yield from body.pour(
             engine,
             engine.append(
-                request,
+                self.identify(),
                 offset,
                 announced=body.length,
                 length=length,
@@ -174,13 +174,13 @@ class TusExchange(Exchange):
         return self.stored(upload)
 
     def _delete(self) -> Conversation:
-        self.engine.terminate(self.request)
+        self.engine.terminate(self.identify())
         return Response(204)
         yield
 
     def _get(self) -> Conversation:
         """Not part of tus."""
-        return downloads.given(self.request, self.engine)
+        return downloads.given(self.identify(), self.engine)
         yield
 
     # What is answered

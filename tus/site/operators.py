@@ -56,8 +56,7 @@ def check_operator(environ: Environ, engine: Engine) -> None:
         return
     hooks = engine.hooks
     if overridden(hooks, "authorise"):
-        request = _request(environ)
-        request.user = hooks.user(request)
+        request = engine.identify(_request(environ))
         # A hook that never heard of operators refuses strangers and says nothing of the others.
         if hooks.authorise(request, "operate", None) is True:
             return
@@ -92,24 +91,9 @@ def _names(public_url: str) -> set[str | None]:
     return {urlsplit(public_url).hostname, here, f"{here}.local"}
 
 
-class _Owner(Request):
+def _owners(method: str, upload: Upload, environ: Environ) -> Request:
     """A request in the name of an upload's owner, not of the user whom the hook names."""
-
-    __slots__ = ("_owner",)
-
-    def __init__(self, method: str, upload: Upload, environ: Environ) -> None:
-        self._owner = upload.owner
-        super().__init__(
-            method, upload.id, EnvironHeaders(environ), peer=environ.get("REMOTE_ADDR", ""), native=environ
-        )
-
-    @property
-    def user(self) -> str | None:
-        return self._owner
-
-    @user.setter
-    def user(self, value: str | None) -> None:
-        """Stays the owner."""
+    return _request(environ)._replace(method=method, id=upload.id).by(upload.owner)
 
 
 class Operators:
@@ -164,9 +148,9 @@ class Operators:
             upload = _named(environ, engine)
             if action == "stop":
                 # A request that writes is ended. A client that is still there resumes.
-                engine.seize(_Owner("HEAD", upload, environ), finish=False)
+                engine.seize(_owners("HEAD", upload, environ), finish=False)
             else:
-                engine.terminate(_Owner("DELETE", upload, environ))
+                engine.terminate(_owners("DELETE", upload, environ))
         except TusError as error:
             return told(environ, start_response, {"error": str(error)}, error.status)
         return told(environ, start_response, {})
