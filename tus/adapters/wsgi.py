@@ -16,7 +16,7 @@ from ..http.messages import Request, Response, status_line
 from ..http.ranges import FileSlice
 from ..options import Options
 from ..protocols import draft, override, speaks
-from ..talk import converse
+from ..talk import Talk, converse
 from ..tus import Application
 from ..upload import Target
 from .body import Body
@@ -188,39 +188,49 @@ class Filter:
         self._targets = Targets(parsed.draft_targets) if parsed.draft_targets else None
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        found = self.addressed(environ)
+        if found is None:
+            return self._passed_on(environ, start_response)
+        request, body, root = found
+        return self.concluded(converse(request, body, self.engine), body, root, start_response)
+
+    def addressed(self, environ: Environ) -> tuple[Request, Body, str] | None:
+        """The request, its body, and the path of the collection; None: it is not for us."""
         path, root, public = environ.get("PATH_INFO", ""), self._root, ""
         if monster := unmasked(path, root):
             root, public, path = monster
         id = below(path, self._root)
         if id is None:
-            if self._targets and self._targets.has(environ):
-                return self._targeted(environ, start_response)
-            environ["tus.engine"] = self.engine  # for what of the application looks after the uploads
-            return self.app(environ, start_response)
+            return self._targeted(environ) if self._targets else None
         request, body = incoming(environ, self.options, id=id, path=root, public=public)
-        if not speaks(request, self.engine):
-            return self.app(environ, start_response)
-        return self._answered(request, body, root, start_response)
+        return (request, body, root) if speaks(request, self.engine) else None
 
-    def _targeted(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """A resource of the application that takes resumable uploads: begin one, if the client offers it."""
+    def _targeted(self, environ: Environ) -> tuple[Request, Body, str] | None:
+        """A request to a resource of the application that takes resumable uploads, if the client offers one."""
+        if environ["REQUEST_METHOD"] == "OPTIONS" or not self._targets or not self._targets.has(environ):
+            return None
         target = remembered(environ, EnvironHeaders(environ))
         # Looked at without its body, which is the application's if the offer turns out to be none.
-        offer = Request(target.method, headers=EnvironHeaders(environ), target=target)
-        if target.method != "OPTIONS" and not draft.spoken(offer):
-            return self.app(environ, start_response)
+        if not draft.spoken(Request(target.method, headers=EnvironHeaders(environ), target=target)):
+            return None
         request, body = incoming(environ, self.options, id="", path=self._root, target=target)
-        if target.method != "OPTIONS":
-            return self._answered(request, body, self._root, start_response)
+        return request, body, self._root
+
+    def _passed_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """What is the application's. Where it takes resumable uploads, its answer to OPTIONS says so."""
+        environ["tus.engine"] = self.engine  # for what of the application looks after the uploads
+        if not self._targets or environ["REQUEST_METHOD"] != "OPTIONS" or not self._targets.has(environ):
+            return self.app(environ, start_response)
+        request, _ = incoming(environ, self.options, id="", path=self._root)
         response = discovered(call(self.app, environ), environ)
         draft.describe(request, self.engine, response)
         return outgoing(response, environ, start_response)
 
-    def _answered(self, request: Request, body: Body, root: str, start_response: StartResponse) -> Iterable[bytes]:
+    def concluded(self, talk: Talk, body: Body, root: str, start_response: StartResponse) -> Iterable[bytes]:
+        """The answer, once the application has its say on what the conversation finished."""
+        request, response = talk.exchange.request, talk.answer
         environ: Environ = request.native
         self._given.sweeper.start()
-        talk = converse(request, body, self.engine)
-        response = talk.answer
         if talk.delivery:
             response = self._hand_over(talk.exchange, root, response, talk.delivery)
         for upload in talk.exchange.also:
