@@ -234,6 +234,7 @@ def engine(kind: str, directory: Path) -> Engine:
         clock=engines.Clock(),
         name=lambda: f"{next(numbers):032x}",
         legacy=True,
+        upload_valid_duration="none",
         cleanup=False,
     )
 
