@@ -79,8 +79,7 @@ class Asgi:
             blocks = await step(filter, environ, answer.start)
         else:
             request, body, root = found
-            request.shows_cuts = True  # a client that left is an http.disconnect
-            talk = Talk(request, filter.engine)
+            talk = Talk(request._replace(shows_cuts=True), filter.engine)  # a client that left is an http.disconnect
             await conversed(talk, request.length, receive)
             blocks = await step(filter.concluded, talk, body, root, answer.start)
         await answer.send(blocks, send)
