@@ -15,7 +15,7 @@ from ..http.address import HEADERS, Address, Facts, below
 from ..http.messages import Request, Response, status_line
 from ..http.ranges import FileSlice
 from ..options import Options
-from ..protocols import draft, override, speaks
+from ..protocols import begins, describe_limits, override, speaks
 from ..talk import Talk, converse
 from ..tus import Application
 from ..upload import Target
@@ -211,7 +211,7 @@ class Filter:
             return None
         target = remembered(environ, EnvironHeaders(environ))
         # Looked at without its body, which is the application's if the offer turns out to be none.
-        if not draft.spoken(Request(target.method, headers=EnvironHeaders(environ), target=target)):
+        if not begins(Request(target.method, headers=EnvironHeaders(environ), target=target)):
             return None
         request, body = incoming(environ, self.options, id="", path=self._root, target=target)
         return request, body, self._root
@@ -223,7 +223,7 @@ class Filter:
             return self.app(environ, start_response)
         request, _ = incoming(environ, self.options, id="", path=self._root)
         response = discovered(call(self.app, environ), environ)
-        draft.describe(request, self.engine, response)
+        describe_limits(request, self.engine, response)
         return outgoing(response, environ, start_response)
 
     def concluded(self, talk: Talk, body: Body, root: str, start_response: StartResponse) -> Iterable[bytes]:

@@ -123,7 +123,7 @@ class Zope2RequestAdapter:
         if not response.body and response.status == 200:
             resp.setHeader("Content-Length", "0")  # or Zope makes it a 204
         resp.body = b""
-        resp.setBody(response.body if isinstance(response.body, bytes) else Stream(response.body))
+        resp.setBody(response.body if isinstance(response.body, bytes) else StreamedBody(response.body))
 
     def _set_status(self, status: int) -> None:
         self.resp.setStatus(status)
@@ -180,7 +180,7 @@ def exempt(request: Any) -> None:
     alsoProvides(request, IDisableCSRFProtection)
 
 
-class Stream:
+class StreamedBody:
     """A body that Zope passes to the server as it is."""
 
     def __init__(self, body: Iterable[bytes]) -> None:

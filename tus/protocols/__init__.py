@@ -67,7 +67,17 @@ def exchange(request: Request, engine: Engine) -> Exchange:
 
 def speaks(request: Request, engine: Engine) -> bool:
     """Whether the request is for us; otherwise it is the application's."""
-    return request.id in engine.options.uploaders or tus1.speaks(request, engine)
+    return request.id in engine.options.uploaders or tus1.is_ours(request, engine)
+
+
+def begins(offer: Request) -> bool:
+    """Whether a request for a resource of the host's own begins an upload that can be resumed."""
+    return draft.version_of(offer) is not None
+
+
+def describe_limits(request: Request, engine: Engine, response: Response) -> None:
+    """Add to the host's own answer to OPTIONS what can be uploaded there."""
+    draft.describe(request, engine, response)
 
 
 class Polyglot(tus1.TusExchange):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..downloads import given
+from ..downloads import download
 from ..engine import Engine
 from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, LengthMismatch, OffsetMismatch, Refused
@@ -110,7 +110,7 @@ class FilePondExchange(BrowserExchange):
         if "fetch" in self.query:
             raise Refused("this server fetches nothing from other servers", status=403)
         self.request = self.request.about(self.query.get("restore") or self.query.get("load") or "")
-        response = given(self.identify(), self.engine)
+        response = download(self.identify(), self.engine)
         response.headers["X-Content-Transfer-Id"] = self.request.id
         return response
         yield

@@ -14,14 +14,11 @@ TYPE = "application/offset+octet-stream"
 _WORDS = ("final-length", "entity-length", "offset")
 
 
-def speaks(request: Request) -> bool:
-    """Whether a client that names no version is one of these, by the words that only they know. A HEAD is answered
-    to clients of all versions at once."""
-    return request.method in ("POST", "PATCH") and any(word in request.headers for word in _WORDS)
-
-
 def exchange(request: Request, engine: Engine) -> LegacyExchange | None:
-    return LegacyExchange(request, engine) if speaks(request) else None
+    """The conversation, if a client that names no version is one of these, by the words that only they know. A HEAD is
+    answered to clients of all versions at once."""
+    known = request.method in ("POST", "PATCH") and any(word in request.headers for word in _WORDS)
+    return LegacyExchange(request, engine) if known else None
 
 
 class LegacyExchange(Exchange):

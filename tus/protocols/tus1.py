@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 
-from .. import downloads
 from ..checksum import ALGORITHMS, Checksum
+from ..downloads import download
 from ..engine import Engine
 from ..engine.writer import Writer
 from ..errors import (
@@ -34,7 +34,7 @@ _SIGNED = {"Tus-Resumable": VERSION, "X-Content-Type-Options": "nosniff"}  # wha
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,concatenation,concatenation-unfinished"
 
 
-def speaks(request: Request, engine: Engine) -> bool:
+def is_ours(request: Request, engine: Engine) -> bool:
     """Whether this is ours. Forms and pages at the collection's URL are the application's, and what lies below it by
     a name that is no upload's."""
     if "tus-resumable" in request.headers:
@@ -180,7 +180,7 @@ class TusExchange(Exchange):
 
     def _get(self) -> Conversation:
         """Not part of tus."""
-        return downloads.given(self.identify(), self.engine)
+        return download(self.identify(), self.engine)
         yield
 
     # What is answered

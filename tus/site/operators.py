@@ -24,7 +24,7 @@ from ..http.address import is_known
 from ..http.messages import Request
 from ..upload import Upload
 from ..visitors import foreign
-from .pages import ROOM, Environ, Pages, StartResponse, texts, told
+from .pages import ROOM, Environ, Pages, StartResponse, reply_json, texts
 
 PATH = ROOM + "operators/"
 _COOKIE = "tus-operators"
@@ -41,7 +41,7 @@ def token(engine: Engine) -> str:
     return engine.word("operators")
 
 
-def link(app: object) -> str:
+def operators_link(app: object) -> str:
     """Where the operators' page behind this filter is, with the token, from the start page; "" if there is none."""
     engine = getattr(app, "engine", None)
     if engine is None or not getattr(getattr(app, "app", None), "operators", None):
@@ -120,7 +120,7 @@ class Operators:
         if method == "POST" and action in ("stop", "remove", "sweep"):
             return self._act(environ, start_response, engine, action)
         if method in ("GET", "HEAD") and action == "uploads":
-            return told(environ, start_response, _listed(engine, parse_qs(environ.get("QUERY_STRING", ""))))
+            return reply_json(environ, start_response, _listed(engine, parse_qs(environ.get("QUERY_STRING", ""))))
         if method in ("GET", "HEAD") and action == "" and environ["PATH_INFO"].endswith("/"):
             return self._page(environ, start_response, engine)
         return self._pages.message(environ, start_response, 404, "not_found")
@@ -141,10 +141,10 @@ class Operators:
 
     def _act(self, environ: Environ, start_response: StartResponse, engine: Engine, action: str) -> Iterable[bytes]:
         if foreign(_request(environ)):
-            return told(environ, start_response, {"error": "from another site"}, 403)
+            return reply_json(environ, start_response, {"error": "from another site"}, 403)
         try:
             if action == "sweep":
-                return told(environ, start_response, {"removed": len(list(engine.sweep()))})
+                return reply_json(environ, start_response, {"removed": len(list(engine.sweep()))})
             upload = _named(environ, engine)
             if action == "stop":
                 # A request that writes is ended. A client that is still there resumes.
@@ -152,8 +152,8 @@ class Operators:
             else:
                 engine.terminate(_owners("DELETE", upload, environ))
         except TusError as error:
-            return told(environ, start_response, {"error": str(error)}, error.status)
-        return told(environ, start_response, {})
+            return reply_json(environ, start_response, {"error": str(error)}, error.status)
+        return reply_json(environ, start_response, {})
 
 
 def _cookie(environ: Environ, engine: Engine) -> dict[str, str]:
