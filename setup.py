@@ -62,6 +62,7 @@ setup(
             "pytest-cov>=6",
             "pytest-randomly>=3.16",
             "pytest-xdist>=3.6",
+            "uvicorn>=0.30",
         ],
     },
     entry_points={

@@ -123,36 +123,46 @@ class Collections:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.root = built(home)
-        self.made: dict[str, Wsgi] = {}
+        self.made: dict[str, TusFilter] = {}
         self.lock = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not environ["PATH_INFO"].startswith(f"/{MOUNT}/"):
-            return self.root(environ, start_response)
-        shift_path_info(environ)
-        name = (shift_path_info(environ) or "").encode("latin-1").decode()
-        return self._named(name)(environ, start_response)
+        return self.found(environ)(environ, start_response)
 
-    def _named(self, name: str) -> Wsgi:
+    def found(self, environ: Environ) -> TusFilter:
+        """The filter that the request is for, to which its path is shifted."""
+        if not environ["PATH_INFO"].startswith(f"/{MOUNT}/"):
+            return self.root
+        shift_path_info(environ)
+        return self._named((shift_path_info(environ) or "").encode("latin-1").decode())
+
+    def _named(self, name: str) -> TusFilter:
         with self.lock:
             if name not in self.made:
                 self.made[name] = built(self.home / name)
             return self.made[name]
 
 
-def built(home: Path) -> Wsgi:
+def built(home: Path) -> TusFilter:
     """A filter over a recorder, with the options that `home/options.json` gives."""
     options = json.loads((home / "options.json").read_text())
     return TusFilter(Recorder(home), tmp_file_dir=str(home / "uploads"), **options)
 
 
-def application() -> Wsgi:
+def application() -> Collections:
     """What gunicorn loads."""
     return Collections(Path(os.environ[HOME]))
 
 
+def coroutines() -> Any:
+    """What uvicorn loads."""
+    from tests.drivers.asgi import Asgi
+
+    return Asgi(application().found)
+
+
 def main() -> None:
-    """Serve with waitress, or with our own server; gunicorn has a command of its own."""
+    """Serve with waitress, or with our own server; gunicorn and uvicorn have commands of their own."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=("waitress", "ours"))
     parser.add_argument("port", type=int)

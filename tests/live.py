@@ -44,6 +44,8 @@ class Kind:
     trailers: bool = True  # the application can see them
     threads: bool = True  # it answers a second request while one is stuck
     shows_proxies: bool = True  # it passes headers on that a proxy may have set
+    hears_cuts: bool = True  # what came before a client left is handed out, and one that still listens is answered
+    reasons: bool = True  # the application's reason phrase is sent
     processes: int = 1
 
 
@@ -61,6 +63,12 @@ def _gunicorn(**fixed: Any) -> Callable[[int, dict[str, Any]], list[str]]:
         return [sys.executable, "-m", "gunicorn", "--no-control-socket", *words, "tests.apps:application()"]
 
     return command
+
+
+def _uvicorn(port: int, settings: dict[str, Any]) -> list[str]:
+    given = {"port": port, "http": "h11", "ws": "none", "lifespan": "off", "log-level": "warning", **settings}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return [sys.executable, "-m", "uvicorn", "--no-proxy-headers", *words, "--factory", "tests.apps:coroutines"]
 
 
 KINDS = {
@@ -88,6 +96,7 @@ KINDS = {
             ("gunicorn",),
             processes=3,
         ),
+        Kind("asgi", _uvicorn, ("uvicorn",), waits=True, trailers=False, hears_cuts=False, reasons=False),
     )
 }
 

@@ -19,7 +19,7 @@ LAYERS = (
     ("errors", "old_names", "upload", "checksum", "http", "hooks", "options", "keywords"),
     ("events", "stores", "lockers"),
     ("engine",),
-    ("exchange", "cors", "visitors", "progress", "forms", "downloads", "protocols"),
+    ("exchange", "cors", "visitors", "progress", "forms", "downloads", "protocols", "talk"),
     ("tus",),
     ("adapters", "server", "site", "demo", "client", "doctor", "cli"),
 )

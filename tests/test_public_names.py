@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
 import types
+from collections import defaultdict
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +18,13 @@ import tus
 ROOT = Path(__file__).resolve().parent.parent
 # Each name and what has to be installed for it; "" for what the standard library can do.
 NEEDS = {"WebobAdapter": "webob", "Zope2RequestAdapter": "ZPublisher"}
+# Names that several modules have, since a caller chooses the module first.
+AGREED = {
+    "exchange": "each protocol: a request, in its words",
+    "main": "each command: what it does",
+    "add_arguments": "each command: what it understands",
+    "with_uploads": "each site: the application and the filter in front of it",
+}
 
 
 def test_promise_is_in_order() -> None:
@@ -78,3 +87,17 @@ def test_import_loads_nothing_that_must_be_installed() -> None:
         done = subprocess.run([sys.executable, *isolation, "-c", code], capture_output=True, text=True)
 
         assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_no_two_public_things_have_one_name() -> None:
+    """A class or function has a name of its own in the whole package, so that a search for it finds one thing."""
+    places = defaultdict(list)
+
+    for path in sorted((ROOT / "tus").rglob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+                places[node.name].append(str(path.relative_to(ROOT)))
+
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert {name: found for name, found in shared.items() if name not in AGREED} == {}
+    assert set(AGREED) <= set(shared)

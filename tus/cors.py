@@ -55,7 +55,7 @@ class Cors:
         return response
 
 
-def listed(origins: tuple[str, ...], origin: str) -> bool:
+def is_listed(origins: tuple[str, ...], origin: str) -> bool:
     """Whether pages of this origin may call."""
     return "*" in origins or any(re.fullmatch(_pattern(one), origin.lower()) for one in origins)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .engine import Engine
 from .http.headers import disposition
 from .http.messages import Request, Response
-from .http.ranges import serve
+from .http.ranges import file_response
 
 # Types that no browser runs scripts from, so that they may be shown where they are served.
 _INERT = {
@@ -20,7 +20,7 @@ _SAVED = {"application": ("pdf", "zip", "gzip")}
 UNKNOWN = "application/octet-stream"
 
 
-def given(request: Request, engine: Engine) -> Response:
+def download(request: Request, engine: Engine) -> Response:
     """The file, or what the client asks for of it. Only what is finished, and nothing that a browser would run."""
     upload = engine.readable(request)
     kind = upload.metadata.media_type
@@ -34,7 +34,7 @@ def given(request: Request, engine: Engine) -> Response:
         "X-Content-Type-Options": "nosniff",
     }
     tag = f'"{upload.id}"'  # what is finished never changes
-    return serve(
+    return file_response(
         request.headers,
         engine.open(upload),
         size=upload.offset,

@@ -26,6 +26,11 @@ class Exchange:
     def __init__(self, request: Request, engine: Engine) -> None:
         self.request, self.engine = request, engine
 
+    def identify(self) -> Request:
+        """The request, when something is to be done for it: only now it matters who makes it."""
+        self.request = self.engine.identify(self.request)
+        return self.request
+
     def converse(self) -> Conversation:
         """The answer; what goes wrong is raised."""
         raise NotImplementedError

@@ -341,7 +341,7 @@ class BrowserExchange(Exchange):
         """For a file that comes whole; under an id that the client can know, it can be asked for while it comes."""
         expected = (self.form.left if self.form else None) or 0
         return self.engine.begin(
-            self.request,
+            self.identify(),
             length=None,
             metadata=more,
             announced=None,

@@ -14,14 +14,14 @@ SILENCE = 120.0  # seconds without a byte, after which the sender of a form is s
 UNKNOWN: dict[str, Any] = {"state": "unknown", "received": 0, "total": None}
 
 
-def key_id(engine: Engine, request: Request, key: str) -> str:
-    """The id of the upload that goes by a key of the client's choice, among those of the same user."""
-    return engine.secret_id(request, "form", key)
+def keyed(engine: Engine, request: Request, key: str) -> Request:
+    """The request, for the upload that goes by a key of the client's choice, among those of the same user."""
+    request = engine.identify(request)
+    return request.about(engine.secret_id(request, "form", key))
 
 
-def ask(engine: Engine, request: Request, *, id: str = "", key: str = "") -> dict[str, Any]:
-    """What there is to say of the upload by this id or key."""
-    request.id = key_id(engine, request, key) if key else id
+def ask(engine: Engine, request: Request) -> dict[str, Any]:
+    """What there is to say of the upload that the request names."""
     try:
         return told(engine, engine.look(request))
     except NotFound:

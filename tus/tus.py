@@ -12,7 +12,6 @@ if tus.valid:
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import threading
@@ -21,30 +20,22 @@ import weakref
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakValueDictionary
 
 from .cors import Cors
 from .engine import Delivery, Engine, delivering, open_engine
-from .engine.writer import Sink
-from .errors import BadRequest, Damaged, Locked, NoContent, OptionError, Refused, TusError
-from .exchange import Conversation, Exchange
+from .errors import BadRequest, NoContent, OptionError, Refused
+from .exchange import Exchange
 from .hooks import Hooks
 from .http.messages import Request, Response
 from .options import Options
-from .protocols import exchange, failure, respond, speaks
+from .protocols import speaks
+from .talk import BodySource, converse, lent
 from .upload import Result, Upload
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .keywords import TusOptions
-
-
-class BodySource(Protocol):
-    """The body of a request, with the server."""
-
-    def fill(self, writer: Sink) -> BaseException | None: ...
-    def drain(self) -> None: ...
 
 
 class Adapter(Protocol):
@@ -170,91 +161,16 @@ def hooks_of(named: Any) -> Hooks:
     return named
 
 
-def _now(name: str, act: Callable[[], Any]) -> Any:
-    return act()
-
-
-def converse(
-    request: Request, body: BodySource, engine: Engine, once: Callable[[str, Callable[[], Any]], Any] = _now
-) -> tuple[Exchange, Response, Delivery | None]:
-    """The answer to a request; and the upload that it finished, if it is the host's turn now. What is done `once` is
-    not done again when the host repeats the request."""
-    begun = exchange(request, engine)
-    response = once("answered", lambda: _talk(respond(begun), body))
-    if response.finished is None:
-        return begun, response, None
-    spoken: Exchange = once("spoken", lambda: begun)  # it knows what the body said
-    try:
-        delivery = _claimed(engine, response.finished.id, spoken.patience)
-        if not delivery.upload.pending:
-            delivery.release()
-            return spoken, spoken.stored(delivery.upload), None
-        try:
-            if not delivery.hear(once("told", delivery.ask)):
-                return spoken, spoken.stored(delivery.upload), None
-        except BaseException:
-            delivery.release()
-            raise
-    except Exception as error:
-        return spoken, put_off(spoken, error), None
-    return spoken, response, delivery
-
-
-_PARTING = 0.1  # seconds that a server needs to forget a request which it has answered
-
-
-def _claimed(engine: Engine, id: str, patience: float) -> Delivery:
-    """The right to hand the upload over. A view that raised may still have it: frameworks keep the exception, and with
-    it the view's frame, in cycles that only the garbage collector finds, or until their own answer has been sent."""
-    try:
-        return engine.claim(id)
-    except Locked:
-        if id in Handing.held:
-            gc.collect()
-            patience = max(patience, _PARTING)
-        elif not patience:
-            raise
-        return engine.claim(id, patience=patience)
-
-
-def _talk(conversation: Conversation, body: BodySource) -> Response:
-    """Run the conversation: fill the writer if the protocol asks for the body."""
-    try:
-        writer = next(conversation)
-        try:
-            cut = body.fill(writer)
-        except Exception as error:  # what the store or the lease says while bytes arrive
-            conversation.throw(error)
-        else:
-            conversation.send(cut)
-    except StopIteration as end:
-        response: Response = end.value
-        return response
-    finally:
-        conversation.close()
-    raise AssertionError("a conversation asks for the body once")
-
-
-def put_off(exchange: Exchange, error: Exception) -> Response:
-    """The host does not have the upload yet. A HEAD asks how far the upload is, not what the host thinks of it, and
-    a client that gets anything but 423 for that starts from zero."""
-    if exchange.request.method == "HEAD" and isinstance(error, TusError) and not isinstance(error, Damaged):
-        error = Locked(str(error))
-    return failure(exchange, error)
-
-
 class Handing:
     """A finished upload in the hands of a view. The answer knows this, so it must not know the adapter, which knows the
     answer: otherwise a view that raises would keep its claim until somebody looks for cycles."""
-
-    held: WeakValueDictionary[str, Handing] = WeakValueDictionary()  # by the ids of the uploads
 
     def __init__(self, engine: Engine, delivery: Delivery | None = None) -> None:
         self.drop = False
         self._engine, self._delivery = engine, delivery
         self._upload = delivery.upload if delivery else None
         if delivery:
-            self.held[delivery.upload.id] = self
+            lent[delivery.upload.id] = self
 
     def path(self) -> str:
         """Where the file lies. Until the host has accepted it, it cannot lose it."""
@@ -324,11 +240,12 @@ class Tus:
         """Do what the request asks for; the answer is in the adapter."""
         self._app.sweeper.start()
         request = self.adapter.request
-        self.exchange, response, delivery = converse(request, self.adapter.body, self.engine, self.adapter.once)
-        if delivery:
-            self._handing = Handing(self.engine, delivery)
+        talk = converse(request, self.adapter.body, self.engine, self.adapter.once)
+        self.exchange, response = talk.exchange, talk.answer
+        if talk.delivery:
+            self._handing = Handing(self.engine, talk.delivery)
             self.upload_finished = True
-            self.upload = delivery.upload
+            self.upload = talk.delivery.upload
             self.adapter.give(self)
         self.adapter.body.drain()
         self._said = response.status, response.body if isinstance(response.body, bytes) else b""

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Mapping
 
-from .cors import listed
+from .cors import is_listed
 from .errors import BadRequest, Refused
 from .http.address import is_local, is_same
 from .http.messages import Request
@@ -87,6 +87,6 @@ def _may_send(request: Request, options: Options, origin: str) -> bool:
     """Whether pages of this origin may send forms here. Where only this machine can be meant, `*` lets no stranger
     in: any page in the world could ask the visitor's own browser."""
     if not is_local(request.headers.get("host", "")):
-        return listed(options.cors_origins, origin)
+        return is_listed(options.cors_origins, origin)
     named = tuple(one for one in options.cors_origins if one != "*")
-    return is_local(origin.partition("://")[2]) or listed(named, origin)
+    return is_local(origin.partition("://")[2]) or is_listed(named, origin)

@@ -22,7 +22,7 @@ from tests.cli.faulty import Faults, Proxy, answer
 from tus.cli import put
 from tus.client.meter import Meter
 from tus.client.remembered import Remembered, fingerprint
-from tus.client.transfer import Again, Pace, Refused, Stream, retry_after
+from tus.client.transfer import Pace, Stream, TransferError, TryAgain, retry_after
 from tus.client.wire import endpoint, header_line, located
 
 MB = 1 << 20
@@ -472,10 +472,10 @@ def test_progress_resets_the_retries() -> None:
     waits: list[float] = []
     pace = Pace(2, say=lambda text: None, sleep=waits.append)
     for offset in (0, 0, 10, 10):
-        pace.wait(Again("cut"), offset)
+        pace.wait(TryAgain("cut"), offset)
 
-    with pytest.raises(Refused):
-        pace.wait(Again("cut"), 10)
+    with pytest.raises(TransferError):
+        pace.wait(TryAgain("cut"), 10)
     assert waits == [0.0, 1.0, 0.0, 1.0]
 
 
@@ -486,7 +486,7 @@ def test_stream_cannot_go_back(tmp_path: Path) -> None:
         stream = Stream(file)
         stream.body(0, 3)
         stream.body(3, 3)
-        with pytest.raises(Refused, match="twice"):
+        with pytest.raises(TransferError, match="twice"):
             stream.body(1, 3)
 
 

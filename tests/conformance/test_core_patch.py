@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests import live, wire
-from tests.conformance.client import BYTES, Client, Manner, every_body, every_manner
+from tests.conformance.client import BYTES, Client, Manner, every_body, every_manner, needs_cuts
 
 UNKNOWN = "0123456789abcdef0123456789abcdef"
 
@@ -194,7 +194,7 @@ def test_empty_patch_changes_nothing(tus: Client) -> None:
 @every_body
 def test_cut_connection_keeps_what_arrived(tus: Client) -> None:
     """When the client closes in mid-body, its bytes are there when it comes back."""
-    needs_streaming(tus)
+    needs_cuts(tus)
     url = tus.create(10)
 
     tus.begin(url, 0, 10, b"abcd").close()
@@ -228,7 +228,7 @@ def test_reset_connection_keeps_what_was_read(tus: Client) -> None:
 @every_manner
 def test_cut_body_of_a_listening_client_is_5xx_with_the_offset(tus: Client) -> None:
     """A client that is still there hears that it should retry, and from where; the upload does not finish."""
-    needs_streaming(tus)
+    needs_cuts(tus)
     url = tus.create(10)
 
     with tus.begin(url, 0, 10, b"abcd") as connection:
@@ -245,7 +245,7 @@ def test_cut_body_of_a_listening_client_is_5xx_with_the_offset(tus: Client) -> N
 @every_body
 def test_cut_chunked_body_keeps_what_arrived_and_never_finishes(tus: Client) -> None:
     """A chunked body that ends within a chunk is a broken one, and what is whole of it stays."""
-    needs_streaming(tus)
+    needs_cuts(tus)
     url = tus.create(8)
     own = {"Content-Type": BYTES, "Upload-Offset": "0", "Transfer-Encoding": "chunked"}
 

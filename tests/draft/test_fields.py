@@ -48,7 +48,7 @@ def test_integers_are_what_others_read(text: str) -> None:
     value = item(text)
 
     wanted = value if type(value) is int and value >= 0 else None
-    assert fields.natural(text) == wanted
+    assert fields.whole_number(text) == wanted
 
 
 @given(ITEMS)
@@ -89,7 +89,7 @@ def test_dictionaries_have_the_keys_that_others_read(text: str) -> None:
 )
 def test_no_integers(text: str | None) -> None:
     """What Python would take for a number, and the letter would not."""
-    assert fields.natural(text) is None
+    assert fields.whole_number(text) is None
 
 
 @pytest.mark.parametrize("text", [None, "", "true", "1", "?2", "?", "?10", "TRUE", '"?1"', "?1,"])
@@ -123,7 +123,7 @@ def test_digest_is_read_by_others() -> None:
     """The field that we write holds the bytes."""
     pairs = (("sha256", "00ff" * 16), ("sha1", "ab" * 20))
 
-    read = http_sf.parse(digests.text(pairs).encode(), tltype="dictionary")
+    read = http_sf.parse(digests.field_value(pairs).encode(), tltype="dictionary")
 
     assert {key: value[0] for key, value in read.items()} == {"sha-256": b"\x00\xff" * 16, "sha": b"\xab" * 20}
 

@@ -16,7 +16,6 @@ from tests.drafting import new
 from tests.faults.conftest import Client
 from tus import Options
 from tus.engine import new_id, open_engine
-from tus.engine.creating import ALONE
 from tus.errors import Interrupted
 from tus.upload import Chunks
 

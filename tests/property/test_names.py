@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tus import Metadata, TusFilter, Upload
-from tus.adapters.handover import Form as Handed
+from tus.adapters.handover import FormBody as Handed
 from tus.engine.pieces import MOST
 from tus.errors import TusError
 from tus.forms import Form, Part, metadata, posted, query

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tus.server.body import BodyCut, BodyStream, BodyTooSlow
-from tus.server.chunks import BadBody, Chunks
+from tus.server.body import BodyStream, BodyTooSlow, ConnectionCut
+from tus.server.chunks import BadBody, ChunkDecoder
 
 from .conftest import until
 
@@ -105,7 +105,7 @@ def test_every_byte_before_a_cut_is_handed_out(how, way, ends, stream) -> None:
     ends[0].close()
     got = b""
 
-    with pytest.raises(BodyCut):
+    with pytest.raises(ConnectionCut):
         for data in way(body):
             got += data
 
@@ -118,7 +118,7 @@ def test_every_byte_before_a_cut_is_handed_out(how, way, ends, stream) -> None:
 @pytest.mark.parametrize("way", [by_read, by_read1, by_readinto, by_lines])
 def test_a_chunked_body_gives_its_trailers(way, ends, stream) -> None:
     """Chunks of all sizes, small reads; the trailers are there after the end, and not before."""
-    body = stream(b"", chunks=Chunks())
+    body = stream(b"", chunks=ChunkDecoder())
     parts = [b"a" * size for size in (1, 2, 100, 3000, 70000)]
     raw = b"".join(b"%X;ext=1\r\n%b\r\n" % (len(part), part) for part in parts)
     threading.Thread(target=ends[0].sendall, args=(raw + b"0\r\nX-One: 1\r\nx-one: 2\r\n\r\nGET",)).start()
@@ -134,18 +134,18 @@ def test_a_chunked_body_gives_its_trailers(way, ends, stream) -> None:
 
 def test_a_cut_inside_a_chunk_loses_nothing(ends, stream) -> None:
     """A thousand bytes of a chunk of a million are handed out before the error."""
-    body = stream(b"", chunks=Chunks())
+    body = stream(b"", chunks=ChunkDecoder())
     ends[0].sendall(b"100000\r\n" + b"x" * 1000)
     ends[0].close()
 
     assert body.read() == b"x" * 1000
-    with pytest.raises(BodyCut):
+    with pytest.raises(ConnectionCut):
         body.read()
 
 
 def test_bad_framing_is_told_after_the_data_before_it(ends, stream) -> None:
     """A malformed chunk is an OSError of its own, after what came before."""
-    body = stream(b"", chunks=Chunks())
+    body = stream(b"", chunks=ChunkDecoder())
     ends[0].sendall(b"3\r\nabc\r\nnonsense\r\n")
 
     assert body.read(10) == b"abc"
@@ -160,7 +160,7 @@ def test_end_wakes_a_reader_that_waits(ends, stream) -> None:
     threading.Timer(0.05, body.end).start()
     started = time.monotonic()
 
-    with pytest.raises(BodyCut):
+    with pytest.raises(ConnectionCut):
         body.read1()
 
     assert time.monotonic() - started < 2
@@ -177,7 +177,7 @@ def test_end_hands_out_what_has_arrived_and_nothing_later(way, ends, stream) -> 
     got = next(reader)
     ends[0].sendall(b"y" * 1000)
 
-    with pytest.raises(BodyCut):
+    with pytest.raises(ConnectionCut):
         for data in reader:
             got += data
 
@@ -191,7 +191,7 @@ def test_end_before_a_thread_took_the_request_still_counts(ends) -> None:
     body.attach(ends[1], 10, 0)
 
     assert body.read1() == b"ab"
-    with pytest.raises(BodyCut):
+    with pytest.raises(ConnectionCut):
         body.read1()
     body.detach().close()
 
@@ -278,7 +278,7 @@ def test_a_full_disk_is_told_as_it_is_and_ends_the_body(ends, stream) -> None:
     finally:
         os.close(fd)
 
-    with pytest.raises(BodyCut):
+    with pytest.raises(ConnectionCut):
         body.read(1)
 
 
@@ -304,7 +304,7 @@ def test_a_stream_keeps_no_frame_alive(ends, stream) -> None:
 
         held = Held()
         reference = weakref.ref(held)
-        with pytest.raises(BodyCut):
+        with pytest.raises(ConnectionCut):
             body.read()
         return reference
 

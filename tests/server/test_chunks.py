@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tus.server.chunks import FIELD_LINE, LINE, TRAILER, BadBody, Chunks
+from tus.server.chunks import FIELD_LINE, LINE, TRAILER, BadBody, ChunkDecoder
 
 
 def encode(parts: list[bytes], trailers: bytes = b"") -> bytes:
@@ -14,8 +14,8 @@ def encode(parts: list[bytes], trailers: bytes = b"") -> bytes:
     return b"".join([*chunks, b"0\r\n", trailers, b"\r\n"])
 
 
-def decode(pieces: list[bytes], limit: int = 1 << 20) -> tuple[bytes, Chunks]:
-    chunks, data = Chunks(), b""
+def decode(pieces: list[bytes], limit: int = 1 << 20) -> tuple[bytes, ChunkDecoder]:
+    chunks, data = ChunkDecoder(), b""
     for piece in pieces:
         chunks.feed(piece)
         while taken := chunks.take(limit):
@@ -73,7 +73,7 @@ def test_malformed_framing_is_refused(raw: bytes) -> None:
 
 def test_data_before_bad_framing_is_given_first() -> None:
     """The error comes after every byte that stood before it."""
-    chunks = Chunks()
+    chunks = ChunkDecoder()
     chunks.feed(b"5\r\nhello\r\nzzz\r\n")
 
     assert chunks.take(100) == b"hello"

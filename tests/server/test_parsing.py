@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
 
-from tus.server.request import Request
+from tus.server.request import ParsedRequest
 
 adjustments = Adjustments(listen="127.0.0.1:0")
 STRICTER = {
@@ -66,7 +66,7 @@ def test_it_gives_what_waitress_gives(method: str, path: str, version: str, fiel
     lines = [f"{method} /{path}{version}", *("".join(field) for field in fields), *([] if hosts else ["Host: a"])]
     raw = newline.join([*lines, "", ""]).encode("latin-1", "replace")
 
-    ours = parsed(Request, raw)
+    ours = parsed(ParsedRequest, raw)
 
     if ours["error"] and ours["error"][1] in STRICTER:
         assert parsed(HTTPRequestParser, raw)["completed"]  # test_raw_requests.py has what is refused, and why
@@ -78,7 +78,7 @@ def test_it_is_taken_by_ordinary_requests() -> None:
     """Otherwise it would only cost time."""
     raw = b"PATCH /files/0123?a=b HTTP/1.1\r\nHost: a.example:8080\r\nUpload-Offset: 5\r\nUser-Agent: x (y; z)\r\n\r\n"
 
-    assert Request(adjustments)._parse_plain(raw)
+    assert ParsedRequest(adjustments)._parse_plain(raw)
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_no_head_takes_long() -> None:
         for start in (b"GET /", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\na:"):
             raw = start + filler * (200_000 // len(filler)) + b"\0\r\n\r\n"
             started = time.process_time()
-            parsed(Request, raw)
+            parsed(ParsedRequest, raw)
             assert time.process_time() - started < 1
 
 
@@ -96,7 +96,7 @@ def test_no_head_takes_long() -> None:
 @pytest.mark.parametrize("fields", ["Host: a\r\nHost: b", "Host: a\r\nX:\r\nhost:", "Host: a\r\nHost: a\r\nX:\r\n z"])
 def test_two_hosts_are_refused(fields: str, version: str) -> None:
     """By the short way, which leaves it to the long one, and by the long one."""
-    known = parsed(Request, f"GET / HTTP/{version}\r\n{fields}\r\n\r\n".encode())
+    known = parsed(ParsedRequest, f"GET / HTTP/{version}\r\n{fields}\r\n\r\n".encode())
 
     assert known["completed"] and known["error"] == (400, "More than one Host")
 
@@ -109,7 +109,7 @@ def test_two_hosts_are_refused(fields: str, version: str) -> None:
 def test_only_chunked_alone_is_a_transfer_encoding(coding: str) -> None:
     """Every other value ends the request, before its body could be misread and before 100 is said."""
     raw = f"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: {coding}\r\n\r\n"
-    known = parsed(Request, raw.encode())
+    known = parsed(ParsedRequest, raw.encode())
 
     assert known["completed"] and known["error"][0] in (400, 501)
     assert not known["expect_continue"]
@@ -118,6 +118,6 @@ def test_only_chunked_alone_is_a_transfer_encoding(coding: str) -> None:
 @pytest.mark.parametrize("field", ["Transfer-Encoding: chunked", "transfer-encoding:\t CHUNKED \t"])
 def test_chunked_is_read_in_any_spelling(field: str) -> None:
     """White space around it and its case mean nothing."""
-    known = parsed(Request, f"GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n".encode())
+    known = parsed(ParsedRequest, f"GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n".encode())
 
     assert known["chunked"] and known["error"] is None and not known["connection_close"]

@@ -79,7 +79,7 @@ def test_a_cut_body_reaches_the_application_to_its_last_byte(how, served) -> Non
     else:
         client.sock.shutdown(1)
 
-    until(lambda: app.ends == ["BodyCut"])
+    until(lambda: app.ends == ["ConnectionCut"])
     assert app.got == b"x" * 100_001 + b"y" * 10
     if how == "half":
         assert client.answer()[0] == 200
@@ -94,7 +94,7 @@ def test_a_small_body_that_stays_incomplete_streams_as_well(how, served, monkeyp
     client.send(PATCH + b"Content-Length: 100\r\n\r\n" + b"x" * 60)
     if how == "FIN":
         client.close()
-        until(lambda: app.ends == ["BodyCut"])
+        until(lambda: app.ends == ["ConnectionCut"])
         assert app.got == b"x" * 60
     else:
         until(lambda: app.got == b"x" * 60)

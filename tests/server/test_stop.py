@@ -24,7 +24,7 @@ def test_uploads_are_ended_with_everything_that_came(served) -> None:
     client.close()
     server.thread.join(3)
     assert not server.thread.is_alive()
-    assert app.ends == ["BodyCut"]
+    assert app.ends == ["ConnectionCut"]
     assert app.got == b"x" * 100_000
 
 

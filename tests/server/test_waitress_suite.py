@@ -16,10 +16,10 @@ CACHE = CHECKOUT / ".cache" / "waitress"
 CONFTEST = """
 import waitress.server
 from tus.server.channel import Channel
-from tus.server.request import Request
+from tus.server.request import ParsedRequest
 
 
-class Lenient(Request):
+class Lenient(ParsedRequest):
     # Nearly all requests of this suite are HTTP/1.1 without Host, which RFC 9112, 3.2, wants refused. Ours does so,
     # and test_raw_requests.py shows it; all the rest that it refuses holds here, too.
     def _wrong_host(self):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tus import Metadata, Upload
-from tus.adapters.handover import Form
+from tus.adapters.handover import FormBody
 
 DATA = bytes(range(256)) * 3
 
@@ -25,12 +25,12 @@ def metadata(**values: str) -> Metadata:
     )
 
 
-def form(data: bytes = DATA, **values: str) -> Form:
+def form(data: bytes = DATA, **values: str) -> FormBody:
     upload = Upload("id", length=len(data), offset=len(data), metadata=metadata(**values))
-    return Form(upload, io.BytesIO(data))
+    return FormBody(upload, io.BytesIO(data))
 
 
-def whole(form: Form) -> bytes:
+def whole(form: FormBody) -> bytes:
     form.seek(0)
     return form.read()
 
@@ -107,7 +107,7 @@ def test_lines_are_read_fast() -> None:
 def test_closing_the_form_closes_the_file() -> None:
     """Whoever was given it last."""
     file = io.BytesIO(DATA)
-    made = Form(Upload("id", offset=len(DATA)), file)
+    made = FormBody(Upload("id", offset=len(DATA)), file)
 
     made.close()
 

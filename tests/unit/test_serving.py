@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from tus.http.messages import Response
-from tus.http.ranges import FileSlice, serve
+from tus.http.ranges import FileSlice, file_response
 
 DATA = b"abcdef"
 TAG = '"tag"'
@@ -20,7 +20,7 @@ BEFORE, SAME, AFTER = (formatdate(int(TIME) + shift, usegmt=True) for shift in (
 def get(headers: dict[str, str], data: bytes = DATA, method: str = "GET") -> tuple[Response, io.BytesIO]:
     file = io.BytesIO(data)
     extra = {"Content-Type": "text/plain", "X-Extra": "1"}
-    answer = serve(headers, file, size=len(data), modified=TIME, tag=TAG, extra=extra, method=method)
+    answer = file_response(headers, file, size=len(data), modified=TIME, tag=TAG, extra=extra, method=method)
     return answer, file
 
 

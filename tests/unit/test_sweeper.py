@@ -11,7 +11,6 @@ from tests import live
 from tests.drafting import new
 from tus import Options
 from tus.engine import Engine
-from tus.engine.creating import ALONE
 from tus.lockers.memory import MemoryLocker
 from tus.stores.memory import MemoryStore
 from tus.tus import Sweeper

@@ -19,7 +19,8 @@ from ..engine import Delivery
 from ..errors import Locked, TusError
 from ..exchange import Exchange
 from ..http.messages import Request, Response
-from ..tus import Application, put_off
+from ..talk import put_off
+from ..tus import Application
 from ..upload import Result, Upload, definite, name_of
 from .targets import repeated
 
@@ -158,7 +159,7 @@ class HandOver:
             return io.BytesIO(delivery.path().encode())
         if self._options.hand_over == "file" or upload.target:
             return open(delivery.path(), "rb")  # with a name, by which ZODB moves it into its storage
-        return Form(upload, delivery.open())  # type: ignore[return-value]
+        return FormBody(upload, delivery.open())  # type: ignore[return-value]
 
     def _prepared(self, environ: Environ, path: str, upload: Upload, file: BinaryIO) -> Environ:
         """The environ of an ordinary POST; or of the original request that was for another resource."""
@@ -173,7 +174,7 @@ class HandOver:
         new["tus.upload"] = upload
         new["tus.unforgeable"] = unforgeable(environ)
         kind, size = "text/plain", 0
-        if isinstance(file, Form):
+        if isinstance(file, FormBody):
             kind, size = file.content_type, file.size
         elif self._options.hand_over == "file":
             kind, size = upload.metadata.media_type or "application/octet-stream", upload.offset
@@ -224,7 +225,7 @@ def call(app: Callable[..., Iterable[bytes]], environ: Environ) -> tuple[int, Pa
     return int(status.split(" ", 1)[0]), headers, b"".join(written)
 
 
-class Form(io.RawIOBase):
+class FormBody(io.RawIOBase):
     """multipart/form-data as a browser would have sent it: metadata as fields, and the file where it lies."""
 
     def __init__(self, upload: Upload, file: BinaryIO) -> None:

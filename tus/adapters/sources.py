@@ -1,8 +1,7 @@
 """How each WSGI server hands over a request body, and the fastest way to take it that loses nothing.
 
 On most servers, a plain `read(n)` throws away up to n bytes when the connection dies. So for each known server this
-module reads in a way that takes bytes as they arrive; every other server is read in small blocks. This module counts
-nothing: the engine compares what arrived with what was announced.
+module reads in a way that takes bytes as they arrive; every other server is read in small blocks.
 """
 
 from __future__ import annotations
@@ -11,21 +10,14 @@ import os
 import select
 import socket
 import struct
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..engine.writer import Sink
-
 BLOCK = 1 << 20  # bytes; gunicorn has a quarter of its speed with 64 KiB
 GATHERED = 1 << 18  # bytes of chunks that gunicorn gathers, and copies several times, before it hands them out
-PIECE = 1 << 16  # bytes at a time of a body that has not many
 SMALL = 1 << 14  # bytes; what a cut connection can cost on a server that we don't know
-SPLICE_FROM = 1 << 18  # bytes; below that, making a pipe costs more than it saves
 PATIENCE = 60.0  # seconds without a byte, where the socket can be reached
-DRAIN = 1 << 20  # bytes of a refused body that are read, so that the client sees the answer and not a reset
-DRAIN_TIME = 1.0  # seconds
 
 Environ = Mapping[str, Any]
 
@@ -56,6 +48,9 @@ class Source:
     def trailers(self) -> Mapping[str, str]:
         """What followed the last chunk, by lower-case names."""
         return {}
+
+    def hurry(self, seconds: float) -> None:
+        """From now on wait so long for bytes and no longer, where that can be said."""
 
 
 class Spooled(Source):
@@ -113,6 +108,10 @@ class Gunicorn(Source):
         self._socket: Any = environ.get("gunicorn.socket")
         if self._socket is not None:
             self.end = lambda: _shut(self._socket)
+
+    def hurry(self, seconds: float) -> None:
+        if self._socket is not None:
+            self._socket.settimeout(seconds)
 
     def read(self, size: int) -> bytes | memoryview:
         if self._error:
@@ -297,112 +296,6 @@ def source(environ: Environ, *, chunked: bool) -> Source:
     if module == "gevent.pywsgi" and input.content_length is not None:
         return Pywsgi(environ)
     return Piecewise(environ) if hasattr(input, "read1") else Source(environ)
-
-
-class Body:
-    """The body of one request, still with the server."""
-
-    def __init__(self, environ: Environ, length: int | None, chunked: bool) -> None:
-        self._source = source(environ, chunked=chunked)
-        self.chunked = chunked and self._source.dechunks
-        self.shows_cuts = self._source.shows_cuts
-        self.collected = isinstance(self._source, Spooled)
-        self.arrived = self._source.arrived
-        self.trailers = self._source.trailers if self._source.shows_trailers else None
-        self._left = length  # None: only the end tells
-        # A client that asks first sends nothing; and unread frames of HTTP/2 harm no other answer.
-        self._quiet = "HTTP_EXPECT" in environ or environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2")
-        self._over = length == 0
-
-    def fill(self, writer: Sink) -> BaseException | None:
-        """Pour what arrives into the writer; why it stopped, if it stopped too early."""
-        source = self._source
-        if writer.lease and source.end and not source.arrived:
-            writer.lease.on_lost(source.end)
-        if source.splices and writer.splices and (writer.wanted or 0) >= SPLICE_FROM:
-            return self._spliced(writer)
-        # A thousand small bodies that trickle in must not have a large buffer each.
-        largest = PIECE if writer.wanted is not None and writer.wanted < SPLICE_FROM else BLOCK
-        while (wanted := writer.wanted) != 0:
-            try:
-                block = source.read(largest if wanted is None else min(wanted, largest))
-            except Exception as error:  # servers raise what they like; all of it means that the client is gone
-                return self._cut(error)
-            if not len(block):
-                self._over = True
-                return None
-            self._count(len(block))
-            writer.write(block)
-        return self._rest(writer)
-
-    def _count(self, size: int) -> None:
-        if self._left is not None:
-            self._left -= size
-            self._over = not self._left
-
-    def _cut(self, error: BaseException) -> BaseException:
-        self._over = True
-        return error
-
-    def _rest(self, writer: Sink) -> BaseException | None:
-        """The writer wants no more. A chunked body has to end here, too."""
-        if self._left is not None or self._over:
-            return None
-        try:
-            block = self._source.read(1)
-        except Exception as error:
-            return self._cut(error)
-        self._over = not len(block)
-        writer.write(block)
-        return None
-
-    def _spliced(self, writer: Sink) -> BaseException | None:
-        out, into, holds = _pipe()
-        try:
-            while wanted := writer.wanted:
-                try:
-                    waiting = self._source.pipe(into, min(wanted, holds))
-                except Exception as error:
-                    return self._cut(error)
-                if not waiting:
-                    self._over = True
-                    return None
-                self._count(waiting)
-                while waiting:
-                    waiting -= writer.splice(out, waiting)
-        finally:
-            os.close(out)
-            os.close(into)
-        return None
-
-    def drain(self) -> None:
-        """Read a little of an unwanted body: closing on unread bytes makes the kernel answer with a reset,
-        and the client never sees why it was refused."""
-        source = self._source
-        if self._over or source.own or isinstance(source, Spooled | Unterminated) or self._quiet:
-            return
-        if source.end is None:
-            return  # the rest may never come, and nothing could end the read
-        deadline, left = time.monotonic() + DRAIN_TIME, DRAIN
-        if isinstance(source, Gunicorn) and source._socket is not None:
-            source._socket.settimeout(DRAIN_TIME)
-        with suppress(Exception):
-            while left > 0 and time.monotonic() < deadline and not self._over:
-                got = len(source.read(min(left, SMALL) if self._left is None else min(left, self._left, BLOCK)))
-                left -= got
-                self._count(got)
-                if not got:
-                    break
-
-
-def _pipe() -> tuple[int, int, int]:
-    """Both ends, and how much it holds: to write more than that, with nobody reading, would be to wait for ever."""
-    import fcntl
-
-    out, into = os.pipe()
-    with suppress(OSError):  # beyond the user's share of pipe memory, a small one does
-        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, BLOCK)
-    return out, into, fcntl.fcntl(into, fcntl.F_GETPIPE_SZ)
 
 
 def _readable(sock: socket.socket, timeout: float | None) -> bool:

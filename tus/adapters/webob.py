@@ -12,7 +12,7 @@ from ..http.address import below, guessed
 from ..http.messages import Request, Response, status_line
 from ..options import Options
 from ..tus import Tus
-from .sources import Body
+from .body import Body
 from .wsgi import incoming
 
 
@@ -27,7 +27,7 @@ class WebobAdapter:
 
     def __init__(self, request: Any, *, upload_id: str | None = None) -> None:
         self.req = request if isinstance(request, webob.BaseRequest) else webob.Request(request)
-        self.resp = Answer()
+        self.resp = ViewResponse()
         self._id = upload_id
         self.request: Request
         self.body: Body
@@ -57,7 +57,7 @@ class WebobAdapter:
 
     def answer(self, response: Response, sent: Callable[..., None]) -> None:
         body = [response.body] if isinstance(response.body, bytes) else response.body
-        self.resp = self.req.response = Answer(
+        self.resp = self.req.response = ViewResponse(
             status=status_line(response.status),
             headerlist=[*response.headers.items(), *response.extra],
             app_iter=Sent(body, sent),
@@ -66,7 +66,7 @@ class WebobAdapter:
             self.resp.content_length = len(response.body)
 
 
-class Answer(webob.Response):  # type: ignore[misc]  # WebOb has no types
+class ViewResponse(webob.Response):  # type: ignore[misc]  # WebOb has no types
     """A response whose Location stays as it is: WebOb would put the name that the server has for itself in front of a
     path, and a path is what we say when it is not certain that clients know the server by that name."""
 

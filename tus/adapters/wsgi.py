@@ -15,11 +15,12 @@ from ..http.address import HEADERS, Address, Facts, below
 from ..http.messages import Request, Response, status_line
 from ..http.ranges import FileSlice
 from ..options import Options
-from ..protocols import draft, override, speaks
-from ..tus import Application, converse
+from ..protocols import begins, describe_limits, override, speaks
+from ..talk import Talk, converse
+from ..tus import Application
 from ..upload import Target
+from .body import Body
 from .handover import HandOver, call
-from .sources import Body
 from .targets import Targets, discovered, interim, remembered
 from .virtual import unmasked
 
@@ -121,29 +122,28 @@ def incoming(
     """A request and its body; `path` is that of the collection, below SCRIPT_NAME, and `public` its URL, if known."""
     length, chunked, said = framed(environ)
     body = Body(environ, length, chunked)
+    # By position, since Python takes longer to match this many names than to make the request.
     request = Request(
         environ["REQUEST_METHOD"],
         id,
         EnvironHeaders(environ),
-        length=length,
-        chunked=body.chunked,
-        said=said,
-        address=Address(options, facts, environ, path, public),
-        user=environ.get("REMOTE_USER") or None,
-        peer=environ.get("REMOTE_ADDR", ""),
-        query=environ.get("QUERY_STRING", ""),
-        trailers=body.trailers,
-        native=environ,
-        shows_cuts=body.shows_cuts,
-        arrived=body.arrived,
-        collected=body.collected,
-        since=environ.get("tus.since"),
-        interim=interim(environ) if options.interim_responses else None,
-        target=target,
+        length,
+        body.chunked,
+        said,
+        environ.get("QUERY_STRING", ""),
+        environ.get("REMOTE_ADDR", ""),
+        Address(options, facts, environ, path, public),
+        body.trailers,
+        body.shows_cuts,
+        body.arrived,
+        body.collected,
+        environ.get("tus.since"),
+        interim(environ) if options.interim_responses else None,
+        target,
+        environ,
+        environ.get("REMOTE_USER") or None,
     )
-    if target is None:
-        override(request)
-    return request, body
+    return request if target else override(request), body
 
 
 def outgoing(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -188,41 +188,52 @@ class Filter:
         self._targets = Targets(parsed.draft_targets) if parsed.draft_targets else None
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        found = self.addressed(environ)
+        if found is None:
+            return self._passed_on(environ, start_response)
+        request, body, root = found
+        return self.concluded(converse(request, body, self.engine), body, root, start_response)
+
+    def addressed(self, environ: Environ) -> tuple[Request, Body, str] | None:
+        """The request, its body, and the path of the collection; None: it is not for us."""
         path, root, public = environ.get("PATH_INFO", ""), self._root, ""
         if monster := unmasked(path, root):
             root, public, path = monster
         id = below(path, self._root)
         if id is None:
-            if self._targets and self._targets.has(environ):
-                return self._targeted(environ, start_response)
-            environ["tus.engine"] = self.engine  # for what of the application looks after the uploads
-            return self.app(environ, start_response)
+            return self._targeted(environ) if self._targets else None
         request, body = incoming(environ, self.options, id=id, path=root, public=public)
-        if not speaks(request, self.engine):
-            return self.app(environ, start_response)
-        return self._answered(request, body, root, start_response)
+        return (request, body, root) if speaks(request, self.engine) else None
 
-    def _targeted(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """A resource of the application that takes resumable uploads: begin one, if the client offers it."""
+    def _targeted(self, environ: Environ) -> tuple[Request, Body, str] | None:
+        """A request to a resource of the application that takes resumable uploads, if the client offers one."""
+        if environ["REQUEST_METHOD"] == "OPTIONS" or not self._targets or not self._targets.has(environ):
+            return None
         target = remembered(environ, EnvironHeaders(environ))
         # Looked at without its body, which is the application's if the offer turns out to be none.
-        offer = Request(target.method, headers=EnvironHeaders(environ), target=target)
-        if target.method != "OPTIONS" and not draft.spoken(offer):
-            return self.app(environ, start_response)
+        if not begins(Request(target.method, headers=EnvironHeaders(environ), target=target)):
+            return None
         request, body = incoming(environ, self.options, id="", path=self._root, target=target)
-        if target.method != "OPTIONS":
-            return self._answered(request, body, self._root, start_response)
+        return request, body, self._root
+
+    def _passed_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """What is the application's. Where it takes resumable uploads, its answer to OPTIONS says so."""
+        environ["tus.engine"] = self.engine  # for what of the application looks after the uploads
+        if not self._targets or environ["REQUEST_METHOD"] != "OPTIONS" or not self._targets.has(environ):
+            return self.app(environ, start_response)
+        request, _ = incoming(environ, self.options, id="", path=self._root)
         response = discovered(call(self.app, environ), environ)
-        draft.describe(request, self.engine, response)
+        describe_limits(request, self.engine, response)
         return outgoing(response, environ, start_response)
 
-    def _answered(self, request: Request, body: Body, root: str, start_response: StartResponse) -> Iterable[bytes]:
+    def concluded(self, talk: Talk, body: Body, root: str, start_response: StartResponse) -> Iterable[bytes]:
+        """The answer, once the application has its say on what the conversation finished."""
+        request, response = talk.exchange.request, talk.answer
         environ: Environ = request.native
         self._given.sweeper.start()
-        exchange, response, delivery = converse(request, body, self.engine)
-        if delivery:
-            response = self._hand_over(exchange, root, response, delivery)
-        for upload in exchange.also:
+        if talk.delivery:
+            response = self._hand_over(talk.exchange, root, response, talk.delivery)
+        for upload in talk.exchange.also:
             self._hand_over.besides(request, root, upload)
         body.drain()
         return outgoing(self._given.cors.apply(request, response), environ, start_response)

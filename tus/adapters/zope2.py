@@ -18,7 +18,7 @@ from ..http.messages import REASONS, Request, Response
 from ..options import Options
 from ..tus import Tus
 from ..upload import Result
-from .sources import Body
+from .body import Body
 from .wsgi import incoming, quoted
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ class Zope2RequestAdapter:
         below = unquote_to_bytes(path).decode("latin-1")
         # Behind the VirtualHostMonster Zope was told the public URL; otherwise it guesses like everybody.
         public = f"{url.scheme}://{url.netloc}{quoted(below)}" if "VIRTUAL_URL" in self.req.other else ""
-        self.request, self.body = incoming(self._environ(), options, id=id, path=below, public=public)
-        self.request.native = self.req
+        request, self.body = incoming(self._environ(), options, id=id, path=below, public=public)
         user = self.req.other.get("AUTHENTICATED_USER")
-        self.request.user = user.getId() if user is not None else None  # the anonymous user has no id
+        name = user.getId() if user is not None else None  # the anonymous user has no id
+        self.request = request._replace(native=self.req, user=name)
 
     @property
     def handed_over(self) -> bool:
@@ -123,7 +123,7 @@ class Zope2RequestAdapter:
         if not response.body and response.status == 200:
             resp.setHeader("Content-Length", "0")  # or Zope makes it a 204
         resp.body = b""
-        resp.setBody(response.body if isinstance(response.body, bytes) else Stream(response.body))
+        resp.setBody(response.body if isinstance(response.body, bytes) else StreamedBody(response.body))
 
     def _set_status(self, status: int) -> None:
         self.resp.setStatus(status)
@@ -180,7 +180,7 @@ def exempt(request: Any) -> None:
     alsoProvides(request, IDisableCSRFProtection)
 
 
-class Stream:
+class StreamedBody:
     """A body that Zope passes to the server as it is."""
 
     def __init__(self, body: Iterable[bytes]) -> None:

@@ -25,7 +25,7 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         event = getattr(record, "event", "")
         if event:
-            return f"{self.formatTime(record, self.datefmt)}  {event:{_EVENT}}  {told(vars(record))}"
+            return f"{self.formatTime(record, self.datefmt)}  {event:{_EVENT}}  {summary(vars(record))}"
         return super().format(record).replace("\n", "\n    ")
 
     def formatException(self, ei: Any) -> str:
@@ -36,7 +36,7 @@ class Lines(logging.Formatter):
         return super().formatMessage(record)
 
 
-def told(fields: Mapping[str, Any]) -> str:
+def summary(fields: Mapping[str, Any]) -> str:
     """What a person wants to know first: the name, how much, how fast, why; then whose it is."""
     size, offset = fields.get("size"), fields.get("offset")
     words = [str(fields.get("file") or fields.get("upload") or "")]

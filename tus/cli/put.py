@@ -20,7 +20,7 @@ from ..client import wire
 from ..client.connecting import Clock
 from ..client.meter import Meter, human
 from ..client.remembered import Remembered, fingerprint
-from ..client.transfer import File, Pace, Refused, Source, Stream, Transfer, Unwanted
+from ..client.transfer import ByteSource, File, Pace, Stream, Transfer, TransferError, Unwanted
 from ..client.wire import Client
 from ..options import size
 
@@ -138,7 +138,7 @@ def put(client: Client, path: str, args: argparse.Namespace) -> bool:
             meter.done(transfer.offset)
             if isinstance(transfer.source, File) and os.fstat(file.fileno()).st_mtime_ns != before:
                 meter.say("changed while it was being sent: what arrived may be a mixture")
-    except (Refused, OSError, EOFError) as error:
+    except (TransferError, OSError, EOFError) as error:
         failure, refused = _sentence(error), isinstance(error, Unwanted)
         meter.clear()
         _complain(f"{name}: {failure}")
@@ -155,7 +155,7 @@ def _transfer(client: Client, file: BinaryIO, path: str, args: argparse.Namespac
     pace = Pace(args.retries, say=meter.say, sleep=time.sleep)
     chunk = args.chunk_size or (CHECKED_CHUNK if args.checksum else None)
     metadata = _metadata(path, dict(args.metadata))
-    source: Source = File(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else Stream(file)
+    source: ByteSource = File(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else Stream(file)
     transfer = Transfer(client, source, metadata, meter, pace, chunk=chunk, checksum=args.checksum)
     # A stream cannot be found again, and an empty file is done when it is created.
     if source.length and path != "-":

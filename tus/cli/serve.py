@@ -170,6 +170,6 @@ def _announce_operators(link: str, urls: list[str]) -> None:
 
 
 def _link(app: App) -> str:
-    from ..site.operators import link
+    from ..site.operators import operators_link
 
-    return link(app)
+    return operators_link(app)

@@ -18,7 +18,7 @@ from ..checksum import ALGORITHMS
 from . import wire
 from .connecting import NetworkError
 from .meter import Meter, human
-from .wire import Answer, Body, Client
+from .wire import Answer, Client, Payload
 
 DELAYS = (0.0, 1.0, 3.0, 5.0, 10.0, 20.0)  # seconds; the first four are those of tus-js-client
 MOST_DELAY = 300.0  # seconds; a Retry-After beyond this is not waited for
@@ -32,15 +32,15 @@ GONE = frozenset((404, 410))
 NOTHING_TO_ADD = frozenset((400, 404, 409, 410))
 
 
-class Refused(Exception):
+class TransferError(Exception):
     """The upload cannot be done; the message says why."""
 
 
-class Unwanted(Refused):
+class Unwanted(TransferError):
     """Everything arrived, and the host does not want it: asking again is useless, a new upload may help."""
 
 
-class Again(Exception):
+class TryAgain(Exception):
     """It did not work this time; `after` is how many seconds the server wants us to wait."""
 
     def __init__(self, reason: str, after: float | None = None) -> None:
@@ -48,19 +48,19 @@ class Again(Exception):
         self.after = after
 
 
-class Gone(Exception):
+class UploadGone(Exception):
     """The server no longer knows the upload."""
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where bytes come from."""
 
     length: int | None  # None until it is known
 
-    def body(self, offset: int, most: int | None) -> Body:
+    def body(self, offset: int, most: int | None) -> Payload:
         """At most `most` bytes from `offset` on; may find out the length."""
 
-    def digest(self, body: Body, algorithm: str) -> bytes: ...
+    def digest(self, body: Payload, algorithm: str) -> bytes: ...
 
 
 class File:
@@ -94,7 +94,7 @@ class Stream:
     def body(self, offset: int, most: int | None) -> wire.Bytes:
         end = self._start + len(self._chunk)
         if not self._start <= offset <= end:
-            raise Refused(f"the server went back to byte {offset}, and a stream cannot be read twice")
+            raise TransferError(f"the server went back to byte {offset}, and a stream cannot be read twice")
         if offset == end and self.length is None:
             most = most or STREAM_CHUNK
             self._start, self._chunk = end, self._file.read(most)
@@ -118,16 +118,16 @@ class Pace:
         self._failures = 0
         self._furthest = 0
 
-    def wait(self, reason: Again, offset: int) -> None:
+    def wait(self, reason: TryAgain, offset: int) -> None:
         """Wait before the next attempt, or give up."""
         if offset > self._furthest:
             self._failures, self._furthest = 0, offset
         if self._failures >= self._retries:
-            raise Refused(str(reason))
+            raise TransferError(str(reason))
         delay = DELAYS[min(self._failures, len(DELAYS) - 1)]
         if reason.after is not None:
             if reason.after > MOST_DELAY:
-                raise Refused(f"{reason}; try again in {reason.after:.0f} seconds")
+                raise TransferError(f"{reason}; try again in {reason.after:.0f} seconds")
             delay = max(delay, reason.after)
         self._failures += 1
         self._say(f"{reason}; trying again" + (f" in {delay:g} s" if delay else ""))
@@ -139,7 +139,7 @@ class Transfer:
     """One file on its way to one server."""
 
     client: Client
-    source: Source
+    source: ByteSource
     metadata: dict[str, bytes]
     meter: Meter
     pace: Pace
@@ -165,11 +165,11 @@ class Transfer:
                 self._attempt()
             except NetworkError as error:
                 if error.hopeless:
-                    raise Refused(str(error)) from None
-                self._pause(Again(str(error)))
-            except Again as error:
+                    raise TransferError(str(error)) from None
+                self._pause(TryAgain(str(error)))
+            except TryAgain as error:
                 self._pause(error)
-            except Gone as error:
+            except UploadGone as error:
                 self._restart(error)
             except Unwanted:
                 self.forget()
@@ -186,15 +186,15 @@ class Transfer:
         while not (self._announced and self.offset == self.source.length):
             self._append()
 
-    def _pause(self, reason: Again) -> None:
+    def _pause(self, reason: TryAgain) -> None:
         self._trouble = True
         self.pace.wait(reason, self.offset)
 
-    def _restart(self, reason: Gone) -> None:
+    def _restart(self, reason: UploadGone) -> None:
         """Start a new upload, once: the server may have cleaned up since the last run."""
         self._restarts += 1
         if self._restarts > 1 or isinstance(self.source, Stream):
-            raise Refused(str(reason))
+            raise TransferError(str(reason))
         self.meter.say(f"{reason}; beginning again")
         self.url, self.offset, self._resuming = None, 0, False
 
@@ -204,19 +204,19 @@ class Transfer:
         length = self.source.length
         headers = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
         if self.metadata:
-            headers["Upload-Metadata"] = encoded(self.metadata)
+            headers["Upload-Metadata"] = metadata_header(self.metadata)
         answer = self.client.request("POST", self.client.home, headers, body=wire.Bytes())
         if length is None and answer.status in (400, 501):
-            raise Refused(f"the server takes no stream of unknown length ({answer}): write it to a file first")
+            raise TransferError(f"the server takes no stream of unknown length ({answer}): write it to a file first")
         if answer.status in GONE and not last_word(answer):
-            raise Refused(f"no tus server at {self.client.home}: it answers {answer}")
+            raise TransferError(f"no tus server at {self.client.home}: it answers {answer}")
         judge(answer, "creating the upload")
         if not answer.header("Location"):
-            raise Refused(f"no tus server at {self.client.home}: it answers {answer.status} and no Location")
+            raise TransferError(f"no tus server at {self.client.home}: it answers {answer.status} and no Location")
         try:
             self.url = wire.located(self.client.home, answer.header("Location"))
         except ValueError as error:
-            raise Refused(f"the server names no usable upload URL: {error}") from None
+            raise TransferError(f"the server names no usable upload URL: {error}") from None
         self.offset, self._announced, self._trouble = 0, length is not None, False
         self.remember(self.url)
         self.meter.show(0, length)
@@ -231,14 +231,14 @@ class Transfer:
         if answer.status in GONE or (answer.status == 403 and self._resuming):
             if answer.status in GONE:
                 self.forget()
-            raise Gone(f"the server no longer has the upload ({answer.status})")
+            raise UploadGone(f"the server no longer has the upload ({answer.status})")
         judge(answer, "asking how far the upload is")
         offset, length = answer.natural("Upload-Offset"), answer.natural("Upload-Length")
         known = self.source.length
         if offset is None:
-            raise Gone(f"{self.url} is not an upload: its answer has no Upload-Offset")
+            raise UploadGone(f"{self.url} is not an upload: its answer has no Upload-Offset")
         if known is not None and (offset > known or length not in (None, known)):
-            raise Gone(f"{self.url} is an upload of another size")
+            raise UploadGone(f"{self.url} is an upload of another size")
         if self._resuming:
             self._resuming, self.resumed_at = False, offset
             self.meter.say(f"resuming at {human(offset)}")
@@ -271,14 +271,14 @@ class Transfer:
         judge(answer, f"sending from byte {self.offset}")
         offset = answer.natural("Upload-Offset")
         if offset is None or not self.offset <= offset <= self.offset + body.length:
-            raise Again("the server does not say how far the upload is")
+            raise TryAgain("the server does not say how far the upload is")
         if body.length and offset == self.offset:
-            raise Again("the server took nothing")
+            raise TryAgain("the server took nothing")
         self.offset = offset
         self._announced = self._announced or self.source.length is not None
         self.meter.show(offset, self.source.length)
 
-    def _patch(self, body: Body, headers: dict[str, str]) -> Answer:
+    def _patch(self, body: Payload, headers: dict[str, str]) -> Answer:
         assert self.url is not None
         headers = {**headers, "Upload-Offset": str(self.offset), "Content-Type": PATCH_TYPE}
         answer = self._send(body, headers)
@@ -289,7 +289,7 @@ class Transfer:
             return second if second.ok else answer
         return answer
 
-    def _send(self, body: Body, headers: dict[str, str]) -> Answer:
+    def _send(self, body: Payload, headers: dict[str, str]) -> Answer:
         def progress(sent: int) -> None:
             self.sent = self.offset + sent
             self.meter.show(self.sent, self.source.length)
@@ -309,13 +309,13 @@ def judge(answer: Answer, doing: str) -> None:
         raise Unwanted(f"the host refuses this upload: {answer}; the same command starts a new upload")
     if 300 <= answer.status < 400:
         target = wire.printable(answer.header("Location")) or "nowhere"
-        raise Refused(f"{doing}: the server redirects to {target}; if that is right, give that URL")
+        raise TransferError(f"{doing}: the server redirects to {target}; if that is right, give that URL")
     said = f"{doing}: the server answers {answer}"
     if answer.status in GONE:
-        raise Gone(said)
+        raise UploadGone(said)
     if answer.status in TEMPORARY or (answer.status >= 500 and answer.status not in FINAL):
-        raise Again(said, retry_after(answer.header("Retry-After"), now=time.time()))
-    raise Refused(said + HINTS.get(answer.status, ""))
+        raise TryAgain(said, retry_after(answer.header("Retry-After"), now=time.time()))
+    raise TransferError(said + HINTS.get(answer.status, ""))
 
 
 def last_word(answer: Answer) -> bool:
@@ -340,7 +340,7 @@ def retry_after(value: str, *, now: float) -> float | None:
         return None
 
 
-def encoded(metadata: dict[str, bytes]) -> str:
+def metadata_header(metadata: dict[str, bytes]) -> str:
     """An Upload-Metadata header."""
     pairs = ((key, b64encode(value).decode("ascii")) for key, value in metadata.items())
     return ",".join(f"{key} {value}".strip() for key, value in pairs)

@@ -68,7 +68,7 @@ class Answer:
         return f"{status}: {text}" if text and not text.startswith("<") else status
 
 
-class Body(Protocol):
+class Payload(Protocol):
     """What a request carries."""
 
     length: int
@@ -194,7 +194,7 @@ class Connection:
         url: str,
         headers: Mapping[str, str],
         *,
-        body: Body | None = None,
+        body: Payload | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Answer:
         """Send one request and return its answer, which may come before the body is all sent."""
@@ -213,7 +213,7 @@ class Connection:
         self._interim = []
         self.send(Bytes("\r\n".join([*lines, "", ""]).encode("utf-8")))
 
-    def send(self, body: Body, *, progress: Callable[[int], None] | None = None) -> None:
+    def send(self, body: Payload, *, progress: Callable[[int], None] | None = None) -> None:
         """Send the body, and stop at once when the final answer comes meanwhile."""
         sent = 0
         while sent < body.length and not self._final():
@@ -352,7 +352,7 @@ class Client:
         url: str,
         headers: Mapping[str, str],
         *,
-        body: Body | None = None,
+        body: Payload | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Answer:
         """One request; the connection is closed unless another request can follow."""

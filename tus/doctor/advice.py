@@ -112,7 +112,7 @@ def buffering(server: str) -> str:
     )
 
 
-def size(server: str) -> str:
+def limit(server: str) -> str:
     return (
         f"clients send a whole file in one request unless told otherwise. {_for(server, _LIMITS)}; "
         "or give clients a chunk size below the limit (chunkSize, tus put --chunk-size)"

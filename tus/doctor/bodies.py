@@ -111,14 +111,14 @@ def _hang(visit: Visit) -> tuple[Connection | None, Finding]:
             text = f"a PATCH is answered {status} before its body was sent"
             return None, Finding("size", "fault", text, advice.EARLY)
         refused, announced = announced, announced // 4
-    return None, Finding("size", "fault", f"a request of {human(refused)} is too large", advice.size(visit.server))
+    return None, Finding("size", "fault", f"a request of {human(refused)} is too large", advice.limit(visit.server))
 
 
 def _limit(visit: Visit, refused: int, passed: int) -> Finding:
     if not refused:
         return Finding("size", "ok", f"a request may announce {human(passed)}")
     text = f"a request of {human(refused)} is refused with 413; one of {human(passed)} is not"
-    return Finding("size", "fault", text, advice.size(visit.server))
+    return Finding("size", "fault", text, advice.limit(visit.server))
 
 
 def _newcomer(visit: Visit) -> Finding:
@@ -174,7 +174,7 @@ def sending(visit: Visit) -> Findings:
         yield Finding("send", "ok", f"{human(count)} in one request arrive")
     elif answer.status == 413:
         text = f"{human(count)} in one request are refused: {answer}"
-        yield Finding("size", "fault", text, advice.size(visit.server))
+        yield Finding("size", "fault", text, advice.limit(visit.server))
     else:
         yield Finding("send", "fault", f"{human(count)} in one request are answered {answer}", advice.SEND)
 

@@ -14,7 +14,7 @@ from ..client.meter import human
 from ..client.wire import Answer
 from . import advice
 from .bodies import chunked, conflict, expecting, hanging, patching, resuming, sending
-from .visit import Finding, Findings, Probe, Stop, Visit, words
+from .visit import Finding, Findings, Probe, Stop, Visit, elements
 
 SMALLEST = 16 << 10  # bytes that the questions need to send without finishing an upload
 METADATA = {"filename": b"tus-check.bin", "empty": b""}
@@ -83,8 +83,8 @@ def preflight(visit: Visit) -> Findings:
 
 
 def _not_allowed(answer: Answer) -> list[str]:
-    methods = words(answer.header("Access-Control-Allow-Methods"))
-    headers = words(answer.header("Access-Control-Allow-Headers"))
+    methods = elements(answer.header("Access-Control-Allow-Methods"))
+    headers = elements(answer.header("Access-Control-Allow-Headers"))
     missing = [name for name in NEEDED_METHODS if name.lower() not in methods and "*" not in methods]
     return missing + [name for name in NEEDED_HEADERS if name not in headers and "*" not in headers]
 
@@ -204,7 +204,7 @@ def asking(visit: Visit) -> Findings:
         yield Finding("head", "fault", f"HEAD of an empty upload says {told}", advice.HEAD)
     else:
         yield Finding("head", "ok", "HEAD tells offset and length")
-    if "no-store" in words(answer.header("Cache-Control")) and not answer.header("Age"):
+    if "no-store" in elements(answer.header("Cache-Control")) and not answer.header("Age"):
         yield Finding("cache", "ok", "HEAD may not be cached")
     else:
         said = f"Cache-Control {wire.printable(answer.header('Cache-Control')) or 'nothing'}"
@@ -218,7 +218,7 @@ def sharing(visit: Visit) -> Findings:
     answer = visit.ask("HEAD", visit.upload, {"Origin": visit.origin})
     if not answer.header("Access-Control-Allow-Origin"):
         return  # the preflight has said it
-    exposed = words(answer.header("Access-Control-Expose-Headers"))
+    exposed = elements(answer.header("Access-Control-Expose-Headers"))
     missing = [name for name in NEEDED_EXPOSED if name not in exposed and "*" not in exposed]
     if missing:
         text = f"pages of other origins cannot read {', '.join(missing)}"

@@ -102,6 +102,6 @@ class Visit:
         return answer
 
 
-def words(value: str) -> set[str]:
+def elements(value: str) -> set[str]:
     """The elements of a comma-separated header, in lower case."""
     return {word.strip().lower() for word in value.split(",")}

@@ -45,11 +45,14 @@ class _Loaded:
 
 
 def identify(core: Core, request: Request) -> Request:
-    """The request, with the user that the host says it is; what happens from now on happens because of them."""
+    """The request, with the user whom the hook `user` names; what happens from now on happens because of them. The hook
+    is asked once, and not about an id that no upload can have."""
     events.peer.set(request.peer)
-    if not request.identified:
-        request.user, request.identified = core.hooks.user(request), True
-    return request
+    if request.identified or not core.asks:
+        return request
+    if request.id:
+        checked_id(request.id)
+    return request.by(core.hooks.user(request))
 
 
 def admit(core: Core, request: Request, intent: Intent) -> Admission:

@@ -56,6 +56,7 @@ class Core:
         # Whether an application waits for finished uploads. If neither it nor a hook does, there is nothing to
         # hand over, and one write of the record less.
         self.delivers = delivers
+        self.asks = overridden(self.hooks, "user")
         self.tells = overridden(self.hooks, "finished")
         self.checks = overridden(self.hooks, "before_finish")
         self.reports = overridden(self.hooks, "progressed")

@@ -49,7 +49,7 @@ class Numbered:
 
     def find(self, request: Request, piece: Piece) -> tuple[Upload | None, bytes]:
         """The upload and the marks of its chunks, or None: a client asks what it need not send again."""
-        request, hooks = self._named(request, piece), self._core.hooks
+        hooks = self._core.hooks
         try:
             upload = self._store.load(request.id)
         except NotFound:
@@ -64,7 +64,6 @@ class Numbered:
 
     def write(self, request: Request, piece: Piece, *, metadata: Metadata, announced: int | None) -> Writer | Again:
         """What takes one chunk: a Writer, or what compares it, if it is there already."""
-        request = self._named(request, piece)
         upload = self._known(request, piece) or self._created(request, piece, metadata)
         size, count = upload.chunks or (0, 0)
         if count != piece.chunks.many or piece.chunks.size not in (size, 0):
@@ -132,14 +131,14 @@ class Numbered:
 
     # Names
 
-    def _named(self, request: Request, piece: Piece) -> Request:
-        """The request with the id that follows from the client's name for the upload, and from what only this visitor
-        knows; nobody can work it out without our secret."""
+    def named(self, request: Request, piece: Piece) -> Request:
+        """The request with the id of the chunk's upload, as the other functions want it. The id follows from the
+        client's name for the upload, and from what only this visitor knows; nobody can work it out without our
+        secret."""
         core, request = self._core, identify(self._core, request)
         ids = [secret_id(core, request, *piece.name, whose, piece.length, piece.chunks.size) for whose in piece.whose]
         id = next((id for id in ids if exists(core, id)), ids[0]) if len(ids) > 1 else ids[0]
-        request.id = id
-        return request
+        return request.about(id)
 
     def _known(self, request: Request, piece: Piece) -> Upload | None:
         core, first = self._core, piece.nameless and piece.number == 0

@@ -33,18 +33,18 @@ def wanted(value: str | None) -> Digests:
     """The algorithm that `Want-Repr-Digest` prefers among those we know, with its digest left open."""
     best, name = 0, ""
     for candidate, bare in fields.dictionary(value).items():
-        preference = fields.natural(bare) or 0
+        preference = fields.whole_number(bare) or 0
         if candidate in _NAMES and best < preference <= 10:
             best, name = preference, candidate
     return ((_NAMES[name], ""),) if name else ()
 
 
-def text(digests: Digests) -> str:
+def field_value(digests: Digests) -> str:
     """Digests as the header has them."""
     return fields.listed({_FIELD_NAMES[name]: fields.sequence(bytes.fromhex(digest)) for name, digest in digests})
 
 
-def checksum(digests: Digests) -> Checksum | None:
+def expected(digests: Digests) -> Checksum | None:
     """What a body has to match: every one of the digests."""
     return (
         Several("", b"", tuple(Checksum(name, bytes.fromhex(digest)) for name, digest in digests)) if digests else None

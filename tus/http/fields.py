@@ -37,7 +37,7 @@ def _item(text: str | None) -> str:
     return match[1] if match else ""
 
 
-def natural(text: str | None) -> int | None:
+def whole_number(text: str | None) -> int | None:
     """An integer of 0 or more."""
     bare = _item(text)
     if not _INTEGER.fullmatch(bare):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ..upload import Target, Upload
 from .address import Address
@@ -15,72 +16,52 @@ from .address import Address
 Headers = Mapping[str, str]  # lower-case names
 
 
-class Request:
-    """One HTTP request, with its body still where the server has it."""
+_NOTHING: Headers = MappingProxyType({})
 
-    __slots__ = (
-        "address",
-        "arrived",
-        "chunked",
-        "collected",
-        "headers",
-        "id",
-        "identified",
-        "interim",
-        "length",
-        "method",
-        "native",
-        "peer",
-        "query",
-        "said",
-        "shows_cuts",
-        "since",
-        "target",
-        "trailers",
-        "user",
-    )
 
-    def __init__(
-        self,
-        method: str,
-        id: str = "",
-        headers: Headers | None = None,
-        *,
-        length: int | None = 0,
-        chunked: bool = False,
-        said: bool = True,
-        address: Address | None = None,
-        user: str | None = None,
-        peer: str = "",
-        trailers: Callable[[], Headers] | None = None,
-        native: Any = None,
-        shows_cuts: bool = True,
-        arrived: bool = False,
-        collected: bool = False,
-        interim: Callable[[int, Headers], None] | None = None,
-        target: Target | None = None,
-        query: str = "",
-        since: float | None = None,
-    ) -> None:
-        self.method = method
-        self.id = id  # what follows the collection's URL, unchecked; "" for the collection itself
-        self.headers: Headers = headers if headers is not None else {}
-        self.length = length  # bytes announced; None when only the end of the body will tell
-        self.chunked = chunked  # the server shows where such a body ends
-        self.said = said  # the client says that there is a body, or none; HTTP/2 need not
-        self.address = address  # where the client sees the collection; None where nobody knows
-        self.user = user  # as the server or the host authenticated it
-        self.identified = False  # the hook `user` has said who it is
-        self.peer = peer  # the other end's address
-        self.trailers = trailers  # call after the body; None where the server hides trailers
-        self.native = native  # the adapter's own request, for hooks
-        self.shows_cuts = shows_cuts  # the server can tell a cut chunked body from a whole one
-        self.since = since  # when its head had come, by the monotonic clock of this process; None where nobody says
-        self.arrived = arrived  # the whole body is here already, so that nobody has to wait for it
-        self.collected = collected  # the server waits for the whole body before it calls anybody
-        self.interim = interim  # sends an answer before the answer; None where the server cannot, or must not
-        self.query = query  # what follows the question mark, as it came
-        self.target = target  # the host's own resource that this request is for; None: the collection
+class Request(NamedTuple):
+    """One HTTP request, with its body still where the server has it. It never changes; `_replace` makes another one."""
+
+    method: str
+    id: str = ""  # what follows the collection's URL, unchecked; "" for the collection itself
+    headers: Headers = _NOTHING
+    length: int | None = 0  # bytes announced; None when only the end of the body will tell
+    chunked: bool = False  # the server shows where such a body ends
+    said: bool = True  # the client says that there is a body, or none; HTTP/2 need not
+    query: str = ""  # what follows the question mark, as it came
+    peer: str = ""  # the other end's address
+    address: Address | None = None  # where the client sees the collection; None where that is not known
+    trailers: Callable[[], Headers] | None = None  # call after the body; None where the server hides trailers
+    shows_cuts: bool = True  # the server can tell a cut chunked body from a whole one
+    arrived: bool = False  # the whole body is here already, and reading it waits for nothing
+    collected: bool = False  # the server waits for the whole body before it calls the application
+    since: float | None = None  # when its head had come, by the monotonic clock of this process; None: not known
+    interim: Callable[[int, Headers], None] | None = None  # sends an answer before the answer; None where it must not
+    target: Target | None = None  # the host's own resource that this request is for; None: the collection
+    native: Any = None  # the adapter's own request, for hooks
+    user: str | None = None  # as the server or the host authenticated it
+    identified: bool = False  # the hook `user` has said who it is
+
+    def about(self, id: str) -> Request:
+        """The same request, for the upload by this id."""
+        return Request._make((self.method, id, *self[2:]))
+
+    def by(self, user: str | None) -> Request:
+        """The same request, made by the user whom the hook named."""
+        return Request._make((*self[:-2], user, True))
+
+    # A request is itself, and no other one that says the same. What it holds is not for logs: passwords, perhaps.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method!a} {self.id!a}>"
 
     @property
     def has_body(self) -> bool:

@@ -51,7 +51,7 @@ class FileSlice:
         self.file.close()
 
 
-def serve(
+def file_response(
     headers: Headers,
     file: BinaryIO,
     *,

@@ -36,13 +36,14 @@ _PROTOCOLS: dict[str, Callable[[Request, Options], bool]] = {
 _OVERRIDES = frozenset(("PATCH", "DELETE", "HEAD", "POST"))
 
 
-def override(request: Request) -> None:
-    """X-HTTP-Method-Override, where a client or its network cannot send PATCH. Only a POST may carry it: other
-    methods promise caches and crawlers what they do."""
+def override(request: Request) -> Request:
+    """The request, with the method that X-HTTP-Method-Override names, where a client or its network cannot send PATCH.
+    Only a POST may carry it: other methods promise caches and crawlers what they do."""
     method = request.headers.get("x-http-method-override") if request.method == "POST" else None
-    if method:
-        # Anything else means nothing here; above all it is no creation.
-        request.method = method.upper() if method.upper() in _OVERRIDES else f"{method[:20]!a} by override"
+    if not method:
+        return request
+    # Anything else means nothing here; above all it is no creation.
+    return request._replace(method=method.upper() if method.upper() in _OVERRIDES else f"{method[:20]!a} by override")
 
 
 @lru_cache(None)
@@ -66,7 +67,17 @@ def exchange(request: Request, engine: Engine) -> Exchange:
 
 def speaks(request: Request, engine: Engine) -> bool:
     """Whether the request is for us; otherwise it is the application's."""
-    return request.id in engine.options.uploaders or tus1.speaks(request, engine)
+    return request.id in engine.options.uploaders or tus1.is_ours(request, engine)
+
+
+def begins(offer: Request) -> bool:
+    """Whether a request for a resource of the host's own begins an upload that can be resumed."""
+    return draft.version_of(offer) is not None
+
+
+def describe_limits(request: Request, engine: Engine, response: Response) -> None:
+    """Add to the host's own answer to OPTIONS what can be uploaded there."""
+    draft.describe(request, engine, response)
 
 
 class Polyglot(tus1.TusExchange):

@@ -170,18 +170,25 @@ class ChunkExchange(BrowserExchange):
         """The chunk that a request speaks of, with what tells this visitor from all who call a file the same."""
         assert self.dialect
         chunk = piece(self.dialect, said)
-        if separates(self.engine, self.request):
-            return chunk._replace(whose=(key_of(said),))
+        chunk = chunk._replace(whose=self._whose(chunk, said))
+        self.request = self._numbered.named(self.request, chunk)
+        return chunk
+
+    def _whose(self, chunk: Piece, said: Mapping[str, str]) -> tuple[str, ...]:
+        """What only this visitor knows."""
+        assert self.dialect
+        if separates(self.engine, self.identify()):
+            return (key_of(said),)
         # plupload's name is the file's, which others may have, however random it looks.
         whose = visitor(self.request, said, "" if chunk.nameless else said[self.dialect.identifier])
         if whose:
-            return chunk._replace(whose=whose)
+            return whose
         if not chunk.alone and foreign(self.request):
             raise Refused("pages of another site have to send an uploadKey with each chunk", status=403)
         token, self._cookie = new_visitor(self.request)
         if not chunk.alone and self.request.method not in ("GET", "HEAD"):
             raise Locked("send this chunk again, with the cookie of this answer, or with an uploadKey")
-        return chunk._replace(whose=(token,))
+        return (token,)
 
     # Testing
 

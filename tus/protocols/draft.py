@@ -79,33 +79,36 @@ VERSIONS = {
 
 def exchange(request: Request, engine: Engine) -> DraftExchange | None:
     """The conversation, if the request speaks this protocol and not tus, which goes first."""
-    version = spoken(request)
+    version = version_of(request)
     return DraftExchange(request, engine, version) if version else None
 
 
-def spoken(request: Request) -> Version | None:
+def version_of(request: Request) -> Version | None:
     """The version that the request speaks; None if it speaks another protocol, or a version that we don't know."""
     headers = request.headers
     kind = _media_type(headers)
     # Libraries of iPhones add the draft's fields to every upload, also to those of other protocols.
     if "tus-resumable" in headers or kind == _TUS_TYPE:
         return None
-    version = VERSIONS.get(fields.natural(headers.get("upload-draft-interop-version")))
+    version = _version(headers)
     if version is None:
         return None
     if not request.id:
-        return version if offered(request) and (request.target or kind not in _FORMS) else None
+        return version if _offers(request, version) and (request.target or kind not in _FORMS) else None
     said = request.method == "PATCH" and (kind == TYPE or _said(headers, version) is not None)
     return version if version.named or said else None
 
 
-def offered(request: Request) -> bool:
+def _offers(request: Request, version: Version) -> bool:
     """Whether what follows may be received resumably: the client offers it, by a valid field."""
-    headers = request.headers
-    version = VERSIONS.get(fields.natural(headers.get("upload-draft-interop-version")))
     # A blank is in what stands for a nonsensical X-HTTP-Method-Override.
     able = request.method not in _BODILESS and " " not in request.method
-    return able and version is not None and _said(headers, version) is not None
+    return able and _said(request.headers, version) is not None
+
+
+def _version(headers: Headers) -> Version | None:
+    """The version that a client names; the finished standard, if it names none."""
+    return VERSIONS.get(fields.whole_number(headers.get("upload-draft-interop-version")))
 
 
 def limits(
@@ -127,7 +130,7 @@ def limits(
 
 def describe(request: Request, engine: Engine, response: Response) -> None:
     """Add what the draft has to say to an answer to OPTIONS."""
-    version = VERSIONS.get(fields.natural(request.headers.get("upload-draft-interop-version")), _8)
+    version = _version(request.headers) or _8
     response.headers["Upload-Limit"] = limits(request, engine, age=version.age)
     response.headers["Accept-Patch"] = TYPE
 
@@ -182,14 +185,15 @@ class DraftExchange(Exchange):
         request, headers = self.request, self.request.headers
         last = _said(headers, self._version)
         length = self._length(0, last)
-        checksum = digests.checksum(digests.given("Content-Digest", headers.get("content-digest")))
+        checksum = digests.expected(digests.given("Content-Digest", headers.get("content-digest")))
         told = request.interim is not None and self._version.named and request.has_body
         announced = digests.given("Repr-Digest", headers.get("repr-digest"))
         wanted = digests.wanted(headers.get("want-repr-digest"))
+        metadata = self._metadata()
         writer = self.engine.begin(
-            request,
+            self.identify(),
             length=length,
-            metadata=self._metadata(),
+            metadata=metadata,
             announced=request.length,
             checksum=checksum,
             last=self._certain(last, length),
@@ -205,7 +209,7 @@ class DraftExchange(Exchange):
         request, headers, version = self.request, self.request.headers, self._version
         if version.typed and _media_type(headers) != TYPE:
             raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}", headers={"Accept-Patch": TYPE})
-        offset = fields.natural(headers.get("upload-offset"))
+        offset = fields.whole_number(headers.get("upload-offset"))
         if offset is None:
             raise BadRequest("a PATCH needs Upload-Offset, a structured integer")
         last = _said(headers, version)
@@ -214,12 +218,13 @@ class DraftExchange(Exchange):
         if last is None:
             raise BadRequest(f"a PATCH needs {version.field}, which is ?1 or ?0")
         length = self._length(offset, last)
+        checksum = digests.expected(digests.given("Content-Digest", headers.get("content-digest")))
         writer = self.engine.append(
-            request,
+            self.identify(),
             offset,
             announced=request.length,
             length=length,
-            checksum=digests.checksum(digests.given("Content-Digest", headers.get("content-digest"))),
+            checksum=checksum,
             last=self._certain(last, length),
         )
         upload = yield from self._pour(writer, None)
@@ -227,7 +232,7 @@ class DraftExchange(Exchange):
 
     def _look(self) -> Conversation:
         self._refuse_append_fields()
-        upload = self.engine.seize(self.request, finish=False)
+        upload = self.engine.seize(self.identify(), finish=False)
         complete = upload.complete and not upload.pending
         answer = self._headers(complete, upload.offset)
         if upload.length is not None and not upload.refused:  # else tus-js-client takes the end for success, and asks
@@ -238,7 +243,7 @@ class DraftExchange(Exchange):
 
     def _cancel(self) -> Conversation:
         self._refuse_append_fields()
-        self.engine.terminate(self.request)
+        self.engine.terminate(self.identify())
         return Response(204, self._headers())
         yield
 
@@ -254,7 +259,7 @@ class DraftExchange(Exchange):
         """The length of the whole upload, if this request tells it."""
         if self.request.length is None and not self.request.chunked:
             raise LengthRequired("this server cannot tell where a body without Content-Length ends")
-        declared = fields.natural(self.request.headers.get("upload-length"))
+        declared = fields.whole_number(self.request.headers.get("upload-length"))
         if not last or self.request.length is None:
             return declared
         end = offset + self.request.length
@@ -362,7 +367,7 @@ class DraftExchange(Exchange):
         answer.update(error.headers)
         if self.request.method == "HEAD":
             return Response(status, answer)
-        document = problems.document(error, provided=fields.natural(self.request.headers.get("upload-offset")))
+        document = problems.document(error, provided=fields.whole_number(self.request.headers.get("upload-offset")))
         answer["Content-Type"] = problems.TYPE if document else "text/plain; charset=utf-8"
         return Response(status, answer, document or f"{error}\n".encode("utf-8", "replace"))
 
@@ -370,4 +375,4 @@ class DraftExchange(Exchange):
 def _represented(upload: Upload) -> dict[str, str]:
     """The digests of the whole, to the client that wanted them or announced them."""
     known = tuple(pair for pair in upload.digests if pair[1]) if upload.complete else ()
-    return {"Repr-Digest": digests.text(known)} if known else {}
+    return {"Repr-Digest": digests.field_value(known)} if known else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..downloads import given
+from ..downloads import download
 from ..engine import Engine
 from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, LengthMismatch, OffsetMismatch, Refused
@@ -45,7 +45,7 @@ class FilePondExchange(BrowserExchange):
             raise cut
         if length is None:
             raise BadRequest("there is no file in this form, and no Upload-Length either")
-        with self.engine.begin(self.request, length=length, metadata=_described(form.fields)) as writer:
+        with self.engine.begin(self.identify(), length=length, metadata=_described(form.fields)) as writer:
             return self.stored(self.engine.conclude(writer))
 
     def _opened(self, fields: Fields, part: Part) -> Sink:
@@ -54,12 +54,12 @@ class FilePondExchange(BrowserExchange):
 
     def patch(self) -> Conversation:
         """One chunk, wholly or not at all."""
-        self.request.id = self.query.get("patch", "")
+        self.request = self.request.about(self.query.get("patch", ""))
         offset = natural(self.request.headers, "upload-offset")
         if offset is None:
             raise BadRequest("a PATCH needs Upload-Offset")
         announced = check_length(self.request)
-        upload = self._named(self.engine.look(self.request, "write"))
+        upload = self._named(self.engine.look(self.identify(), "write"))
         length = natural(self.request.headers, "upload-length")
         if length not in (None, upload.length):
             raise LengthMismatch(f"Upload-Length is {upload.length} and cannot become {length}")
@@ -91,8 +91,8 @@ class FilePondExchange(BrowserExchange):
 
     def head(self) -> Conversation:
         """Where to go on; always between two chunks."""
-        self.request.id = self.query.get("patch", "")
-        return self.stored(self.engine.seize(self.request))
+        self.request = self.request.about(self.query.get("patch", ""))
+        return self.stored(self.engine.seize(self.identify()))
         yield
 
     def delete(self) -> Conversation:
@@ -101,16 +101,16 @@ class FilePondExchange(BrowserExchange):
         cut = yield text
         if cut:
             raise BadRequest("the body was cut")
-        self.request.id = str(text).strip()
-        self.engine.terminate(self.request)
+        self.request = self.request.about(str(text).strip())
+        self.engine.terminate(self.identify())
         return self.text("")
 
     def get(self) -> Conversation:
         """`restore` and `load`: show a file again. Never `fetch`: that would let anybody send us anywhere."""
         if "fetch" in self.query:
             raise Refused("this server fetches nothing from other servers", status=403)
-        self.request.id = self.query.get("restore") or self.query.get("load") or ""
-        response = given(self.request, self.engine)
+        self.request = self.request.about(self.query.get("restore") or self.query.get("load") or "")
+        response = download(self.identify(), self.engine)
         response.headers["X-Content-Transfer-Id"] = self.request.id
         return response
         yield

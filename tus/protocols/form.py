@@ -18,7 +18,7 @@ from ..errors import BadRequest, NotFound
 from ..exchange import Conversation
 from ..forms import BrowserExchange, Fields, Form, Part, Text, is_form, metadata, posted
 from ..http.messages import Request, Response
-from ..progress import ask, key_id
+from ..progress import ask, keyed
 from ..upload import Upload
 from ..visitors import key_of
 
@@ -50,7 +50,8 @@ class ProgressExchange(Keyed):
         id, key = self.query.get("id", ""), self.key
         if bool(id) == bool(key):
             raise BadRequest("say ?uploadKey=… or ?id=…")
-        return self.json(200, ask(self.engine, self.request, id=id, key=key))
+        self.request = keyed(self.engine, self.request, key) if key else self.request.about(id)
+        return self.json(200, ask(self.engine, self.identify()))
         yield
 
     head = get
@@ -83,14 +84,14 @@ class FormExchange(Keyed):
             if late.raw and writer.fresh:
                 writer.upload = writer.upload.evolve(metadata=writer.upload.metadata.joined(late))
             elif late.raw:
-                self.engine.describe(self.request, late)
+                self.engine.describe(self.identify(), late)
             return self.stored(self.engine.conclude(writer))
 
     def _opened(self, fields: Fields, part: Part) -> Sink:
         more = metadata(_words({**self.query, **fields}), part)
         if not self.key:
             return self.whole(more)
-        self.request.id = key_id(self.engine, self.request, self.key)
+        self.request = keyed(self.engine, self.request, self.key)
         self._clear()
         return self.whole(more, self.request.id)
 
@@ -117,7 +118,7 @@ class FormExchange(Keyed):
             raise BadRequest("there is no file in this form, and no ?uploadKey=… to say which upload it describes")
         if not more.raw:
             raise BadRequest("there is nothing in this form")
-        self.request.id = key_id(self.engine, self.request, self.key)
+        self.request = keyed(self.engine, self.request, self.key)
         return self.done(self.engine.describe(self.request, more))
 
     # Answers

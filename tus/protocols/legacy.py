@@ -14,14 +14,11 @@ TYPE = "application/offset+octet-stream"
 _WORDS = ("final-length", "entity-length", "offset")
 
 
-def speaks(request: Request) -> bool:
-    """Whether a client that names no version is one of these, by the words that only they know. A HEAD is answered
-    to clients of all versions at once."""
-    return request.method in ("POST", "PATCH") and any(word in request.headers for word in _WORDS)
-
-
 def exchange(request: Request, engine: Engine) -> LegacyExchange | None:
-    return LegacyExchange(request, engine) if speaks(request) else None
+    """The conversation, if a client that names no version is one of these, by the words that only they know. A HEAD is
+    answered to clients of all versions at once."""
+    known = request.method in ("POST", "PATCH") and any(word in request.headers for word in _WORDS)
+    return LegacyExchange(request, engine) if known else None
 
 
 class LegacyExchange(Exchange):
@@ -45,7 +42,7 @@ class LegacyExchange(Exchange):
         # Plone's pages send the name in a header of their own.
         name = self.request.headers.get("filename", "")
         more = metadata({"filename": name.encode("latin-1", "replace").decode("utf-8", "replace")} if name else {})
-        with self.engine.begin(self.request, length=lengths.pop(), metadata=more) as writer:
+        with self.engine.begin(self.identify(), length=lengths.pop(), metadata=more) as writer:
             upload = self.engine.conclude(writer)
         return self.stored(upload)
         yield
@@ -57,7 +54,7 @@ class LegacyExchange(Exchange):
         if offset is None:
             raise BadRequest("a PATCH needs Offset")
         announced = check_length(self.request)
-        with self.engine.append(self.request, offset, announced=announced) as writer:
+        with self.engine.append(self.identify(), offset, announced=announced) as writer:
             cut = None
             if writer.lease and announced != 0:
                 cut = yield writer

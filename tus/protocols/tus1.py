@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 
-from .. import downloads
 from ..checksum import ALGORITHMS, Checksum
+from ..downloads import download
 from ..engine import Engine
 from ..engine.joining import completed
 from ..engine.writer import Writer
@@ -35,7 +35,7 @@ _SIGNED = {"Tus-Resumable": VERSION, "X-Content-Type-Options": "nosniff"}  # wha
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,concatenation,concatenation-unfinished"
 
 
-def speaks(request: Request, engine: Engine) -> bool:
+def is_ours(request: Request, engine: Engine) -> bool:
     """Whether this is ours. Forms and pages at the collection's URL are the application's, and what lies below it by
     a name that is no upload's."""
     if "tus-resumable" in request.headers:
@@ -109,7 +109,7 @@ class TusExchange(Exchange):
         return names
 
     def _head(self) -> Conversation:
-        return self.stored(self.engine.seize(self.request))
+        return self.stored(self.engine.seize(self.identify()))
         yield
 
     def _post(self) -> Conversation:
@@ -124,7 +124,7 @@ class TusExchange(Exchange):
         # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
         body = _Body(request) if request.has_body and request.headers.get("content-type") == TYPE else None
         writer = engine.begin(
-            request,
+            self.identify(),
             length=length,
             metadata=metadata,
             partial=kind == "partial",
@@ -143,7 +143,7 @@ class TusExchange(Exchange):
         if headers.natural(request.headers, "upload-length") is not None or headers.deferred(request.headers):
             raise BadRequest("the length of a concatenation follows from its parts")
         ids = [request.identify(url) for url in urls]
-        upload = self.engine.join(request, ids, metadata=metadata, concat=request.headers["upload-concat"])
+        upload = self.engine.join(self.identify(), ids, metadata=metadata, concat=request.headers["upload-concat"])
         self._location = {"Location": request.location(upload.id)}
         return self.stored(upload)
 
@@ -157,12 +157,12 @@ class TusExchange(Exchange):
         length = headers.natural(request.headers, "upload-length")
         if length is not None and "upload-draft-interop-version" in request.headers:
             # An iPhone's library added this, and it is the length of this request's body.
-            length = None if engine.look(request, "write").length is not None else length
+            length = None if engine.look(self.identify(), "write").length is not None else length
         body = _Body(request)
         upload = yield from body.pour(
             engine,
             engine.append(
-                request,
+                self.identify(),
                 offset,
                 announced=body.length,
                 length=length,
@@ -175,13 +175,13 @@ class TusExchange(Exchange):
         return self.stored(upload)
 
     def _delete(self) -> Conversation:
-        self.engine.terminate(self.request)
+        self.engine.terminate(self.identify())
         return Response(204)
         yield
 
     def _get(self) -> Conversation:
         """Not part of tus."""
-        return downloads.given(self.request, self.engine)
+        return download(self.identify(), self.engine)
         yield
 
     # What is answered

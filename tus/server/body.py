@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from ._waitress import ClientDisconnected
-from .chunks import BadBody, Chunks
+from .chunks import BadBody, ChunkDecoder
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -39,7 +39,7 @@ SPLICE_MOVE_NONBLOCK = 1 | 2
 Taken = TypeVar("Taken", bytes, int)  # what was received, or how much
 
 
-class BodyCut(ClientDisconnected, ConnectionResetError):
+class ConnectionCut(ClientDisconnected, ConnectionResetError):
     """The client went away, or was sent away, before the body was whole."""
 
 
@@ -79,7 +79,7 @@ class BodyStream:
         prefix: bytes = b"",
         *,
         remaining: int = 0,
-        chunks: Chunks | None = None,
+        chunks: ChunkDecoder | None = None,
         trailers: dict[str, str] | None = None,
         expects_continue: bool = False,
     ) -> None:
@@ -138,7 +138,7 @@ class BodyStream:
             with suppress(OSError):
                 self._gather(1)  # it belongs to the connection, not to this copy of it
         if not self.finished and self._failure is None:
-            self._failure = BodyCut, "the request is over"
+            self._failure = ConnectionCut, "the request is over"
         self._say_continue = None
         if self._pipe is not None:
             for end in self._pipe:
@@ -179,7 +179,7 @@ class BodyStream:
     @property
     def failed(self) -> bool:
         """The connection is broken or silent, so that draining it helps no client."""
-        return self._failure is not None and self._failure[0] in (BodyCut, BodyTooSlow) and not self._ended
+        return self._failure is not None and self._failure[0] in (ConnectionCut, BodyTooSlow) and not self._ended
 
     @property
     def malformed(self) -> str:
@@ -232,7 +232,7 @@ class BodyStream:
         if self._grace is None:
             self._grace = arrived(self._copy)
         if not self._grace:
-            raise self._fail(BodyCut, f"ended after {self.received} bytes of the body")
+            raise self._fail(ConnectionCut, f"ended after {self.received} bytes of the body")
         return min(size, self._grace)
 
     def _wait(self) -> None:
@@ -260,7 +260,7 @@ class BodyStream:
     def _raw(self, receive: Callable[[int], Taken], size: int) -> Taken:
         """One receive from the socket of at most ``size`` bytes; what ``receive`` returns, which is never empty."""
         if self._socket is None:
-            raise self._fail(BodyCut, "the request is over")
+            raise self._fail(ConnectionCut, "the request is over")
         while True:
             room = self._room(size)
             try:
@@ -269,9 +269,9 @@ class BodyStream:
                 self._wait()
                 continue
             except OSError as error:
-                raise self._fail(BodyCut, f"{error.strerror} after {self.received} bytes of the body") from error
+                raise self._fail(ConnectionCut, f"{error.strerror} after {self.received} bytes of the body") from error
             if not data:
-                raise self._fail(BodyCut, f"the client left after {self.received} bytes of the body")
+                raise self._fail(ConnectionCut, f"the client left after {self.received} bytes of the body")
             if self._grace is not None:
                 self._grace -= data if isinstance(data, int) else len(data)
             return data
@@ -289,7 +289,7 @@ class BodyStream:
         self.received += len(data)
         return data
 
-    def _decode(self, chunks: Chunks, size: int) -> bytes:
+    def _decode(self, chunks: ChunkDecoder, size: int) -> bytes:
         try:
             while not (data := chunks.take(size)) and not chunks.complete:
                 if chunks.direct:
@@ -351,7 +351,7 @@ class BodyStream:
 
     readinto1 = readinto
 
-    def _readinto(self, view: memoryview, chunks: Chunks | None) -> int:
+    def _readinto(self, view: memoryview, chunks: ChunkDecoder | None) -> int:
         size = min(len(view), chunks.direct if chunks is not None else self._remaining)
         if not size:
             return 0
@@ -416,7 +416,7 @@ class BodyStream:
             drain_pipe(source, fd, moved)
         except OSError as error:
             # The bytes in the pipe are lost to the reader: he must not go on behind the hole.
-            self._fail(BodyCut, f"writing failed: {error}")
+            self._fail(ConnectionCut, f"writing failed: {error}")
             raise
         return moved
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._waitress import HTTPChannel, ReadOnlyFileBasedBuffer, logger
 from .body import FRAMES, BodyStream
-from .request import Request
+from .request import ParsedRequest
 from .task import TURN, Pause, Task
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ TOGETHER = 16384  # bytes of an answer that may wait for others
 class Channel(HTTPChannel):
     """waitress's channel; works in our loop and, without its speed, in waitress's own."""
 
-    parser_class = Request
+    parser_class = ParsedRequest
     adj: Settings
     server: Listening
-    request: Request | None
-    requests: list[Request]
+    request: ParsedRequest | None
+    requests: list[ParsedRequest]
     interest = 0  # the events for which our loop watches the socket
     _postponed = b""  # what the loop sends when it has served the others who asked at once
     _paused = False  # an answer goes on when the client has read what was sent
 
     @staticmethod
-    def task_class(channel: Channel, request: Request) -> Task:
+    def task_class(channel: Channel, request: ParsedRequest) -> Task:
         return request.task or Task(channel, request)
 
     def __init__(
@@ -80,7 +80,7 @@ class Channel(HTTPChannel):
             if not self.loop.leading:
                 self.server.trigger.pull_trigger()  # the leader may wait for longer than that
 
-    def is_late(self, request: Request, now: float) -> bool:
+    def is_late(self, request: ParsedRequest, now: float) -> bool:
         """Whether the request that arrives takes too long: its head in all, or a body that we collect by its rate."""
         adj = self.adj
         if self.requests or request.due == 0:  # what we do not read cannot be late
@@ -107,7 +107,7 @@ class Channel(HTTPChannel):
             self.server.add_task(self)
         self._changed()
 
-    def _read_held(self, request: Request) -> None:
+    def _read_held(self, request: ParsedRequest) -> None:
         """A small body that is cut still reaches the application, with every byte that arrived."""
         try:
             data = self.socket.recv(self.adj.recv_bytes)
@@ -121,7 +121,7 @@ class Channel(HTTPChannel):
         self.last_activity = time.time()
         self.received(data)
 
-    def release(self, request: Request) -> None:
+    def release(self, request: ParsedRequest) -> None:
         """Call the application for a body that is not whole yet; the rest streams."""
         with self.requests_lock:
             if self.request is not request or self.will_close or self.close_when_flushed:

@@ -25,7 +25,7 @@ class BadBody(OSError):
     """The framing of a chunked body is invalid."""
 
 
-class Chunks:
+class ChunkDecoder:
     """Decodes what it is fed; ``take`` gives the data, ``leftover`` what came behind the end."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Chunks:
         self._pending = b""
         self._at = 0
         self._trailer_size = 0
-        self._step = Chunks._size
+        self._step = ChunkDecoder._size
 
     def feed(self, data: bytes) -> None:
         self._pending = self._pending[self._at :] + data
@@ -50,7 +50,7 @@ class Chunks:
         """So many bytes of the current chunk went past us."""
         self.gap -= size
         if not self.gap:
-            self._step = Chunks._end
+            self._step = ChunkDecoder._end
 
     @property
     def leftover(self) -> bytes:
@@ -90,7 +90,7 @@ class Chunks:
             raise BadBody("Invalid chunk size")
         self.gap = int(size, 16)
         if not self.gap:
-            self._step = Chunks._trailer
+            self._step = ChunkDecoder._trailer
         return True
 
     def _end(self) -> bool:
@@ -100,7 +100,7 @@ class Chunks:
         if len(mark) < 2:
             return False
         self._at += 2
-        self._step = Chunks._size
+        self._step = ChunkDecoder._size
         return True
 
     def _trailer(self) -> bool:
@@ -129,7 +129,7 @@ class ChunkedBody:
     """The same for waitress's parser: collects the data of a body until it is whole, or is taken over by a stream."""
 
     def __init__(self, buffer: OverflowableBuffer) -> None:
-        self.chunks = Chunks()
+        self.chunks = ChunkDecoder()
         self.buf = buffer
         self.error: BadRequest | None = None
 

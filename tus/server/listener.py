@@ -273,7 +273,7 @@ class Server:
     def urls(self) -> list[str]:
         """Where the server can be reached."""
         scheme = self.settings.url_scheme
-        return [url(scheme, listener.effective_host, listener.effective_port) for listener in self.listeners]
+        return [address_of(scheme, listener.effective_host, listener.effective_port) for listener in self.listeners]
 
     @property
     def effective_port(self) -> int:
@@ -377,7 +377,7 @@ class Server:
         wasyncore.close_all(self.map)
 
 
-def url(scheme: str, host: str, port: int | str) -> str:
+def address_of(scheme: str, host: str, port: int | str) -> str:
     """How a client reaches a listener."""
     if host == "unix":
         return f"unix:{port}"

@@ -17,12 +17,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._waitress import logger, wasyncore
-from .threads import Crew, serve
+from .threads import Crew, work
 
 if TYPE_CHECKING:
     from .channel import Channel
     from .listener import Listening
-    from .request import Request
+    from .request import ParsedRequest
 
     Watched: TypeAlias = "Channel | Listening"
 
@@ -57,7 +57,7 @@ class Loop:
         self._passing = threading.Lock()  # the lead
         self._native = 0  # the same thread, as the system calls it
         self._slow: dict[tuple[str, str], tuple[float, float]] = {}  # kind: until when, and for how long
-        self._held: OrderedDict[Channel, tuple[float, Request]] = OrderedDict()
+        self._held: OrderedDict[Channel, tuple[float, ParsedRequest]] = OrderedDict()
         self._several = False  # requests came at once
         self._unsent: deque[Channel] = deque()  # connections whose answer waits for those of the others
         self._send_by = 0.0  # when the first of them has waited long enough
@@ -245,7 +245,7 @@ class Loop:
         self._serving = channel
         if self._resting:
             self._bell.put(None)
-        serve(channel)
+        work(channel)
         with self._passing:
             self._serving = None
             still = self._turn == turn

@@ -85,7 +85,7 @@ def collected(body: FixedStreamReceiver | ChunkedBody) -> bytes:
     return came
 
 
-class Request(HTTPRequestParser):
+class ParsedRequest(HTTPRequestParser):
     """waitress's parser, complete as soon as the headers are when the body is worth streaming."""
 
     body_rcv: FixedStreamReceiver | ChunkedBody | None

@@ -17,7 +17,7 @@ from .body import BodyStream
 from .chunks import BadBody
 
 if TYPE_CHECKING:
-    from .request import Request
+    from .request import ParsedRequest
 
 _FORWARDED = tuple("HTTP_" + name.upper().replace("-", "_") for name in FORWARDED)
 TURN = 1 << 18  # bytes of an answer that can pause after which others get their turn
@@ -39,7 +39,7 @@ def proper(name: str) -> str:
 
 
 @lru_cache(2)
-def http_date(second: int) -> str:
+def date_value(second: int) -> str:
     return str(build_http_date(second))
 
 
@@ -54,7 +54,7 @@ class Task(WSGITask):
     """waitress's task with a streamed body, with connections that live on after 204 and 304, and with answers that
     keep no thread while the client does not read."""
 
-    request: Request
+    request: ParsedRequest
     _body: Any = None  # what the application returned
     _blocks: Iterator[bytes] | None = None  # of it; None before the application was called
 
@@ -239,7 +239,7 @@ class Task(WSGITask):
         elif ident:
             headers.append(("Server", ident))
         if "Date" not in names:
-            headers.append(("Date", http_date(int(self.start_time or time.time()))))
+            headers.append(("Date", date_value(int(self.start_time or time.time()))))
         self.response_headers = headers
         return length
 

@@ -31,7 +31,7 @@ class Job(Protocol):
         """It will not be done: the server stops."""
 
 
-def serve(channel: Job) -> None:
+def work(channel: Job) -> None:
     """One request, in this thread; nothing that goes wrong may end the thread."""
     try:
         channel.service()
@@ -120,12 +120,12 @@ class Crew:
             del job  # nothing may live on because this thread is idle
 
     def _serve(self, channel: Job) -> None:
-        serve(channel)
+        work(channel)
         del channel
         self.end()
 
     def _answer(self, channel: Job) -> None:
-        serve(channel)
+        work(channel)
         del channel
         with self._changed:
             self._answering -= 1
@@ -216,7 +216,7 @@ class UploadThreads:
         while channel is not None:
             with self._lock:
                 self.channels.add(channel)
-            serve(channel)
+            work(channel)
             channel = self._next(seat, channel)
 
     def _next(self, seat: Seat, done: Channel) -> Channel | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._waitress import cleanup_unix_socket
-from .listener import Server, binding, url
+from .listener import Server, address_of, binding
 from .settings import Settings
 
 logger = logging.getLogger("tus.server")
@@ -279,9 +279,9 @@ def drain(fd: int) -> bytes:
 
 def address(scheme: str, sock: socket.socket) -> str:
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return url(scheme, "unix", sock.getsockname())
+        return address_of(scheme, "unix", sock.getsockname())
     host, port = sock.getsockname()[:2]
-    return url(scheme, host, port)
+    return address_of(scheme, host, port)
 
 
 def listening(settings: Settings) -> list[list[socket.socket]]:

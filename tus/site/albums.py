@@ -80,12 +80,12 @@ class Tree:
             with os.scandir(self._inside(path)) as entries:
                 for entry in entries:
                     with suppress(OSError, NotFound):
-                        if visible(entry.name):
+                        if is_shown(entry.name):
                             self._sort_in(path, entry, folders, items)
         except OSError:
             raise NotFound("no such album") from None
-        folders.sort(key=natural)
-        items.sort(key=lambda item: natural(item.name))
+        folders.sort(key=sort_key)
+        items.sort(key=lambda item: sort_key(item.name))
         return folders, items
 
     def _sort_in(self, path: str, entry: os.DirEntry[str], folders: list[str], items: list[Item]) -> None:
@@ -149,7 +149,7 @@ class Tree:
     def _inside(self, path: str) -> str:
         """The file by this path, if it lies in the tree, links followed."""
         names = path.split("/") if path else []
-        if not all(visible(name) for name in names) or len(names) > DEPTH:
+        if not all(is_shown(name) for name in names) or len(names) > DEPTH:
             raise NotFound("nothing here")
         place = os.path.join(self.directory, *names)
         try:
@@ -158,7 +158,7 @@ class Tree:
             raise NotFound("nothing here") from None
         if real != self.directory:
             inside = os.path.relpath(real, self.directory).split(os.sep)
-            if not all(visible(name) for name in inside):  # which ".." is not, either
+            if not all(is_shown(name) for name in inside):  # which ".." is not, either
                 raise NotFound("nothing here")
         return real
 
@@ -166,7 +166,7 @@ class Tree:
 
     def put(self, source: str, album: str, name: str) -> Item:
         """Move a file into an album, under this name or one like it; nothing is ever replaced."""
-        if not visible(name) or _suffix(name) not in TYPES:
+        if not is_shown(name) or _suffix(name) not in TYPES:
             raise Refused("only photos and videos are taken", status=415)
         place = self._place(album)
         stem, suffix = os.path.splitext(name)
@@ -202,7 +202,7 @@ def lineage(album: str) -> list[str]:
     return ["/".join(names[:depth]) for depth in range(1, len(names) + 1)]
 
 
-def visible(name: str) -> bool:
+def is_shown(name: str) -> bool:
     """Whether a file or folder by this name may be known."""
     return bool(name) and not name.startswith((".", "~tus")) and "/" not in name and "\0" not in name
 
@@ -211,13 +211,13 @@ def joined(album: str, name: str) -> str:
     return f"{album}/{name}" if album else name
 
 
-def natural(name: str) -> tuple[object, ...]:
+def sort_key(name: str) -> tuple[object, ...]:
     """Sorts IMG 9 before IMG 10."""
     parts = _NUMBERS.split(name.casefold())
     return (*((int(part), part) if i % 2 else part for i, part in enumerate(parts)), name)
 
 
-def quoted(path: str) -> str:
+def url_part(path: str) -> str:
     """A path as part of a URL; names need not be UTF-8."""
     return quote(os.fsencode(path), safe="/~!$'()*;=@")
 

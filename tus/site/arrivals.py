@@ -9,11 +9,11 @@ from ..errors import Refused
 from ..hooks import Hooks
 from ..http.messages import Request
 from ..upload import Upload
-from .albums import TYPES, Tree, shortened, visible
+from .albums import TYPES, Tree, is_shown, shortened
 from .pages import Environ
 
 
-def source(environ: Environ, upload: Upload) -> str:
+def stored_path(environ: Environ, upload: Upload) -> str:
     """Where the upload lies. Were the filter to hand over the content itself, that could name any file."""
     path: str = environ["wsgi.input"].read(4096).decode("utf-8", "surrogateescape")
     with suppress(OSError, ValueError):
@@ -40,11 +40,11 @@ class Gate(Hooks):
 
 def takes(name: str) -> bool:
     """Whether the gallery shows files by such a name."""
-    return visible(name) and os.path.splitext(name)[1].lower() in TYPES
+    return is_shown(name) and os.path.splitext(name)[1].lower() in TYPES
 
 
 def destination(upload: Upload) -> tuple[str, list[str]]:
     """The album that an upload is for, and the folders in it that the upload was in."""
     folders = upload.metadata.text("relativePath").replace("\\", "/").split("/")[:-1]
     names = ["".join(c for c in name if c.isprintable()).strip(" .") for name in folders]
-    return upload.metadata.text("album").strip("/"), [shortened(name) for name in names if visible(name)][:8]
+    return upload.metadata.text("album").strip("/"), [shortened(name) for name in names if is_shown(name)][:8]

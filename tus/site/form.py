@@ -11,7 +11,7 @@ CHUNK = 8 << 20  # bytes a request, where the server hands a body over only when
 SCRIPTS = ("earlier.js", "item.js", "page.js", "rows.js", "upload.js", "iframe.js")
 
 
-class Form:
+class UploadForm:
     """A form for one collection of uploads."""
 
     def __init__(

@@ -15,13 +15,13 @@ from ..adapters.wsgi import EnvironHeaders, Filter, outgoing
 from ..errors import FULL, NotFound, OptionError, Refused, StoreFull, TusError
 from ..http.headers import disposition
 from ..http.messages import Response
-from ..http.ranges import Pausing, serve
+from ..http.ranges import Pausing, file_response
 from ..options import Options, directory, flag, size, text, url_path
 from ..upload import Upload
-from .albums import ACCEPT, Item, Tree, joined, lineage, quoted
+from .albums import ACCEPT, Item, Tree, joined, lineage, url_part
 from .archive import zipped
-from .arrivals import Gate, destination, source, takes
-from .form import Form
+from .arrivals import Gate, destination, stored_path, takes
+from .form import UploadForm
 from .operators import Operators
 from .pages import ROOM, Environ, Html, Pages, StartResponse, redirect, reply, root, texts
 from .site import parsed
@@ -62,7 +62,7 @@ class Gallery:
         self.pages = pages or Pages()
         self.operators = operators
         self.title, self.accel, self.uploads = title, accel, uploads
-        self.form = Form(self.pages, upload_path, max_size, ACCEPT, remember=False)
+        self.form = UploadForm(self.pages, upload_path, max_size, ACCEPT, remember=False)
         self._maker = Maker(self.thumbnails)
         self._allowed = _callable(authorise)
 
@@ -97,7 +97,7 @@ class Gallery:
         except NotFound:
             if not self.tree.is_album(path):
                 raise
-            return redirect(environ, start_response, quoted(path.rpartition("/")[2]) + "/")
+            return redirect(environ, start_response, url_part(path.rpartition("/")[2]) + "/")
         if "size" in query:
             return self._thumbnail(environ, start_response, item, query)
         return self._file(environ, start_response, item, download="download" in query)
@@ -172,13 +172,13 @@ class Gallery:
             picture = Html("")
             if cover:
                 picture = self.pages.fill("picture", language, source=_source(cover, album), alt="")
-            yield self.pages.fill("folder", language, href=quoted(name) + "/", name=name, picture=picture)
+            yield self.pages.fill("folder", language, href=url_part(name) + "/", name=name, picture=picture)
 
     def _tile(self, language: str, item: Item) -> Html:
         if item.video:
-            return self.pages.fill("clip", language, href=quoted(item.name) + "/", name=item.name)
+            return self.pages.fill("clip", language, href=url_part(item.name) + "/", name=item.name)
         picture = self.pages.fill("picture", language, source=_source(item), alt=item.name)
-        return self.pages.fill("tile", language, href=quoted(item.name) + "/", picture=picture)
+        return self.pages.fill("tile", language, href=url_part(item.name) + "/", picture=picture)
 
     def _crumbs(self, environ: Environ, language: str, path: str, *, own: bool = False) -> Html:
         """The way back up. With `own`, the last step is a link as well: there is a page below it."""
@@ -205,10 +205,10 @@ class Gallery:
             language,
             title=item.name,
             crumbs=self._crumbs(environ, language, album, own=True),
-            file=f"../{quoted(item.name)}",
+            file=f"../{url_part(item.name)}",
             type=item.type,
-            previous=f"../{quoted(before)}/" if before else "",
-            next=f"../{quoted(after)}/" if after else "",
+            previous=f"../{url_part(before)}/" if before else "",
+            next=f"../{url_part(after)}/" if after else "",
             no_previous=Html("" if before else " hidden"),
             no_next=Html("" if after else " hidden"),
             **(self._facts(language, item) if not item.video else {}),
@@ -270,9 +270,9 @@ class Gallery:
     ) -> Iterable[bytes]:
         """The server in front sends the file: nginx, when `accel` is its internal location; else by X-Sendfile."""
         if self.accel.startswith("/"):
-            extra["X-Accel-Redirect"] = f"{self.accel.rstrip('/')}/{quoted(item.path)}"
+            extra["X-Accel-Redirect"] = f"{self.accel.rstrip('/')}/{url_part(item.path)}"
         else:
-            extra["X-Sendfile"] = quoted(self.tree.file(item))
+            extra["X-Sendfile"] = url_part(self.tree.file(item))
         return outgoing(Response(200, {**extra, "X-Content-Type-Options": "nosniff"}), environ, start_response)
 
     def _served(
@@ -284,7 +284,7 @@ class Gallery:
         tag: str,
         extra: dict[str, str],
     ) -> Iterable[bytes]:
-        response = serve(
+        response = file_response(
             EnvironHeaders(environ),
             file,
             size=found.st_size,
@@ -318,13 +318,13 @@ class Gallery:
         if not self.uploads or not takes(name):
             raise Refused("only photos and videos are taken", status=415)
         try:
-            item = self.tree.put(source(environ, upload), self.tree.make(album, folders), name)
+            item = self.tree.put(stored_path(environ, upload), self.tree.make(album, folders), name)
         except OSError as error:
             if error.errno not in FULL:
                 raise
             raise StoreFull("there is no room for this photo") from None
         self._maker.add(item)
-        address = environ.get("SCRIPT_NAME", "") + f"/{quoted(item.path)}/"
+        address = environ.get("SCRIPT_NAME", "") + f"/{url_part(item.path)}/"
         headers = {"Content-Location": address, "Content-Type": "text/plain", "Cache-Control": "no-store"}
         return reply(environ, start_response, b"thank you\n", headers=headers)
 
@@ -336,7 +336,7 @@ def _source(item: Item, album: str = "", up: str = "") -> str:
         name = item.path[len(start) + 1 :] if start else item.path
     else:
         name = item.name
-    return f"{up}{quoted(name)}?v={item.stamp}&size="
+    return f"{up}{url_part(name)}?v={item.stamp}&size="
 
 
 def _plain(environ: Environ, start_response: StartResponse, error: TusError) -> Iterable[bytes]:

@@ -25,7 +25,7 @@ from ..http.address import is_known
 from ..http.messages import Request
 from ..upload import Upload
 from ..visitors import foreign
-from .pages import ROOM, Environ, Pages, StartResponse, texts, told
+from .pages import ROOM, Environ, Pages, StartResponse, reply_json, texts
 
 PATH = ROOM + "operators/"
 _COOKIE = "tus-operators"
@@ -42,7 +42,7 @@ def token(engine: Engine) -> str:
     return word(engine, "operators")
 
 
-def link(app: object) -> str:
+def operators_link(app: object) -> str:
     """Where the operators' page behind this filter is, with the token, from the start page; "" if there is none."""
     engine = getattr(app, "engine", None)
     if engine is None or not getattr(getattr(app, "app", None), "operators", None):
@@ -57,8 +57,7 @@ def check_operator(environ: Environ, engine: Engine) -> None:
         return
     hooks = engine.hooks
     if overridden(hooks, "authorise"):
-        request = _request(environ)
-        request.user = hooks.user(request)
+        request = engine.identify(_request(environ))
         # A hook that never heard of operators refuses strangers and says nothing of the others.
         if hooks.authorise(request, "operate", None) is True:
             return
@@ -93,24 +92,9 @@ def _names(public_url: str) -> set[str | None]:
     return {urlsplit(public_url).hostname, here, f"{here}.local"}
 
 
-class _Owner(Request):
+def _owners(method: str, upload: Upload, environ: Environ) -> Request:
     """A request in the name of an upload's owner, not of the user whom the hook names."""
-
-    __slots__ = ("_owner",)
-
-    def __init__(self, method: str, upload: Upload, environ: Environ) -> None:
-        self._owner = upload.owner
-        super().__init__(
-            method, upload.id, EnvironHeaders(environ), peer=environ.get("REMOTE_ADDR", ""), native=environ
-        )
-
-    @property
-    def user(self) -> str | None:
-        return self._owner
-
-    @user.setter
-    def user(self, value: str | None) -> None:
-        """Stays the owner."""
+    return _request(environ)._replace(method=method, id=upload.id).by(upload.owner)
 
 
 class Operators:
@@ -137,7 +121,7 @@ class Operators:
         if method == "POST" and action in ("stop", "remove", "sweep"):
             return self._act(environ, start_response, engine, action)
         if method in ("GET", "HEAD") and action == "uploads":
-            return told(environ, start_response, _listed(engine, parse_qs(environ.get("QUERY_STRING", ""))))
+            return reply_json(environ, start_response, _listed(engine, parse_qs(environ.get("QUERY_STRING", ""))))
         if method in ("GET", "HEAD") and action == "" and environ["PATH_INFO"].endswith("/"):
             return self._page(environ, start_response, engine)
         return self._pages.message(environ, start_response, 404, "not_found")
@@ -158,19 +142,19 @@ class Operators:
 
     def _act(self, environ: Environ, start_response: StartResponse, engine: Engine, action: str) -> Iterable[bytes]:
         if foreign(_request(environ)):
-            return told(environ, start_response, {"error": "from another site"}, 403)
+            return reply_json(environ, start_response, {"error": "from another site"}, 403)
         try:
             if action == "sweep":
-                return told(environ, start_response, {"removed": len(list(engine.sweep()))})
+                return reply_json(environ, start_response, {"removed": len(list(engine.sweep()))})
             upload = _named(environ, engine)
             if action == "stop":
                 # A request that writes is ended. A client that is still there resumes.
-                engine.seize(_Owner("HEAD", upload, environ), finish=False)
+                engine.seize(_owners("HEAD", upload, environ), finish=False)
             else:
-                engine.terminate(_Owner("DELETE", upload, environ))
+                engine.terminate(_owners("DELETE", upload, environ))
         except TusError as error:
-            return told(environ, start_response, {"error": str(error)}, error.status)
-        return told(environ, start_response, {})
+            return reply_json(environ, start_response, {"error": str(error)}, error.status)
+        return reply_json(environ, start_response, {})
 
 
 def _cookie(environ: Environ, engine: Engine) -> dict[str, str]:

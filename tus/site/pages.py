@@ -214,7 +214,7 @@ def reply(
     return outgoing(Response(status, given, content), environ, start_response)
 
 
-def told(environ: Environ, start_response: StartResponse, value: object, status: int = 200) -> Iterable[bytes]:
+def reply_json(environ: Environ, start_response: StartResponse, value: object, status: int = 200) -> Iterable[bytes]:
     """JSON that no cache keeps."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     return reply(environ, start_response, json.dumps(value).encode(), status=status, headers=headers)

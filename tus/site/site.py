@@ -11,7 +11,7 @@ from typing import Any
 from ..adapters.wsgi import Filter
 from ..errors import OptionError
 from ..options import directory, flag, size, text, url_path
-from .form import Form
+from .form import UploadForm
 from .operators import Operators
 from .pages import ROOM, Environ, Pages, StartResponse, redirect, reply, texts
 
@@ -32,7 +32,7 @@ class Site:
         operators: Operators | None = None,
     ) -> None:
         self.pages = pages or Pages()
-        self.form = Form(self.pages, upload_path, max_size, accept)
+        self.form = UploadForm(self.pages, upload_path, max_size, accept)
         self.title, self.operators = title, operators
         self.upload_path = upload_path
 
@@ -74,7 +74,7 @@ def with_uploads(*, operators: bool = False, host: str = "", **given: Any) -> Fi
         site.operators = Operators(site.pages, hosts=[host])
     # Nothing here could take a file over.
     app = Filter(site, **{"upload_path": "/files", **given, "hand_over": "none"})
-    site.form = Form(site.pages, app.options.upload_path, app.options.max_size)
+    site.form = UploadForm(site.pages, app.options.upload_path, app.options.max_size)
     return app
 
 

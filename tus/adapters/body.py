@@ -1,0 +1,93 @@
+"""The body of one request, poured into what wants it: the blocking way to drive a conversation."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from ..engine.writer import Sink
+from ..talk import Filling
+from .sources import BLOCK, SMALL, Environ, Spooled, Unterminated, source
+
+PIECE = 1 << 16  # bytes at a time of a body that has not many
+SPLICE_FROM = 1 << 18  # bytes; below that, making a pipe costs more than it saves
+DRAIN = 1 << 20  # bytes of a refused body that are read, so that the client sees the answer and not a reset
+DRAIN_TIME = 1.0  # seconds
+
+
+class Body:
+    """The body of one request, still with the server."""
+
+    def __init__(self, environ: Environ, length: int | None, chunked: bool) -> None:
+        self._source = source(environ, chunked=chunked)
+        self.chunked = chunked and self._source.dechunks
+        self.shows_cuts = self._source.shows_cuts
+        self.collected = isinstance(self._source, Spooled)
+        self.arrived = self._source.arrived
+        self.trailers = self._source.trailers if self._source.shows_trailers else None
+        # A client that asks first sends nothing; and unread frames of HTTP/2 harm no other answer.
+        self._quiet = "HTTP_EXPECT" in environ or environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2")
+        self._filling = Filling(length)
+
+    def fill(self, sink: Sink) -> BaseException | None:
+        """Pour what arrives into the sink; why it stopped, if it stopped too early."""
+        source, filling = self._source, self._filling
+        filling.into(sink)
+        if sink.lease and source.end and not source.arrived:
+            sink.lease.on_lost(source.end)
+        if source.splices and sink.splices and (sink.wanted or 0) >= SPLICE_FROM:
+            self._splice(sink)
+            return filling.cut
+        # A thousand small bodies that trickle in must not have a large buffer each.
+        most = PIECE if sink.wanted is not None and sink.wanted < SPLICE_FROM else BLOCK
+        while size := filling.wants(most):
+            try:
+                block = source.read(size)
+            except Exception as error:  # servers raise what they like; all of it means that the client is gone
+                return filling.stop(error)
+            filling.take(block)
+        return None
+
+    def _splice(self, sink: Sink) -> None:
+        filling = self._filling
+        out, into, holds = _pipe()
+        try:
+            while size := filling.wants(holds):
+                try:
+                    waiting = self._source.pipe(into, size)
+                except Exception as error:
+                    filling.stop(error)
+                    return
+                filling.count(waiting)
+                while waiting:
+                    waiting -= sink.splice(out, waiting)
+        finally:
+            os.close(out)
+            os.close(into)
+
+    def drain(self) -> None:
+        """Read a little of an unwanted body: closing on unread bytes makes the kernel answer with a reset,
+        and the client never sees why it was refused."""
+        source, filling = self._source, self._filling
+        if filling.over or source.own or isinstance(source, Spooled | Unterminated) or self._quiet:
+            return
+        if source.end is None:
+            return  # the rest may never come, and nothing could end the read
+        deadline, left = time.monotonic() + DRAIN_TIME, DRAIN
+        source.hurry(DRAIN_TIME)
+        with suppress(Exception):
+            while left > 0 and time.monotonic() < deadline and not filling.over:
+                got = len(source.read(min(left, SMALL) if filling.left is None else min(left, filling.left, BLOCK)))
+                left -= got
+                filling.count(got)
+
+
+def _pipe() -> tuple[int, int, int]:
+    """Both ends, and how much it holds: to write more than that, with nobody reading, would be to wait for ever."""
+    import fcntl
+
+    out, into = os.pipe()
+    with suppress(OSError):  # beyond the user's share of pipe memory, a small one does
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, BLOCK)
+    return out, into, fcntl.fcntl(into, fcntl.F_GETPIPE_SZ)
