@@ -192,8 +192,7 @@ def _begun(core: Core, upload: Upload, known: bool, exact: bool) -> tuple[Lease,
 def abandoned(core: Core, writer: Writer, error: BaseException) -> None:
     """A creation failed: what the client can go on with is kept, and nothing else."""
     lost = isinstance(error, ChecksumMismatch | BadRequest) or not isinstance(error, TusError)
-    doubtful = isinstance(error, StoreFull | StoreBroken) and error.offset is not None  # what a failed commit says
-    if lost or doubtful or spoils(writer, error):
+    if lost or spoils(writer, error):
         core.store.delete(writer.upload.id)
         return
     assert writer.draft and isinstance(error, TusError)
