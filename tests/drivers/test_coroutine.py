@@ -138,7 +138,7 @@ def test_client_that_leaves_finds_what_it_sent(site: Site) -> None:
         await task
         head = await site.ask("HEAD", path)
         assert head.headers["upload-offset"] == str(len(DATA) // 2)
-        assert not site.engine._locker.writing(path.rpartition("/")[2])
+        assert not site.engine.locker.writing(path.rpartition("/")[2])
 
     played(play())
 
@@ -151,7 +151,7 @@ def test_cancelled_request_keeps_what_arrived(site: Site) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not site.engine._locker.writing(path.rpartition("/")[2])
+        assert not site.engine.locker.writing(path.rpartition("/")[2])
         head = await site.ask("HEAD", path)
         assert head.headers["upload-offset"] == str(len(DATA) // 2)
 

@@ -230,7 +230,8 @@ def engine(kind: str, directory: Path) -> Engine:
     directory.mkdir()
     numbers = itertools.count(1)
     return engines.build(
-        directory if kind == "file" else None,
+        directory,
+        kind=kind,
         clock=engines.Clock(),
         name=lambda: f"{next(numbers):032x}",
         legacy=True,
@@ -242,7 +243,7 @@ def engine(kind: str, directory: Path) -> Engine:
 def outcome(engine: Engine, answers: list[Response]) -> list[Any]:
     """What the clients heard, and what is stored then; without the ids that are different each time."""
     heard = [(answer.status, {**answer.headers, "Set-Cookie": ""}, answer.body) for answer in answers]
-    uploads = [engine._store.load(id) for id in engine._store.ids()]
+    uploads = [engine.store.load(id) for id in engine.store.ids()]
     kept = sorted((upload.offset, upload.complete, engines.content(engine, upload)) for upload in uploads)
     return [ID.sub("", repr(told)) for told in (*heard, *kept)]
 
@@ -272,6 +273,7 @@ def test_nothing_is_held_while_a_conversation_waits(kind: str, tmp_path: Path) -
     sink = elsewhere(waiting.begin)
     sink.lease.on_lost(lost.set)
     elsewhere(lambda: sink.write(DATA[:700]))
+    elsewhere(sink.commit)  # type: ignore[attr-defined]
 
     head = Driver(engine_, elsewhere).ask("HEAD", id, TUS)
 
@@ -295,5 +297,5 @@ def test_conversation_that_is_given_up_lets_go(kind: str, tmp_path: Path) -> Non
 
     elsewhere(talk.close)
 
-    assert not engine_._locker.writing(id)
-    assert engine_._store.load(id).offset == 700
+    assert not engine_.locker.writing(id)
+    assert engine_.store.load(id).offset == 700

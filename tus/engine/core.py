@@ -66,7 +66,7 @@ class Core:
         # Nothing between taking a lease and releasing it takes time: no hook, and no disk that is waited for.
         self.quick = not (self.checks or self.reports or self.syncs)
         # What this store can do beyond the contract, and another way to what it cannot do.
-        self.store, self.places, self.rereading = _completed(store, clock)
+        self.store, self.places, self.rereading = _equipped(store, clock)
         self.disk = store if isinstance(store, OnDisk) else None
         # When HEAD told how much there is of these uploads: what began before that writes no more.
         self.asked: dict[str, float] = {}
@@ -113,7 +113,7 @@ class Core:
             raise error
 
 
-def _completed(store: Store, clock: Callable[[], float]) -> tuple[Store, Positioned, Rereading | None]:
+def _equipped(store: Store, clock: Callable[[], float]) -> tuple[Store, Positioned, Rereading | None]:
     """The store, what of it takes numbered chunks, and what of it looks at records again."""
     if isinstance(store, Positioned):
         return store, store, store if isinstance(store, Rereading) else None
@@ -131,7 +131,7 @@ def visible(upload: Upload, request: Request) -> bool:
     return upload.owner is None or upload.owner == request.user
 
 
-def shared(upload: Upload) -> bool:
+def contended(upload: Upload) -> bool:
     """Whether its record changes while a request holds its lease: what waits for a part is noted there, and what a form
     says late. Such a record is saved only as a change of the one that was read."""
     return upload.partial or upload.expected is not None
@@ -155,7 +155,7 @@ def change(core: Core, id: str, changed: Callable[[Upload], Upload], *, durable:
     raise Locked("the record of this upload changes all the time")
 
 
-def announce(core: Core, upload: Upload) -> None:
+def tell_created(core: Core, upload: Upload) -> None:
     """An upload exists."""
     events.created(upload)
     core.hooks.created(upload)

@@ -28,7 +28,7 @@ from ..lockers import Lease
 from ..stores import Draft
 from ..upload import Digests, Metadata, Upload, checked_id
 from .admission import identify
-from .core import Core, announce, fall_back, publish
+from .core import Core, fall_back, publish, tell_created
 from .removing import remove, spoil, spoils
 from .writer import Writer
 
@@ -88,14 +88,14 @@ def drafted(
     return upload
 
 
-def named(core: Core, upload: Upload) -> tuple[Upload, bool]:
+def create_named(core: Core, upload: Upload) -> tuple[Upload, bool]:
     """The upload by this name, and whether it is new: several requests may make it at once."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             draft = core.store.create(upload, fence=ALONE)
         except FileExistsError:
-            earlier = _earlier(core, upload)
+            earlier = _find_earlier(core, upload)
             if earlier:
                 return earlier, False
         else:
@@ -109,7 +109,7 @@ def named(core: Core, upload: Upload) -> tuple[Upload, bool]:
         time.sleep(0.005)
 
 
-def _earlier(core: Core, upload: Upload) -> Upload | None:
+def _find_earlier(core: Core, upload: Upload) -> Upload | None:
     """What another request made; None if that is over, or not yet done."""
     with suppress(NotFound):
         earlier = core.store.load(upload.id)
@@ -149,7 +149,7 @@ def begin(
     upload = upload if expected is None else upload.evolve(id=id or upload.id, expected=expected)
     room = room_for(core, upload, 0, None, announced)
     exact = exact or trailing or checksum is not None
-    lease, draft = _begun(core, upload, known, exact)
+    lease, draft = _begin(core, upload, known, exact)
     return Writer(
         upload,
         room=room,
@@ -164,18 +164,18 @@ def begin(
         syncs=core.syncs,
         peer=request.peer,
         progressed=progress(core, upload) if core.reports else None,
-        failed=functools.partial(failed if known else abandoned, core),
+        failed=functools.partial(rescue if known else abandon, core),
     )
 
 
-def _begun(core: Core, upload: Upload, known: bool, exact: bool) -> tuple[Lease, Draft]:
+def _begin(core: Core, upload: Upload, known: bool, exact: bool) -> tuple[Lease, Draft]:
     """The draft of a new upload, and the lease on it; others find it from now on if it is `known`."""
     try:
         draft = core.store.create(upload, fence=ALONE)
     except FileExistsError:
         raise Refused(f"the id {upload.id} is taken", status=409) from None
     try:
-        announce(core, upload)
+        tell_created(core, upload)
         if not known:
             return ALONE, draft
         publish(core, upload)
@@ -189,7 +189,7 @@ def _begun(core: Core, upload: Upload, known: bool, exact: bool) -> tuple[Lease,
         raise
 
 
-def abandoned(core: Core, writer: Writer, error: BaseException) -> None:
+def abandon(core: Core, writer: Writer, error: BaseException) -> None:
     """A creation failed: what the client can go on with is kept, and nothing else."""
     lost = isinstance(error, ChecksumMismatch | BadRequest) or not isinstance(error, TusError)
     if lost or spoils(writer, error):
@@ -207,7 +207,7 @@ def abandoned(core: Core, writer: Writer, error: BaseException) -> None:
     error.offset = offset
 
 
-def failed(core: Core, writer: Writer, error: BaseException) -> None:
+def rescue(core: Core, writer: Writer, error: BaseException) -> None:
     """An append failed: nothing unverified stays, and the client is told what holds."""
     if spoils(writer, error):
         spoil(core, writer)
@@ -216,13 +216,16 @@ def failed(core: Core, writer: Writer, error: BaseException) -> None:
     if writer.exact or isinstance(error, TooLarge) and writer.last is None:
         with suppress(TusError):  # the request that took the upload over has cut it back already
             writer.draft.abort()
-    if not isinstance(error, TusError) or error.offset is not None or isinstance(error, Interrupted):
+    told = error if isinstance(error, TusError) else TusError()
+    if isinstance(error, Interrupted) or told.offset is not None:
         return
     try:
-        error.offset = writer.commit(durable=core.assures)
+        told.offset = writer.commit(durable=core.assures)
     except (StoreFull, StoreBroken) as trouble:
-        error.offset = trouble.offset
+        told.offset = trouble.offset
         fall_back(core, writer.upload, writer.lease, trouble)
+    except TusError:
+        pass  # it was taken over, so nothing can be said of it
 
 
 def check_offset(upload: Upload, offset: int) -> None:

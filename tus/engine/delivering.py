@@ -10,8 +10,8 @@ from .. import events
 from ..errors import NotFound, Refused, StoreFull
 from ..lockers import Claim
 from ..upload import Result, Upload, checked_id
-from .core import Core, change, publish, shared
-from .finishing import answered, refusing
+from .core import Core, change, contended, publish
+from .finishing import refusing, with_answer
 
 
 def claim(core: Core, id: str, *, patience: float = 0.0) -> Delivery:
@@ -29,13 +29,13 @@ def accept(core: Core, upload: Upload, result: Result, *, drop: bool) -> Upload:
 
     def taken(upload: Upload) -> Upload:
         # What the target's request held, passwords perhaps, is needed no more.
-        return answered(core, upload, result).evolve(dropped=drop or upload.dropped, target=None)
+        return with_answer(core, upload, result).evolve(dropped=drop or upload.dropped, target=None)
 
     # Some file systems lose a durable record with the one that replaces it, if that is not durable, too.
     # Where the data goes as well, all that a power cut can take is the memory of it.
     durable = core.syncs and not drop
     try:
-        if shared(upload):
+        if contended(upload):
             upload = change(core, upload.id, taken, durable=durable)
         else:
             upload = taken(upload)

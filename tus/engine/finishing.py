@@ -8,7 +8,7 @@ from ..errors import Changed, DigestMismatch, Refused, StoreBroken, StoreFull
 from ..lockers import Lease
 from ..stores import Draft
 from ..upload import Digests, Result, Upload, definite
-from .core import Core, fall_back, shared, stored
+from .core import Core, contended, fall_back, stored
 
 
 def complete(core: Core, upload: Upload, lease: Lease, draft: Draft, *, fresh: bool = False) -> Upload:
@@ -21,7 +21,7 @@ def complete(core: Core, upload: Upload, lease: Lease, draft: Draft, *, fresh: b
         if upload.digests:
             upload = upload.evolve(digests=_digested(core, upload))
         refusal = refusal_of(core, upload)
-        if fresh or not shared(upload):
+        if fresh or not contended(upload):
             return finish(core, upload, draft, refusal)
         return _finish_shared(core, upload, draft, refusal)
     except (StoreFull, StoreBroken) as error:
@@ -48,7 +48,7 @@ def finish(
     waits = (core.delivers or core.tells or upload.target) and not upload.partial
     upload = upload.evolve(complete=True, result=None if waits else Result())
     if refusal:
-        upload = answered(core, upload, refusal)
+        upload = with_answer(core, upload, refusal)
     core.store.finish(upload, draft, since=since, durable=core.syncs)
     events.finished(upload)
     if refusal:
@@ -81,7 +81,7 @@ def refusal_of(core: Core, upload: Upload) -> Result | None:
     return None
 
 
-def answered(core: Core, upload: Upload, result: Result) -> Upload:
+def with_answer(core: Core, upload: Upload, result: Result) -> Upload:
     """The upload with what the host said of it. A refused one stays for a while, so that its client hears why."""
     upload = upload.evolve(result=result)
     kept = core.options.refused_valid_duration

@@ -19,8 +19,8 @@ from ..lockers import Lease
 from ..stores import Draft, Eager, Joinable
 from ..upload import Metadata, Upload, checked_id
 from .admission import identify
-from .core import MOMENT, Core, announce, change, stored, visible
-from .creating import drafted, named
+from .core import MOMENT, Core, change, stored, tell_created, visible
+from .creating import create_named, drafted
 from .finishing import complete
 from .removing import empty
 
@@ -47,11 +47,11 @@ def join(core: Core, request: Request, ids: Iterable[str], *, metadata: Metadata
             return earlier  # asked for again, after its parts went away perhaps
     length = _total(_parts(core, request, ids))
     upload = drafted(core, request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
-    upload, new = named(core, upload)
+    upload, new = create_named(core, upload)
     _use_parts(core, upload, new)
     if new:
-        announce(core, upload)
-    return upload if upload.complete else joined(core, upload)
+        tell_created(core, upload)
+    return upload if upload.complete else join_parts(core, upload)
 
 
 def _parts(core: Core, request: Request, ids: tuple[str, ...]) -> list[Upload]:
@@ -86,7 +86,7 @@ def _use_parts(core: Core, upload: Upload, new: bool) -> None:
             raise
 
 
-def joined(core: Core, upload: Upload) -> Upload:
+def join_parts(core: Core, upload: Upload) -> Upload:
     """The final upload with its bytes, if all of its parts are complete."""
     try:
         parts = [core.store.load(id) for id in upload.parts]
@@ -100,7 +100,7 @@ def joined(core: Core, upload: Upload) -> Upload:
             upload = core.store.load(upload.id)
             draft = None if upload.complete else core.store.append(upload.id, 0, fence=lease, known=upload)
         if draft:
-            upload = _copied(core, upload, parts, lease, draft)
+            upload = _copy_parts(core, upload, parts, lease, draft)
     finally:
         lease.release(forget=True)
     if core.options.remove_parts:
@@ -115,7 +115,7 @@ def join_waiting(core: Core, part: Upload) -> None:
         with suppress(TusError):
             upload = core.store.load(final)
             if not upload.complete:
-                joined(core, upload)
+                join_parts(core, upload)
 
 
 def completed(core: Core, part: Upload) -> list[Upload]:
@@ -127,7 +127,7 @@ def completed(core: Core, part: Upload) -> list[Upload]:
     return [upload for upload in found if upload.pending]
 
 
-def _copied(core: Core, upload: Upload, parts: list[Upload], lease: Lease, draft: Draft) -> Upload:
+def _copy_parts(core: Core, upload: Upload, parts: list[Upload], lease: Lease, draft: Draft) -> Upload:
     length = sum(part.offset for part in parts)
     try:
         core.check_size(upload, length)

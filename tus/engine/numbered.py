@@ -27,8 +27,8 @@ from ..http.messages import Request
 from ..stores import Draft
 from ..upload import Metadata, Result, Upload
 from .admission import identify, secret_id
-from .core import Core, announce, change, exists, visible
-from .creating import drafted, named
+from .core import Core, change, exists, tell_created, visible
+from .creating import create_named, drafted
 from .finishing import finish, refusal_of
 from .pieces import LARGEST, Again, ChunkLease, Piece, Seen
 from .writer import Writer
@@ -59,12 +59,12 @@ class Numbered:
         if not visible(upload, request) or self._stale(upload, piece, REMEMBERED):
             return None, b""
         _check_good(upload)
-        upload = self._settled(upload)
+        upload = self._finish_if_filled(upload)
         return upload, b"\1" * piece.chunks.many if upload.complete else self._places.marks(upload.id)
 
     def write(self, request: Request, piece: Piece, *, metadata: Metadata, announced: int | None) -> Writer | Again:
         """What takes one chunk: a Writer, or what compares it, if it is there already."""
-        upload = self._known(request, piece) or self._created(request, piece, metadata)
+        upload = self._known(request, piece) or self._create(request, piece, metadata)
         size, count = upload.chunks or (0, 0)
         if count != piece.chunks.many or piece.chunks.size not in (size, 0):
             raise LengthMismatch(f"this upload has {count} chunks of {size} bytes")
@@ -98,7 +98,7 @@ class Numbered:
         if not again.same:
             self._clash(again.upload, piece)
         try:
-            return self._settled(self._store.load(again.upload.id))
+            return self._finish_if_filled(self._store.load(again.upload.id))
         except NotFound:
             raise Locked("this upload was removed; send the chunk again") from None
 
@@ -122,12 +122,12 @@ class Numbered:
         upload = self._store.load(upload.id)
         if core.reports:
             core.hooks.progressed(upload)
-        return self._settled(upload)
+        return self._finish_if_filled(upload)
 
-    def _settled(self, upload: Upload) -> Upload:
+    def _finish_if_filled(self, upload: Upload) -> Upload:
         """The upload, finished if every chunk is there: a crash may have come between, and who asks may never send
         again."""
-        return self._finished(upload) if upload.filled and not upload.complete else upload
+        return self._finish(upload) if upload.filled and not upload.complete else upload
 
     # Names
 
@@ -212,14 +212,14 @@ class Numbered:
             raise Locked("another file by this name had begun; send this chunk again")
         raise Refused("another file by this name is on its way", status=409)
 
-    def _created(self, request: Request, piece: Piece, metadata: Metadata) -> Upload:
+    def _create(self, request: Request, piece: Piece, metadata: Metadata) -> Upload:
         core = self._core
         core.hooks.authorise(request, "create", None)
         upload = drafted(core, request, length=piece.length, metadata=metadata, id=request.id)
         # Several first chunks may come at once.
-        upload, new = named(core, upload.evolve(id=request.id, chunks=piece.chunks))
+        upload, new = create_named(core, upload.evolve(id=request.id, chunks=piece.chunks))
         if new:
-            announce(core, upload)
+            tell_created(core, upload)
         elif not visible(upload, request):
             raise NotFound("no such upload")
         return upload
@@ -298,7 +298,7 @@ class Numbered:
 
     # Finishing
 
-    def _finished(self, upload: Upload) -> Upload:
+    def _finish(self, upload: Upload) -> Upload:
         """Every chunk is there: complete it, once, in the request that comes first."""
         core = self._core
         claim = self._locker.claim(upload.id, patience=PATIENCE)

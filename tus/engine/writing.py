@@ -27,10 +27,10 @@ from ..lockers import Lease
 from ..stores import Draft
 from ..upload import Metadata, Upload, checked_id
 from .admission import Admission, admit
-from .core import MOMENT, Core, change, fall_back, publish, shared
-from .creating import check_offset, failed, progress, room_for
+from .core import MOMENT, Core, change, contended, fall_back, publish
+from .creating import check_offset, progress, rescue, room_for
 from .finishing import complete
-from .joining import join_waiting, joined
+from .joining import join_parts, join_waiting
 from .writer import Writer
 
 _ASKED = 4096  # uploads of which is known when their offset was told
@@ -55,10 +55,10 @@ def seize(core: Core, request: Request, *, finish: bool = True) -> Upload:
         return upload
     try:
         if upload.final:
-            return joined(core, upload)
+            return join_parts(core, upload)
         if writing or finish and upload.filled:
-            upload = _seized(core, upload.id, finish=finish)
-        return _assured(core, upload) if core.assures and not upload.complete else upload
+            upload = _take(core, upload.id, finish=finish)
+        return _assure(core, upload) if core.assures and not upload.complete else upload
     except (NotFound, Gone, Damaged):
         raise
     except TusError as error:
@@ -86,7 +86,7 @@ def _check_current(core: Core, upload: Upload, offset: int, since: float | None)
     check_offset(upload, offset)
 
 
-def _assured(core: Core, upload: Upload) -> Upload:
+def _assure(core: Core, upload: Upload) -> Upload:
     """The upload with an offset that is on the disk."""
     if core.store.load(upload.id, durable=True).offset == upload.offset:
         return upload
@@ -104,7 +104,7 @@ def _assured(core: Core, upload: Upload) -> Upload:
         lease.release()
 
 
-def _seized(core: Core, id: str, *, finish: bool) -> Upload:
+def _take(core: Core, id: str, *, finish: bool) -> Upload:
     lease = core.locker.lease(id, brief=True, patience=MOMENT)
     draft, forget = None, False
     try:
@@ -115,7 +115,7 @@ def _seized(core: Core, id: str, *, finish: bool) -> Upload:
         if draft:
             with closing(draft):
                 if finish and upload.filled:
-                    upload = _completed(core, upload, lease, draft)
+                    upload = _complete_after_all(core, upload, lease, draft)
         forget = upload.complete
     except NotFound:
         forget = True
@@ -127,7 +127,7 @@ def _seized(core: Core, id: str, *, finish: bool) -> Upload:
     return upload
 
 
-def _completed(core: Core, upload: Upload, lease: Lease, draft: Draft) -> Upload:
+def _complete_after_all(core: Core, upload: Upload, lease: Lease, draft: Draft) -> Upload:
     """The upload complete; or with what is certain of it, if the disk did not take it after all."""
     try:
         return complete(core, upload, lease, draft)
@@ -166,7 +166,7 @@ def append(
             return Writer(upload)
         exact = exact or trailing or checksum is not None
         try:
-            lease, draft, upload, room = _taken_over(core, admitted, offset, announced, length, exact)
+            lease, draft, upload, room = _take_over(core, admitted, offset, announced, length, exact)
         except (StoreFull, StoreBroken) as error:  # also of what is written down before the first byte
             error.offset = offset if error.offset is None else error.offset
             raise
@@ -183,7 +183,7 @@ def append(
         syncs=core.syncs,
         peer=request.peer,
         progressed=progress(core, upload) if core.reports else None,
-        failed=partial(failed, core),
+        failed=partial(rescue, core),
         declares=upload.length != admitted.upload.length,
     )
 
@@ -191,7 +191,7 @@ def append(
 Taken = tuple[Lease | None, Draft | None, Upload, int | None]
 
 
-def _taken_over(
+def _take_over(
     core: Core, admitted: Admission, offset: int, announced: int | None, length: int | None, exact: bool
 ) -> Taken:
     """The lease, a draft that begins at the offset, the upload and the room that it has; neither of the first two, if
@@ -211,7 +211,7 @@ def _taken_over(
             check_offset(upload, offset)
             room = room_for(core, upload, offset, length, announced)
             if not upload.complete:
-                declared = _declared(core, upload, length, exact)
+                declared = _declare(core, upload, length, exact)
                 # Still in the turn: a moment later it may be handed over.
                 draft = core.store.append(upload.id, offset, fence=lease, exact=exact, known=upload)
                 return lease, draft, declared, room
@@ -222,13 +222,13 @@ def _taken_over(
     return None, None, upload, room
 
 
-def _declared(core: Core, upload: Upload, length: int | None, exact: bool) -> Upload:
+def _declare(core: Core, upload: Upload, length: int | None, exact: bool) -> Upload:
     """The upload with the length that a request declares, and recorded what a crash must not lose."""
     declared = upload if length is None else upload.evolve(length=length)
     # Nothing may change before a checksum is known to match; not even the length.
     if not exact and (declared.length != upload.length or not upload.created):
         # A record without a date is tusd's, and would call itself finished as soon as the bytes are there.
-        publish(core, declared, since=upload if shared(upload) else None)
+        publish(core, declared, since=upload if contended(upload) else None)
     return declared
 
 
@@ -250,10 +250,10 @@ def conclude(core: Core, writer: Writer, cut: BaseException | None = None, trail
         writer.close(forget=True)
         join_waiting(core, upload)
         return upload
-    return _kept(core, writer, upload)
+    return _keep(core, writer, upload)
 
 
-def _kept(core: Core, writer: Writer, upload: Upload) -> Upload:
+def _keep(core: Core, writer: Writer, upload: Upload) -> Upload:
     """The upload with what this request brought, of which more will come."""
     assert writer.lease
     try:

@@ -127,7 +127,7 @@ def explained(error: OSError) -> Exception:
     return error
 
 
-def missing(error: OSError) -> Exception:
+def absent(error: OSError) -> Exception:
     """A file that is not there, or is a link somebody put there, is an unknown upload."""
     if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
         return NotFound("no such upload")

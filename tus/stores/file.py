@@ -25,7 +25,7 @@ from typing import BinaryIO
 from ..errors import Changed, NotFound, OffsetMismatch, StoreBroken, StoreFull, TusError
 from ..upload import Upload, is_random
 from . import Draft, Fence, filesystems
-from .disk import NEW, OLD, Directory, alone, explained, link, lock, missing, sync
+from .disk import NEW, OLD, Directory, absent, alone, explained, link, lock, sync
 from .drafts import FileDraft, FilePiece
 from .infos import KEPT, FileRecord, Infos, lost
 from .notes import NOTES, Notes
@@ -218,7 +218,7 @@ class FileStore:
         try:
             return os.open(id, flags | OLD, dir_fd=self._dir)
         except OSError as error:
-            raise missing(error) from None
+            raise absent(error) from None
 
     def open(self, id: str, start: int = 0) -> BinaryIO:
         file = os.fdopen(self._open(id, os.O_RDONLY), "rb")

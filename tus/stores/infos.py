@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 
 from ..errors import Damaged, NotFound, TusError
 from ..upload import Result, Upload, is_random
-from .disk import NEW, OLD, Directory, lock, missing, sync
+from .disk import NEW, OLD, Directory, absent, lock, sync
 from .notes import Notes
 from .records import OPENING, decoded, encoded
 
@@ -40,7 +40,7 @@ class Infos:
             if self._home.gone():
                 self._home.renew()
                 return self.hold(id)
-            reason = missing(error)
+            reason = absent(error)
             raise reason if isinstance(reason, NotFound) else _unreadable(error) from None
         try:
             return FileRecord(self, fd, self._read(id, fd))
