@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .engine import Engine
-from .http.headers import disposition
+from .http.headers import disposition, media_type
 from .http.messages import Request, Response
 from .http.ranges import file_response
 
@@ -24,7 +24,7 @@ def download(request: Request, engine: Engine) -> Response:
     """The file, or what the client asks for of it. Only what is finished, and nothing that a browser would run."""
     upload = engine.readable(request)
     kind = upload.metadata.media_type
-    group, _, subtype = kind.partition(";")[0].strip().lower().partition("/")
+    group, _, subtype = media_type(kind).partition("/")
     inert = subtype in _INERT.get(group, ())
     extra = {
         "Content-Type": kind if inert or subtype in _SAVED.get(group, ()) else UNKNOWN,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 from .engine import Engine
 from .engine.writer import Sink
@@ -38,6 +39,14 @@ class Exchange:
     def final(self, upload: Upload, result: Result) -> Response:
         """What the host answered to a complete upload, accepted or refused; or said while it may still take it."""
         raise NotImplementedError
+
+    def shown(self, upload: Upload, response: Response, said: Result) -> Response:
+        """The response to the request that finished the upload, with what a view said in it."""
+        if self.renders:
+            response = self.final(upload, said)
+            return replace(response, headers={**response.headers, **dict(response.extra)}, extra=())
+        status = 200 if response.status == 204 else response.status  # which has no room for a body
+        return replace(response, status=status, headers={**response.headers, **dict(said.headers)}, body=said.body)
 
     def failure(self, error: TusError) -> Response:
         """What went wrong, for a program and for a person."""

@@ -17,6 +17,7 @@ from .engine.pieces import Again
 from .engine.writer import Sink, Writer
 from .errors import BadRequest, BodyCut, LengthRequired, MethodNotAllowed, StoreBroken, TooLarge, TusError
 from .exchange import Conversation, Exchange
+from .http.headers import media_type
 from .http.messages import Request, Response
 from .progress import told
 from .upload import Metadata, Result, Upload, key_for
@@ -245,6 +246,14 @@ class Text(Discarded):
         return self._text.decode("utf-8", "replace")
 
 
+def short_text(request: Request) -> Generator[Sink, BaseException | None, str]:
+    """The body, as text."""
+    text = Text(request)
+    if (yield text):
+        raise BadRequest("the body was cut")
+    return str(text)
+
+
 def check_length(request: Request) -> int | None:
     """The body's length; None where only its end tells."""
     if request.length is None and not request.chunked:
@@ -276,14 +285,9 @@ def posted(text: str) -> Fields:
     return dict(reversed(parse_qsl(text, keep_blank_values=True, errors="replace")[:FIELDS]))
 
 
-def media_type(request: Request) -> str:
-    kind: str = request.headers.get("content-type", "")
-    return kind.partition(";")[0].strip().lower()
-
-
 def is_form(request: Request) -> bool:
     """Whether the body is multipart/form-data."""
-    return media_type(request) == "multipart/form-data"
+    return media_type(request.headers.get("content-type", "")) == "multipart/form-data"
 
 
 def metadata(fields: Mapping[str, str], part: Part | None = None) -> Metadata:

@@ -41,7 +41,7 @@ def visitor(request: Request, said: Mapping[str, str], name: str) -> tuple[str, 
     key = key_of(said)
     if key or _RANDOM.fullmatch(name):
         return (key,)
-    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+    if _is_foreign(request):
         return ()  # a neighbour's page would speak in the name of our visitor
     # The oldest cookie comes first (RFC 6265, 5.4), so that it stays the same while others arrive.
     found = _COOKIE.findall(request.headers.get("cookie", ""))
@@ -61,11 +61,17 @@ def new_visitor(request: Request) -> tuple[str, str]:
     return token, cookie
 
 
+def _is_foreign(request: Request) -> bool | None:
+    """Whether the page of another site sent this, as the browser says; None if it does not say."""
+    site = request.headers.get("sec-fetch-site")
+    return None if site is None else site not in ("same-origin", "none")
+
+
 def foreign(request: Request) -> bool:
     """Whether the page of another site sent this. What is no browser sends no Origin."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None or origin is None:
-        return site not in (None, "same-origin", "none")
+    said, origin = _is_foreign(request), request.headers.get("origin")
+    if said is not None or origin is None:
+        return bool(said)
     return not is_same(request.headers.get("host", ""), origin) and origin != request.origin()
 
 

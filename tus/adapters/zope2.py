@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..http.address import guessed
+from ..http.headers import bare_utf8
 from ..http.messages import REASONS, Request, Response
 from ..options import Options
 from ..tus import Tus
@@ -48,7 +49,8 @@ class Zope2RequestAdapter:
         self.resp = request.response
         self._id = upload_id
         self._given = False
-        self._final: Callable[[Result], Response] | None = None
+        self._shown: Callable[[Response, Result], Response]
+        self._shows = False  # what the view returns
         self.request: Request
         self.body: Body
 
@@ -94,15 +96,15 @@ class Zope2RequestAdapter:
         """The file, or its path, as the request's body; and its name as the header FILENAME."""
         assert tus.upload is not None
         self._given = True
-        if tus.exchange.renders:
-            self._final = partial(tus.exchange.final, tus.upload)
+        self._shown = partial(tus.exchange.shown, tus.upload)
+        self._shows = tus.exchange.renders or self._options.pass_body
         if tus.send_file:
             self.req._file = open(tus.get_filepath(), "rb")  # noqa: SIM115 - the view reads it, or moves it by its name
         else:
             self.req._file = io.BytesIO(tus.get_filepath().encode())
         self.req.other.pop("BODYFILE", None)
         # A client that gives no name in the metadata may send it as a header, as Plone's pages did.
-        sent = self.req.environ.get("HTTP_FILENAME", "").encode("latin-1", "replace").decode("utf-8", "replace")
+        sent = bare_utf8(self.req.environ.get("HTTP_FILENAME", ""))
         named = tus.upload.metadata.filename or sent.replace("\\", "/").rpartition("/")[2]
         self.req.environ["HTTP_FILENAME"] = named or tus.upload.id
 
@@ -137,7 +139,7 @@ class Zope2RequestAdapter:
         def committed(good: bool) -> None:
             if good and self.resp.status < 400:
                 said = self._said(response)
-                self._put(self._with(response, said) if said else response)
+                self._put(self._shown(response, said) if said else response)
                 sent(True, said)
             else:
                 undone()
@@ -155,18 +157,10 @@ class Zope2RequestAdapter:
 
     def _said(self, response: Response) -> Result | None:
         """What the view returned, if the client gets to see it: tus wants an answer without a body."""
-        body, wanted = self.resp.body, self._options.pass_body or self._final
-        if not wanted or not isinstance(body, bytes) or body == response.body or self.request.method == "HEAD":
+        body = self.resp.body
+        if not self._shows or not isinstance(body, bytes) or body == response.body or self.request.method == "HEAD":
             return None
         return Result(200, (("Content-Type", self.resp.headers.get("content-type", "text/plain")),), body)
-
-    def _with(self, response: Response, said: Result) -> Response:
-        """The protocol's answer, with the view's in it."""
-        if self._final:
-            response = self._final(said)
-            return replace(response, headers={**response.headers, **dict(response.extra)})
-        status = 200 if response.status == 204 else response.status
-        return replace(response, status=status, headers={**response.headers, **dict(said.headers)}, body=said.body)
 
 
 def exempt(request: Any) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from ..checksum import ALGORITHMS
+from ..http.headers import OFFSET_TYPE
 from . import wire
 from .connecting import NetworkError
 from .meter import Meter, human
@@ -23,7 +24,6 @@ from .wire import Answer, Client, Payload
 DELAYS = (0.0, 1.0, 3.0, 5.0, 10.0, 20.0)  # seconds; the first four are those of tus-js-client
 MOST_DELAY = 300.0  # seconds; a Retry-After beyond this is not waited for
 STREAM_CHUNK = 8 << 20  # bytes; a stream cannot be read twice, so a chunk of it stays in memory
-PATCH_TYPE = "application/offset+octet-stream"
 # Somebody else holds the upload, we are too fast, or (460) the bytes changed on the way; and most of 5xx.
 TEMPORARY = frozenset((408, 409, 423, 425, 429, 460))
 FINAL = frozenset((501, 505))
@@ -280,7 +280,7 @@ class Transfer:
 
     def _patch(self, body: Payload, headers: dict[str, str]) -> Answer:
         assert self.url is not None
-        headers = {**headers, "Upload-Offset": str(self.offset), "Content-Type": PATCH_TYPE}
+        headers = {**headers, "Upload-Offset": str(self.offset), "Content-Type": OFFSET_TYPE}
         answer = self._send(body, headers)
         if answer.status in (405, 501) and not self._override:
             # Something on the way does not let PATCH through: the protocol has another way to say it.

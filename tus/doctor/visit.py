@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..client.transfer import PATCH_TYPE
 from ..client.wire import Answer, Bytes, Client, Connection
+from ..http.headers import OFFSET_TYPE
 
 LENGTH = 5 * 10**9  # bytes of the upload that is announced, of which a few million are really sent
 WHOLE = 4 << 20  # bytes of a request that is sent to its end
@@ -68,7 +68,7 @@ class Visit:
 
     def patch_request(self, offset: int, extra: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         """Method and headers of a PATCH, in disguise where that is needed."""
-        headers = {"Content-Type": PATCH_TYPE, "Upload-Offset": str(offset), **extra}
+        headers = {"Content-Type": OFFSET_TYPE, "Upload-Offset": str(offset), **extra}
         if self.override:
             return "POST", {**headers, "X-HTTP-Method-Override": "PATCH"}
         return "PATCH", headers

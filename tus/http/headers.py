@@ -13,6 +13,8 @@ from ..upload import is_echoed
 from .messages import Headers
 
 MAX_NUMBER = 2**63 - 1  # what a file offset can hold
+OFFSET_TYPE = "application/offset+octet-stream"  # the media type of a PATCH of tus, from its first version on
+PAGE_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # what browsers send by themselves
 
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^';]*'([^;\s]+)", re.IGNORECASE | re.ASCII)
 _PLAIN = re.compile(r';\s*filename\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]+)', re.IGNORECASE | re.ASCII)
@@ -27,6 +29,16 @@ def natural(headers: Headers, name: str) -> int | None:
     if not _NUMBER.fullmatch(value) or (number := int(value)) > MAX_NUMBER:
         raise BadRequest(f"{name} is not a number of bytes: {value[:40]!a}")
     return number
+
+
+def media_type(value: str) -> str:
+    """The media type in a Content-Type, without its parameters."""
+    return value.partition(";")[0].strip().lower()
+
+
+def bare_utf8(value: str) -> str:
+    """The text in a header that came as bare UTF-8, which WSGI carries as if it were Latin-1."""
+    return value.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def deferred(headers: Headers) -> bool:
@@ -80,7 +92,7 @@ def filename(value: str) -> str:
     if not plain:
         return ""
     name = re.sub(r"\\(.)", r"\1", plain[1][1:-1]) if plain[1].startswith('"') else plain[1]
-    return name.encode("latin-1", "replace").decode("utf-8", "replace")  # as WSGI carries what was UTF-8
+    return bare_utf8(name)
 
 
 def disposition(kind: str, filename: str) -> str:

@@ -86,18 +86,18 @@ def _condition(headers: Headers, tag: str, modified: float) -> int:
     """412, 304, or 0 to go on; in the order of RFC 9110, section 13.2.2."""
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if match is not None:
-        if not _tagged(match, tag, weak=False):
+        if not names_tag(match, tag, weak=False):
             return 412
     elif (since := _time(headers.get("if-unmodified-since"))) is not None and int(modified) > since:
         return 412
     if none_match is not None:
-        return 304 if _tagged(none_match, tag, weak=True) else 0
+        return 304 if names_tag(none_match, tag, weak=True) else 0
     since = _time(headers.get("if-modified-since"))
     return 304 if since is not None and int(modified) <= since else 0
 
 
-def _tagged(value: str, tag: str, *, weak: bool) -> bool:
-    """Whether a list of entity tags, or `*`, names this one."""
+def names_tag(value: str, tag: str, *, weak: bool) -> bool:
+    """Whether a list of entity tags, or `*`, names this one; `weak`: also as a weak one."""
     if value.strip() == "*":
         return True
     return any(found == tag and (weak or not mark) for mark, found in _TAG.findall(value))

@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
+from ..checksum import Checksum
 from ..engine import Engine
 from ..engine.writer import Writer
 from ..errors import (
@@ -28,14 +29,12 @@ from ..errors import (
 )
 from ..exchange import Conversation, Exchange
 from ..http import digests, fields, problems
-from ..http.headers import filename
+from ..http.headers import OFFSET_TYPE, PAGE_FORMS, filename, media_type
 from ..http.messages import Headers, Request, Response
 from ..upload import Metadata, Result, Upload
 
 TYPE = "application/partial-upload"
 
-_TUS_TYPE = "application/offset+octet-stream"
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"))
 _MAX_APPEND = 16 << 20  # bytes; where a server collects bodies, a cut one is lost, and this is what it costs
 _MAX_NAME = 1024  # characters of a file's name
@@ -86,15 +85,15 @@ def exchange(request: Request, engine: Engine) -> DraftExchange | None:
 def version_of(request: Request) -> Version | None:
     """The version that the request speaks; None if it speaks another protocol, or a version that we don't know."""
     headers = request.headers
-    kind = _media_type(headers)
+    kind = media_type(headers.get("content-type", ""))
     # Libraries of iPhones add the draft's fields to every upload, also to those of other protocols.
-    if "tus-resumable" in headers or kind == _TUS_TYPE:
+    if "tus-resumable" in headers or kind == OFFSET_TYPE:
         return None
     version = _version(headers)
     if version is None:
         return None
     if not request.id:
-        return version if _offers(request, version) and (request.target or kind not in _FORMS) else None
+        return version if _offers(request, version) and (request.target or kind not in PAGE_FORMS) else None
     said = request.method == "PATCH" and (kind == TYPE or _said(headers, version) is not None)
     return version if version.named or said else None
 
@@ -141,12 +140,8 @@ def complement(request: Request, engine: Engine) -> dict[str, str]:
         upload = engine.look(request)
     except TusError:
         return {}  # the host lets it ask, and not look
-    complete = _8.done if upload.complete and not upload.pending else _8.open
+    complete = _8.done if _is_over(upload) else _8.open
     return {"Upload-Complete": complete, "Upload-Limit": limits(request, engine, upload)}
-
-
-def _media_type(headers: Headers) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _said(headers: Headers, version: Version) -> bool | None:
@@ -185,7 +180,7 @@ class DraftExchange(Exchange):
         request, headers = self.request, self.request.headers
         last = _said(headers, self._version)
         length = self._length(0, last)
-        checksum = digests.expected(digests.given("Content-Digest", headers.get("content-digest")))
+        checksum = _checksum(headers)
         told = request.interim is not None and self._version.named and request.has_body
         announced = digests.given("Repr-Digest", headers.get("repr-digest"))
         wanted = digests.wanted(headers.get("want-repr-digest"))
@@ -207,7 +202,7 @@ class DraftExchange(Exchange):
 
     def _append(self) -> Conversation:
         request, headers, version = self.request, self.request.headers, self._version
-        if version.typed and _media_type(headers) != TYPE:
+        if version.typed and media_type(headers.get("content-type", "")) != TYPE:
             raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}", headers={"Accept-Patch": TYPE})
         offset = fields.whole_number(headers.get("upload-offset"))
         if offset is None:
@@ -218,7 +213,7 @@ class DraftExchange(Exchange):
         if last is None:
             raise BadRequest(f"a PATCH needs {version.field}, which is ?1 or ?0")
         length = self._length(offset, last)
-        checksum = digests.expected(digests.given("Content-Digest", headers.get("content-digest")))
+        checksum = _checksum(headers)
         writer = self.engine.append(
             self.identify(),
             offset,
@@ -233,7 +228,7 @@ class DraftExchange(Exchange):
     def _look(self) -> Conversation:
         self._refuse_append_fields()
         upload = self.engine.seize(self.identify(), finish=False)
-        complete = upload.complete and not upload.pending
+        complete = _is_over(upload)
         answer = self._headers(complete, upload.offset)
         if upload.length is not None and not upload.refused:  # else tus-js-client takes the end for success, and asks
             answer["Upload-Length"] = str(upload.length)
@@ -284,7 +279,7 @@ class DraftExchange(Exchange):
         said = {
             "filename": filename(headers.get("content-disposition", ""))[:_MAX_NAME].encode("utf-8", "replace"),
             # tus-js-client gives its creations the media type of a PATCH.
-            "filetype": b"" if _media_type(headers) == TYPE else kind[:_MAX_NAME].encode("latin-1", "replace"),
+            "filetype": b"" if media_type(kind) == TYPE else kind[:_MAX_NAME].encode("latin-1", "replace"),
         }
         new = [f"{key} {b64encode(value).decode()}" for key, value in said.items() if value and key not in metadata]
         return Metadata(",".join(filter(None, [metadata.raw, *new]))) if new else metadata
@@ -370,6 +365,16 @@ class DraftExchange(Exchange):
         document = problems.document(error, provided=fields.whole_number(self.request.headers.get("upload-offset")))
         answer["Content-Type"] = problems.TYPE if document else "text/plain; charset=utf-8"
         return Response(status, answer, document or f"{error}\n".encode("utf-8", "replace"))
+
+
+def _checksum(headers: Headers) -> Checksum | None:
+    """What the client says of this body."""
+    return digests.expected(digests.given("Content-Digest", headers.get("content-digest")))
+
+
+def _is_over(upload: Upload) -> bool:
+    """Whether every byte is there and the host has spoken."""
+    return upload.complete and not upload.pending
 
 
 def _represented(upload: Upload) -> dict[str, str]:

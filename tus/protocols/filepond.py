@@ -14,8 +14,8 @@ from ..engine import Engine
 from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, LengthMismatch, OffsetMismatch, Refused
 from ..exchange import Conversation
-from ..forms import BrowserExchange, Discarded, Fields, Form, Part, Text, check_length, is_form, metadata
-from ..http.headers import natural
+from ..forms import BrowserExchange, Discarded, Fields, Form, Part, check_length, is_form, metadata, short_text
+from ..http.headers import bare_utf8, natural
 from ..http.messages import Request, Response
 from ..upload import Metadata, Result, Upload
 
@@ -85,9 +85,7 @@ class FilePondExchange(BrowserExchange):
         name = self.request.headers.get("upload-name", "")
         if not name or upload.metadata.filename or upload.offset or upload.complete:
             return upload
-        # It comes as bare UTF-8, which WSGI hands on as if it were Latin-1.
-        text = name.encode("latin-1", "replace").decode("utf-8", "replace")
-        return self.engine.describe(self.request, metadata({"filename": text}))
+        return self.engine.describe(self.request, metadata({"filename": bare_utf8(name)}))
 
     def head(self) -> Conversation:
         """Where to go on; always between two chunks."""
@@ -97,11 +95,8 @@ class FilePondExchange(BrowserExchange):
 
     def delete(self) -> Conversation:
         """`revert`: the user took the file back. The body says which."""
-        text = Text(self.request)
-        cut = yield text
-        if cut:
-            raise BadRequest("the body was cut")
-        self.request = self.request.about(str(text).strip())
+        text = yield from short_text(self.request)
+        self.request = self.request.about(text.strip())
         self.engine.terminate(self.identify())
         return self.text("")
 

@@ -16,7 +16,7 @@ from ..engine.removing import remove_failed
 from ..engine.writer import Sink, Writer
 from ..errors import BadRequest, NotFound
 from ..exchange import Conversation
-from ..forms import BrowserExchange, Fields, Form, Part, Text, is_form, metadata, posted
+from ..forms import BrowserExchange, Fields, Form, Part, is_form, metadata, posted, short_text
 from ..http.messages import Request, Response
 from ..progress import ask, keyed
 from ..upload import Upload
@@ -103,11 +103,7 @@ class FormExchange(Keyed):
     # Words
 
     def _described(self) -> Conversation:
-        text = Text(self.request)
-        cut = yield text
-        if cut:
-            raise BadRequest("the body was cut")
-        fields = posted(str(text))
+        fields = posted((yield from short_text(self.request)))
         self._next = fields.get("next", self._next)
         return self._attached(fields)
 

@@ -6,11 +6,10 @@ from ..engine import Engine
 from ..errors import BadRequest, MethodNotAllowed, TusError, UnsupportedType
 from ..exchange import Conversation, Exchange
 from ..forms import check_length, metadata
-from ..http.headers import http_date, natural
+from ..http.headers import OFFSET_TYPE, bare_utf8, http_date, natural
 from ..http.messages import Request, Response
 from ..upload import Result, Upload
 
-TYPE = "application/offset+octet-stream"
 _WORDS = ("final-length", "entity-length", "offset")
 
 
@@ -41,15 +40,15 @@ class LegacyExchange(Exchange):
             raise BadRequest("a creation needs Final-Length")
         # Plone's pages send the name in a header of their own.
         name = self.request.headers.get("filename", "")
-        more = metadata({"filename": name.encode("latin-1", "replace").decode("utf-8", "replace")} if name else {})
+        more = metadata({"filename": bare_utf8(name)} if name else {})
         with self.engine.begin(self.identify(), length=lengths.pop(), metadata=more) as writer:
             upload = self.engine.conclude(writer)
         return self.stored(upload)
         yield
 
     def _patch(self) -> Conversation:
-        if self.request.headers.get("content-type") != TYPE:
-            raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}")
+        if self.request.headers.get("content-type") != OFFSET_TYPE:
+            raise UnsupportedType(f"the Content-Type of a PATCH is {OFFSET_TYPE}")
         offset = natural(self.request.headers, "offset")
         if offset is None:
             raise BadRequest("a PATCH needs Offset")

@@ -21,15 +21,14 @@ from ..errors import (
 )
 from ..exchange import Conversation, Exchange
 from ..http import headers
+from ..http.headers import OFFSET_TYPE, PAGE_FORMS, media_type
 from ..http.messages import Request, Response
 from ..upload import Metadata, Result, Upload, is_id
 
 VERSION = "1.0.0"
-TYPE = "application/offset+octet-stream"
 
 Filling = Generator[Writer, BaseException | None, Upload]
 
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _NOWHERE: Mapping[str, str] = {}
 _SIGNED = {"Tus-Resumable": VERSION, "X-Content-Type-Options": "nosniff"}  # what every answer carries
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,concatenation,concatenation-unfinished"
@@ -43,7 +42,7 @@ def is_ours(request: Request, engine: Engine) -> bool:
     if request.id:
         return request.method != "GET" or is_id(request.id)
     if request.method == "POST":
-        return request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _FORMS
+        return media_type(request.headers.get("content-type", "")) not in PAGE_FORMS
     return request.method not in ("GET", "HEAD")
 
 
@@ -122,7 +121,7 @@ class TusExchange(Exchange):
         if (length is None) != headers.deferred(request.headers):
             raise BadRequest("a creation needs either Upload-Length or `Upload-Defer-Length: 1`")
         # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
-        body = _Body(request) if request.has_body and request.headers.get("content-type") == TYPE else None
+        body = _Body(request) if request.has_body and request.headers.get("content-type") == OFFSET_TYPE else None
         writer = engine.begin(
             self.identify(),
             length=length,
@@ -149,8 +148,8 @@ class TusExchange(Exchange):
 
     def _patch(self) -> Conversation:
         request, engine = self.request, self.engine
-        if request.headers.get("content-type") != TYPE:
-            raise UnsupportedType(f"the Content-Type of a PATCH is {TYPE}")
+        if request.headers.get("content-type") != OFFSET_TYPE:
+            raise UnsupportedType(f"the Content-Type of a PATCH is {OFFSET_TYPE}")
         offset = headers.natural(request.headers, "upload-offset")
         if offset is None:
             raise BadRequest("a PATCH needs Upload-Offset")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..adapters.wsgi import outgoing
 from ..errors import OptionError
 from ..http.messages import Response
+from ..http.ranges import names_tag
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -42,7 +43,6 @@ _COMMON = {
 }
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 _YEAR = "public, max-age=31536000, immutable"
-_TAG = re.compile(r'"[^"]*"')
 
 
 class Html(str):
@@ -207,8 +207,7 @@ def reply(
     }
     if status == 200 and given["Cache-Control"] != "no-store":
         given["ETag"] = tag
-        known = environ.get("HTTP_IF_NONE_MATCH", "")
-        if known.strip() == "*" or tag[2:] in _TAG.findall(known):
+        if names_tag(environ.get("HTTP_IF_NONE_MATCH", ""), tag[2:], weak=True):
             kept = {name: value for name, value in given.items() if not name.startswith("Content-T")}
             return outgoing(Response(304, kept), environ, start_response)
     return outgoing(Response(status, given, content), environ, start_response)
