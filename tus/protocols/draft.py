@@ -127,7 +127,7 @@ def limits(
     return fields.listed(found or {"min-size": 0})
 
 
-def describe(request: Request, engine: Engine, response: Response) -> None:
+def add_limits(request: Request, engine: Engine, response: Response) -> None:
     """Add what the draft has to say to an answer to OPTIONS."""
     version = _version(request.headers) or _8
     response.headers["Upload-Limit"] = limits(request, engine, age=version.age)
