@@ -371,8 +371,7 @@ class BrowserExchange(Exchange):
             response = Response(200, dict(_ALWAYS), result.body)
         else:
             response = self.done(upload)
-        ours = {name.lower() for name in response.headers}
-        response.extra = tuple(pair for pair in result.headers if pair[0].lower() not in ours)
+        response.add_extra(result.headers)
         return response
 
     def done(self, upload: Upload) -> Response:

@@ -110,10 +110,7 @@ class Metadata(Mapping[str, bytes]):
     @property
     def filename(self) -> str:
         """The last part of the name that the client gave the file, without anything that could hurt."""
-        name = self.text("filename", "name").replace("\\", "/").rpartition("/")[2]
-        if not name.isprintable():
-            name = "".join(c for c in name if c.isprintable())
-        name = _shortened(name.strip())
+        name = _shortened(harmless(self.text("filename", "name").replace("\\", "/").rpartition("/")[2]).strip())
         return "" if name in (".", "..") else name
 
     @property
@@ -121,6 +118,11 @@ class Metadata(Mapping[str, bytes]):
         """The media type that the client claims, if it looks like one."""
         claimed = self.text("filetype", "type", "content-type")
         return claimed if re.fullmatch(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", claimed, re.ASCII) else ""
+
+
+def harmless(text: str) -> str:
+    """A text without what begins a line, steers a terminal or turns the direction of writing."""
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
 
 
 def _shortened(name: str) -> str:
@@ -187,7 +189,7 @@ class Result(NamedTuple):
         if not self.refuses or not kind.lower().startswith("text/plain"):
             return ""
         text = self.body.decode("utf-8", "replace").strip().partition("\n")[0]
-        return "".join(c for c in text if c.isprintable())[:_REASON]
+        return harmless(text)[:_REASON]
 
 
 def definite(status: int) -> bool:

@@ -18,7 +18,7 @@ from ..client.connecting import Clock, NetworkError
 from ..client.wire import Client
 from ..doctor.probes import PROBES, removal
 from ..doctor.visit import LENGTH, Finding, Findings, Probe, Stop, Visit
-from .put import chunk_size, header
+from .put import add_header_argument, chunk_size
 
 TIMEOUT = 5.0  # seconds for one step of the network
 LONGEST = 24.0  # seconds for all questions
@@ -44,14 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="largest request to allow for (default: 5GB)",
     )
-    add(
-        "--header",
-        type=header,
-        action="append",
-        default=[],
-        metavar="'NAME: VALUE'",
-        help="a header to send with every request",
-    )
+    add_header_argument(parser)
     add("--json", action="store_true", help="print the findings as JSON")
 
 

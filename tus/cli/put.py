@@ -35,7 +35,7 @@ def metadata_pair(text: str) -> tuple[str, bytes]:
     return key, os.fsencode(value)
 
 
-def header(text: str) -> tuple[str, str]:
+def _header(text: str) -> tuple[str, str]:
     try:
         return wire.header_line(text)
     except ValueError as error:
@@ -56,6 +56,18 @@ def _natural(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)
+
+
+def add_header_argument(parser: argparse.ArgumentParser) -> None:
+    """What `tus put` and `tus check` send besides their own headers."""
+    parser.add_argument(
+        "--header",
+        type=_header,
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="a header to send with every request",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,14 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="metadata of the upload for the server",
     )
-    add(
-        "--header",
-        type=header,
-        action="append",
-        default=[],
-        metavar="'NAME: VALUE'",
-        help="a header to send with every request",
-    )
+    add_header_argument(parser)
     add(
         "--retries",
         type=_natural,

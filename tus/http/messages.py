@@ -91,6 +91,10 @@ class Response:
     extra: tuple[tuple[str, str], ...] = ()  # the host's own headers, of which some may come twice
     finished: Upload | None = None  # a complete upload that the host has not been told of
 
+    def add_extra(self, headers: Iterable[tuple[str, str]]) -> None:
+        """The host's own headers, but for those by names that are ours; we write each word with a capital."""
+        self.extra = tuple(pair for pair in headers if pair[0].title() not in self.headers)
+
 
 REASONS = {
     100: "Continue",

@@ -77,7 +77,7 @@ def begins(offer: Request) -> bool:
 
 def describe_limits(request: Request, engine: Engine, response: Response) -> None:
     """Add to the host's own answer to OPTIONS what can be uploaded there."""
-    draft.advertise(request, engine, response)
+    draft.add_limits(request, engine, response)
 
 
 class Polyglot(tus1.TusExchange):
@@ -88,7 +88,7 @@ class Polyglot(tus1.TusExchange):
     def signed(self, response: Response) -> Response:
         request = self.request
         if request.method == "OPTIONS":
-            draft.advertise(request, self.engine, response)
+            draft.add_limits(request, self.engine, response)
         elif request.method == "HEAD":
             if self._more is None:
                 self._more = draft.complement(request, self.engine)

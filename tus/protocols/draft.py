@@ -127,7 +127,7 @@ def limits(
     return fields.listed(found or {"min-size": 0})
 
 
-def advertise(request: Request, engine: Engine, response: Response) -> None:
+def add_limits(request: Request, engine: Engine, response: Response) -> None:
     """Add what the draft has to say to an answer to OPTIONS."""
     version = _version(request.headers) or _8
     response.headers["Upload-Limit"] = limits(request, engine, age=version.age)
@@ -315,7 +315,7 @@ class DraftExchange(Exchange):
 
     def _report(self, writer: Writer) -> None:
         """Say now and then how far it is; never of bytes that a digest may throw away."""
-        if self.request.interim is None or not self._version.named or writer.exact:
+        if self.request.interim is None or not self._version.named or writer.unverified:
             return
         due = time.monotonic() + _EVERY
 
@@ -323,7 +323,8 @@ class DraftExchange(Exchange):
             nonlocal due
             if time.monotonic() >= due:
                 due = time.monotonic() + _EVERY
-                offset = writer.commit(durable=self.engine.assures)  # the client may forget these bytes
+                if self.engine.options.durable == "always":
+                    writer.sync()  # the client may forget these bytes
                 self._send_interim({"Upload-Offset": str(offset)})
 
         writer.tell(told)

@@ -68,8 +68,9 @@ class LegacyExchange(Exchange):
         expires = self.engine.expires(upload)
         if expires is not None:
             headers["Upload-Expires"] = http_date(expires)
-        extra = tuple(pair for pair in result.headers if pair[0].title() not in headers)
-        return Response(result.status if result.refuses else status, headers, result.body, extra=extra)
+        response = Response(result.status if result.refuses else status, headers, result.body)
+        response.add_extra(result.headers)
+        return response
 
     def failure(self, error: TusError) -> Response:
         """What went wrong, for a person."""

@@ -200,10 +200,11 @@ class TusExchange(Exchange):
         if result.refuses:
             return self._undecided(upload, result)
         status, answer = self._said(upload)
-        response = self.signed(Response(status, answer, extra=result.headers))
+        response = self.signed(Response(status, answer))
         if status == 204:
             response.status, response.body = result.status, result.body
-        return _once(response)
+        response.add_extra(result.headers)
+        return response
 
     def _said(self, upload: Upload) -> tuple[int, dict[str, str]]:
         """Status and headers, if the host has nothing to add."""
@@ -235,14 +236,18 @@ class TusExchange(Exchange):
         if self.request.method != "HEAD":  # for which clients would take an offset at the end for success
             answer["Upload-Offset"] = str(upload.offset)
         body = b"" if self.request.method == "HEAD" else result.body
-        return _once(self.signed(Response(result.status, answer, body, extra=result.headers)))
+        response = self.signed(Response(result.status, answer, body))
+        response.add_extra(result.headers)
+        return response
 
     def _undecided(self, upload: Upload, result: Result) -> Response:
         """What the host said, while it may still take the upload."""
         answer = {**_SIGNED, **self._location}
         if self.request.method != "HEAD":
             answer["Upload-Offset"] = str(upload.offset)
-        return _once(Response(result.status, answer, result.body, extra=result.headers))
+        response = Response(result.status, answer, result.body)
+        response.add_extra(result.headers)
+        return response
 
     def failure(self, error: TusError) -> Response:
         """What went wrong, for a person."""
@@ -268,12 +273,6 @@ _METHODS: dict[str, Callable[[TusExchange], Conversation]] = {
     "DELETE": TusExchange._delete,
     "GET": TusExchange._get,
 }
-
-
-def _once(response: Response) -> Response:
-    """Without the host's headers by names that are ours."""
-    response.extra = tuple(pair for pair in response.extra if pair[0].title() not in response.headers)
-    return response
 
 
 def _nothing(engine: Engine, writer: Writer) -> Filling:

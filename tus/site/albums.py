@@ -89,7 +89,7 @@ class Tree:
         return folders, items
 
     def _sort_in(self, path: str, entry: os.DirEntry[str], folders: list[str], items: list[Item]) -> None:
-        name = joined(path, entry.name)
+        name = path_in(path, entry.name)
         if entry.is_symlink():
             self._inside(name)
         if entry.is_dir():
@@ -134,7 +134,7 @@ class Tree:
                 return item
         for folder in folders if depth else ():
             with suppress(NotFound):
-                if found := self.cover(joined(path, folder), fits, depth - 1):
+                if found := self.cover(path_in(path, folder), fits, depth - 1):
                     return found
         return None
 
@@ -144,7 +144,7 @@ class Tree:
         yield from items
         for folder in folders if depth else ():
             with suppress(NotFound):
-                yield from self.walk(joined(path, folder), depth - 1)
+                yield from self.walk(path_in(path, folder), depth - 1)
 
     def _inside(self, path: str) -> str:
         """The file by this path, if it lies in the tree, links followed."""
@@ -175,13 +175,13 @@ class Tree:
             candidate = f"{stem}{suffix}" if number == 1 else f"{stem} ({number}){suffix}"
             with suppress(FileExistsError):
                 _move(source, os.path.join(place, candidate))
-                return self.item(joined(album, candidate))
+                return self.item(path_in(album, candidate))
         raise Refused(f"there are {MOST_NAMES} files of this name", status=409)
 
     def make(self, album: str, names: Iterable[str]) -> str:
         """The album in this one that the folders of an upload lead to."""
         for name in names:
-            parent, album = self._place(album), joined(album, name)
+            parent, album = self._place(album), path_in(album, name)
             with suppress(FileExistsError):
                 os.mkdir(os.path.join(parent, name))
                 _sync(parent)
@@ -207,7 +207,7 @@ def is_shown(name: str) -> bool:
     return bool(name) and not name.startswith((".", "~tus")) and "/" not in name and "\0" not in name
 
 
-def joined(album: str, name: str) -> str:
+def path_in(album: str, name: str) -> str:
     return f"{album}/{name}" if album else name
 
 

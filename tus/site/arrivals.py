@@ -8,7 +8,7 @@ from contextlib import suppress
 from ..errors import Refused
 from ..hooks import Hooks
 from ..http.messages import Request
-from ..upload import Upload
+from ..upload import Upload, harmless
 from .albums import TYPES, Tree, is_shown, shortened
 from .pages import Environ
 
@@ -46,5 +46,5 @@ def takes(name: str) -> bool:
 def destination(upload: Upload) -> tuple[str, list[str]]:
     """The album that an upload is for, and the folders in it that the upload was in."""
     folders = upload.metadata.text("relativePath").replace("\\", "/").split("/")[:-1]
-    names = ["".join(c for c in name if c.isprintable()).strip(" .") for name in folders]
+    names = [harmless(name).strip(" .") for name in folders]
     return upload.metadata.text("album").strip("/"), [shortened(name) for name in names if is_shown(name)][:8]

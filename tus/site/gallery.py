@@ -18,7 +18,7 @@ from ..http.messages import Response
 from ..http.ranges import Pausing, file_response
 from ..options import Options, directory, flag, size, text, url_path
 from ..upload import Upload
-from .albums import ACCEPT, Item, Tree, joined, lineage, url_part
+from .albums import ACCEPT, Item, Tree, lineage, path_in, url_part
 from .archive import zipped
 from .arrivals import Gate, destination, stored_path, takes
 from .form import UploadForm
@@ -165,7 +165,7 @@ class Gallery:
 
     def _album_tiles(self, environ: Environ, language: str, path: str, folders: list[str]) -> Iterable[Html]:
         for name in folders:
-            album = joined(path, name)
+            album = path_in(path, name)
             if not self._may(environ, album):
                 continue
             cover = self.tree.cover(album, lambda item: self._may_see(environ, item) and self.thumbnails.showable(item))
@@ -376,9 +376,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
 def gallery_factory(global_conf: Mapping[str, str], **local_conf: str) -> Gallery:
     """`[app:main] use = egg:tus#gallery`; with `filter-with = tus` in front it takes uploads."""
     values = parsed(local_conf, OPTIONS)
-    pages = Pages(values.pop("template_dir", ""), values.pop("static_dir", ""), values.pop("language", ""))
-    operators = Operators(pages) if values.pop("operators", False) else None
-    return Gallery(values.pop("directory", ""), pages=pages, operators=operators, **values)
+    return Gallery(values.pop("directory", ""), **values)
 
 
 def with_uploads(

@@ -91,7 +91,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 def parsed(given: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """Options of a section, as values; an unknown name is an error."""
+    """Options of a section, as arguments of what it configures; an unknown name is an error."""
     values = {}
     for name, value in given.items():
         if name not in known:
@@ -102,12 +102,11 @@ def parsed(given: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]]) 
             values[name] = known[name](value)
         except ValueError as error:
             raise OptionError(f"option {name}: {value!r} {error}") from None
-    return values
+    pages = Pages(values.pop("template_dir", ""), values.pop("static_dir", ""), values.pop("language", ""))
+    operators = Operators(pages) if values.pop("operators", False) else None
+    return {**values, "pages": pages, "operators": operators}
 
 
 def demo_factory(global_conf: Mapping[str, str], **local_conf: str) -> Site:
     """`[app:main] use = egg:tus#demo`, behind `filter-with = tus`."""
-    values = parsed(local_conf, OPTIONS)
-    pages = Pages(values.pop("template_dir", ""), values.pop("static_dir", ""), values.pop("language", ""))
-    operators = Operators(pages) if values.pop("operators", False) else None
-    return Site(pages=pages, operators=operators, **values)
+    return Site(**parsed(local_conf, OPTIONS))
