@@ -315,7 +315,7 @@ class DraftExchange(Exchange):
 
     def _report(self, writer: Writer) -> None:
         """Say now and then how far it is; never of bytes that a digest may throw away."""
-        if self.request.interim is None or not self._version.named or writer.unverified:
+        if self.request.interim is None or not self._version.named or writer.exact:
             return
         due = time.monotonic() + _EVERY
 
@@ -323,8 +323,7 @@ class DraftExchange(Exchange):
             nonlocal due
             if time.monotonic() >= due:
                 due = time.monotonic() + _EVERY
-                if self.engine.options.durable == "always":
-                    writer.sync()  # the client may forget these bytes
+                offset = writer.commit(durable=self.engine.assures)  # the client may forget these bytes
                 self._send_interim({"Upload-Offset": str(offset)})
 
         writer.tell(told)
