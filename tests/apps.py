@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.util import shift_path_info
 
+from tests import kinds
 from tus import Hooks, Refused, TusFilter
 
 Environ = dict[str, Any]
@@ -146,7 +147,7 @@ class Collections:
 def built(home: Path) -> TusFilter:
     """A filter over a recorder, with the options that `home/options.json` gives."""
     options = json.loads((home / "options.json").read_text())
-    return TusFilter(Recorder(home), tmp_file_dir=str(home / "uploads"), **options)
+    return kinds.filtered(Recorder(home), home / "uploads", **options)
 
 
 def application() -> Collections:

@@ -1,4 +1,4 @@
-"""What holds for every test: at the end of a run, which tests did not run, and why.
+"""What holds for every test: servers to talk to, and at the end of a run, which tests did not run, and why.
 
 A test that cannot run for want of something is skipped, and must never be skipped silently.
 """
@@ -6,8 +6,38 @@ A test that cannot run for want of something is skipped, and must never be skipp
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import pytest
+
+from tests import live
+from tests.servers import Running
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Running]:
+    """The servers that run, for all suites."""
+    servers = Running()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> live.Kind:
+    """The kind of server that the test talks to."""
+    kind = live.KINDS[request.param]
+    if not live.available(kind.name):
+        pytest.skip(f"{' and '.join(kind.needs)} cannot be imported")
+    marker = request.node.get_closest_marker("on_files")
+    if marker and not kind.on_files:
+        pytest.skip(f"{kind.name} has no files, and {marker.args[0]}")
+    return kind
+
+
+@pytest.fixture
+def server(kind: live.Kind, running: Running) -> live.Live:
+    """A running server of that kind."""
+    return running.get(kind.name)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

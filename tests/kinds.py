@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.lock_server import Server
+from tests.shelves import Objects
 from tests.slow_store import SlowStore
 from tests.socket_locker import SocketLocker
-from tus.lockers import Locker
+from tus import Engine, TusFilter
+from tus.lockers import Claim, Lease, Locker, Share
 from tus.lockers.file import FileLocker
 from tus.lockers.memory import MemoryLocker
 from tus.stores import Store
 from tus.stores.file import FileStore
 from tus.stores.memory import MemoryStore
+from tus.tus import Sweeper
 
 PATIENCE = 0.2  # seconds that a locker waits for what another request keeps
 
@@ -53,3 +57,60 @@ def locker_at(place: str) -> Locker:
     """A locker that meets those of other processes: in a directory, or at the address of a server."""
     host, _, port = place.partition(":")
     return SocketLocker((host, int(port)), patience=PATIENCE) if port else FileLocker(place, patience=PATIENCE)
+
+
+# Servers in processes of their own
+
+PAIR, LOCKS = "LIVE_PAIR", "LIVE_LOCKS"  # the variables that name the pair, and where the server of the leases is
+
+
+def environ(kind: str) -> dict[str, str]:
+    """What a process of that kind finds in its environment."""
+    host, port = server().address
+    return {PAIR: kind, LOCKS: f"{host}:{port}"}
+
+
+class Within:
+    """The one locker of this process, for the uploads of one collection: there may be hundreds of those."""
+
+    def __init__(self, directory: Path) -> None:
+        self._prefix = f"{directory}/"
+
+    def lease(self, id: str, **how: Any) -> Lease:
+        return _shared().lease(self._prefix + id, **how)
+
+    def share(self, id: str) -> Share:
+        return _shared().share(self._prefix + id)
+
+    def claim(self, id: str, **how: Any) -> Claim:
+        return _shared().claim(self._prefix + id, **how)
+
+    def writing(self, id: str) -> bool:
+        return _shared().writing(self._prefix + id)
+
+    def lives(self, id: str) -> bool:
+        return _shared().lives(self._prefix + id)
+
+    def tidy(self, before: float, exists: Callable[[str], bool]) -> None:
+        """Everything times out by itself."""
+
+
+@cache
+def _shared() -> SocketLocker:
+    host, _, port = os.environ.get(LOCKS, ":").partition(":")
+    return SocketLocker((host, int(port)) if port else server().address)
+
+
+def filtered(app: Any, directory: Path, kind: str = "", **options: Any) -> TusFilter:
+    """A filter over a store of that kind, or of the one that this process is told to have, in the directory."""
+    made = TusFilter(app, tmp_file_dir=str(directory), **options)
+    if (kind or os.environ.get(PAIR, "file")) == "file":
+        return made
+    store = SlowStore(directory)
+    store.took = Objects(directory).note
+    given, old = made._given, made.engine
+    made.engine = given.engine = made._hand_over._engine = Engine(
+        store, Within(directory), made.options, given.hooks, delivers=old.delivers
+    )
+    given.sweeper = Sweeper(made.engine, made.options.sweep_interval)
+    return made

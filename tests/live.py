@@ -47,6 +47,17 @@ class Kind:
     hears_cuts: bool = True  # what came before a client left is handed out, and one that still listens is answered
     reasons: bool = True  # the application's reason phrase is sent
     processes: int = 1
+    pair: str = "file"  # the store and the locker, as in tests.kinds
+
+    @property
+    def on_files(self) -> bool:
+        """Whether uploads are files, and the application can have them."""
+        return self.pair == "file"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every collection there needs: an application cannot have a path to what is no file."""
+        return {} if self.on_files else {"hand_over": "file"}
 
 
 def _own(kind: str, **fixed: Any) -> Callable[[int, dict[str, Any]], list[str]]:
@@ -76,6 +87,7 @@ KINDS = {
     for kind in (
         Kind("ours", _own("ours"), ("tus.server",), waits=True),
         Kind("ours-workers", _own("ours", workers=3), ("tus.server",), waits=True, processes=3),
+        Kind("ours-slow", _own("ours"), ("tus.server",), waits=True, pair="slow"),
         Kind(
             "waitress",
             _own("waitress"),
@@ -157,7 +169,7 @@ class Live:
     def collection(self, name: str = "", **options: Any) -> str:
         """Make a fresh collection with these options of the filter, and return its name."""
         name += secrets.token_hex(6)
-        configure(self.home / name, options)
+        configure(self.home / name, self.kind.options | options)
         return name
 
     def path(self, name: str = "") -> str:
@@ -171,6 +183,7 @@ class Live:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path),
             "LIVE_HOME": str(self.home),
+            **self._pair(),
             **self.environ,
         }
         with open(self.home / "output.txt", "ab") as output:
@@ -184,6 +197,13 @@ class Live:
                 start_new_session=True,  # so that its workers can be ended together with it, and nobody else
             )
         self._ready()
+
+    def _pair(self) -> dict[str, str]:
+        if self.kind.on_files:
+            return {}
+        from tests import kinds  # late, since it imports the package
+
+        return kinds.environ(self.kind.pair)
 
     def _ready(self) -> None:
         until = time.monotonic() + START
@@ -255,9 +275,10 @@ def start(
 ) -> Live:
     """Start a server of that kind; `options` are the filter's, `settings` the server's own."""
     place = home or Path(tempfile.mkdtemp(prefix="tus-live-"))
-    configure(place, options)
+    chosen = KINDS[kind or default()]
+    configure(place, chosen.options | options)
     server = Live(
-        KINDS[kind or default()],
+        chosen,
         place,
         free_port(),
         settings or {},

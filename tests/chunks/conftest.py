@@ -5,7 +5,6 @@ A page here says exactly what the real library says; what that is was read from 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests import live
-from tus import Hooks, TusFilter
+from tests import kinds, live
+from tests.shelves import shelf
+from tus import Hooks
 
 BOUNDARY = "----formBoundary7MA4YWxk"
 
@@ -38,6 +38,7 @@ class Page:
 
     directory: Path
     options: dict[str, Any]
+    pair: str = "file"
     handed: list[bytes] = field(default_factory=list)
     uploads: list[Any] = field(default_factory=list)
     status: str = "200 OK"
@@ -45,11 +46,13 @@ class Page:
     cookies: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.filter = TusFilter(self._app, tmp_file_dir=str(self.directory), **self.options)
+        given = {"hand_over": "file"} if self.pair != "file" else {}
+        self.filter = kinds.filtered(self._app, self.directory, self.pair, **given | self.options)
 
     def _app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         if "tus.upload" in environ:
-            self.handed.append(Path(environ["wsgi.input"].read().decode()).read_bytes())
+            body = environ["wsgi.input"].read()
+            self.handed.append(body if self.pair != "file" else Path(body.decode()).read_bytes())
             self.uploads.append(environ["tus.upload"])
         start_response(self.status, [("Content-Type", "text/plain"), ("Content-Length", str(len(self.body)))])
         return [self.body]
@@ -73,18 +76,27 @@ class Page:
 
     def files(self) -> set[str]:
         """What lies in the directory, without what is the store's own."""
-        return {name for name in os.listdir(self.directory) if not name.startswith(".")}
+        return {name for name in shelf(self.directory, self.pair).names() if not name.startswith(".")}
 
 
 MakePage = Callable[..., Page]
 
 
+@pytest.fixture(params=["file", pytest.param("slow", marks=pytest.mark.slow)])
+def pair(request: pytest.FixtureRequest) -> str:
+    """The kind of store and locker."""
+    marker = request.node.get_closest_marker("on_files")
+    if marker and request.param != "file":
+        pytest.skip(f"the slow store has no files, and {marker.args[0]}")
+    return str(request.param)
+
+
 @pytest.fixture
-def make_page(tmp_path: Path) -> MakePage:
+def make_page(tmp_path: Path, pair: str) -> MakePage:
     """Makes filters with these options over one directory."""
 
     def make(*, hooks: Hooks | None = None, **options: Any) -> Page:
-        return Page(tmp_path / "uploads", {"durable": "none", "hooks": hooks or "", **options})
+        return Page(tmp_path / "uploads", {"durable": "none", "hooks": hooks or "", **options}, pair)
 
     return make
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.drafting import Turns, new
+from tests.drafting import Turns, begin, content, new
 from tests.kinds import LOCKERS, STORES
 from tus.errors import Interrupted, Locked
 from tus.lockers import Locker
@@ -45,6 +45,15 @@ def put(store: Any, start: int, data: bytes) -> None:
     with closing(store.place("a", start, fence=Turns())) as draft:
         draft.write(data)
         draft.commit()
+
+
+def test_creation_can_be_read_before_it_is_saved(store: Any) -> None:
+    """Also through what keeps chunks apart, which looks at the record."""
+    with closing(begin(store)) as draft:
+        draft.write(b"abc")
+        draft.commit()
+
+        assert content(store) == b"abc"
 
 
 def test_shares_do_not_end_each_other(locker: Locker) -> None:

@@ -512,6 +512,7 @@ def test_window_that_begins_anew_gets_its_file(page: Page) -> None:
     assert page.handed == [OURS]
 
 
+@pytest.mark.on_files("it writes the file of a lease")
 def test_crash_of_a_writer_leaves_the_chunk_free(page: Page, tmp_path: Path) -> None:
     """What a process left that died is taken over at once."""
     ask(page, 0)

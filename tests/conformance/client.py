@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import live, wire
+from tests.shelves import shelf
 
 VERSION = "1.0.0"
 BYTES = "application/offset+octet-stream"
@@ -68,6 +69,7 @@ class Client:
         self.server = server
         self.kind = server.kind
         self.home: Path = server.home / name
+        self.shelf = shelf(self.home / "uploads", server.kind.pair)
         self.path = server.path(name)
         self.manner = manner
 
@@ -223,29 +225,34 @@ class Client:
     def handed(self) -> list[Handed]:
         """What the application got, the oldest first."""
         found = sorted((self.home / "handed").glob("*.json")) if (self.home / "handed").exists() else []
-        return [_handed(json.loads(file.read_text())) for file in found]
+        return [self._handed(json.loads(file.read_text())) for file in found]
+
+    def _handed(self, record: dict[str, Any]) -> Handed:
+        file, body = record.pop("file"), base64.b64decode(record.pop("body"))
+        if record["upload"] and not self.kind.on_files:
+            return Handed(body=body, file=body, **record)  # it was handed over itself, not by its path
+        return Handed(body=body, file=None if file is None else base64.b64decode(file), **record)
 
     def files(self) -> list[str]:
         """The names of what is stored."""
-        directory = self.home / "uploads"
-        return sorted(file.name for file in directory.iterdir()) if directory.exists() else []
+        return self.shelf.names()
 
     def taken(self, url: str) -> None:
         """Come back when a request has begun to write to this upload."""
-        lease = self.home / "uploads" / f"{self.id(url)}.lease"
-        # A number, and whoever holds it; nobody in between.
-        live.until(lambda: lease.exists() and len(lease.read_bytes().split()) == 2)
+        live.until(lambda: self.shelf.leased(self.id(url)))
 
     def stored(self, url: str) -> int:
-        """How many bytes lie in the upload's file: unlike HEAD, looking here disturbs no one who writes."""
-        try:
-            return (self.home / "uploads" / self.id(url)).stat().st_size
-        except FileNotFoundError:
-            return 0
+        """How many bytes are stored: unlike HEAD, looking here disturbs no one who writes."""
+        return len(self.shelf.content(self.id(url)))
 
     def arrived(self, url: str, length: int) -> None:
-        """Wait until that many bytes are stored."""
-        live.until(lambda: self.stored(url) >= length)
+        """Wait until the server has that many bytes, though they may not be stored yet."""
+        live.until(lambda: self.shelf.received(self.id(url)) >= length)
+
+    def told(self, began: int, arrived: int) -> int:
+        """The offset that a client hears beside a request that began there, brought that much, and hangs: not every
+        store stores what arrives at once."""
+        return arrived if self.kind.on_files else began
 
     def id(self, url: str) -> str:
         return urlsplit(url).path.rpartition("/")[2]
@@ -257,12 +264,6 @@ def needs_cuts(tus: Client) -> None:
         pytest.skip(f"{tus.kind.name} calls the application only with a whole body")
     if not tus.kind.hears_cuts:
         pytest.skip(f"{tus.kind.name} forgets what came when a client leaves")
-
-
-def _handed(record: dict[str, Any]) -> Handed:
-    file = record.pop("file")
-    body = base64.b64decode(record.pop("body"))
-    return Handed(body=body, file=None if file is None else base64.b64decode(file), **record)
 
 
 def metadata(**values: str | bytes) -> str:

@@ -141,6 +141,7 @@ def test_creation_answer_may_not_be_taken_for_progress(tus: Client) -> None:
     assert answer.get("Upload-Offset") in (None, "0")
 
 
+@pytest.mark.on_files("it looks at the modes of files")
 def test_files_are_private(tus: Client) -> None:
     """Nobody else on the machine can read what is uploaded."""
     tus.patch(tus.create(5), 0, b"abc")

@@ -13,6 +13,7 @@ NAMED = {"Upload-Metadata": metadata(filename="hello.txt", filetype="text/x-hell
 
 
 @pytest.mark.every_server
+@pytest.mark.on_files("the application gets a path")
 @every_manner
 def test_application_gets_one_ordinary_request(tus: Client) -> None:
     """A POST at the collection's path, without a word of the protocol, whose body is the file's path."""

@@ -112,6 +112,18 @@ def test_upload_exists_once_it_is_finished(store: Store) -> None:
     assert (store.load("a").offset, store.load("a").complete, content(store)) == (3, True, b"abc")
 
 
+def test_creation_can_be_read_before_it_is_saved(store: Store) -> None:
+    """The engine looks at the content of an upload that came with its creation, and then saves it or not."""
+    draft = begin(store)
+    draft.write(b"abc")
+    draft.commit()
+
+    found = content(store)
+
+    draft.close()
+    assert found == b"abc"
+
+
 def test_name_is_given_once(store: Store) -> None:
     """Neither what exists nor what is being made can be created, and neither is harmed."""
     new(store, "a", b"abc")

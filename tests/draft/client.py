@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests import live, wire
+from tests.shelves import Shelf, shelf
 from tests.wire import Answer
 
 TYPE = "application/partial-upload"
@@ -161,25 +162,29 @@ class Client:
         for record in records:
             for name in ("body", "file"):
                 record[name] = None if record[name] is None else base64.b64decode(record[name])
+            if record["upload"] and not self.server.kind.on_files:
+                record["file"] = record["body"]  # it was handed over itself, not by its path
         return records
 
     def files(self) -> list[bytes]:
-        """The contents that the application was handed by a path."""
+        """The contents that the application was handed."""
         return [record["file"] for record in self.handed()]
 
+    @property
+    def shelf(self) -> Shelf:
+        return shelf(self.home / "uploads", self.server.kind.pair)
+
     def stored(self, url: str) -> bytes:
-        """What the upload's file holds: unlike HEAD, looking here disturbs no one who writes."""
-        try:
-            return (self.home / "uploads" / urlsplit(url).path.rpartition("/")[2]).read_bytes()
-        except FileNotFoundError:
-            return b""
+        """What is stored: unlike HEAD, looking here disturbs no one who writes."""
+        return self.shelf.content(urlsplit(url).path.rpartition("/")[2])
 
     def arrived(self, url: str, length: int) -> None:
-        live.until(lambda: len(self.stored(url)) >= length)
+        """Wait until the server has that many bytes, though they may not be stored yet."""
+        live.until(lambda: self.shelf.received(urlsplit(url).path.rpartition("/")[2]) >= length)
 
     def uploads(self) -> list[str]:
         """The ids of what is stored."""
-        return sorted(info.stem for info in (self.home / "uploads").glob("*.info"))
+        return [name.removesuffix(".info") for name in self.shelf.names() if name.endswith(".info")]
 
 
 def limits(answer: Answer) -> dict[str, int]:

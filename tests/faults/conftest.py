@@ -13,12 +13,13 @@ import pytest
 from tests import live, wire
 from tests.conformance.client import Client as Conforming
 from tests.conformance.client import Fields
+from tests.servers import CALM, SLOW, Running, slowly, spread
 
-# Forcing data to the disk takes its time, and only the tests of durability are about it.
-CALM = {"durable": "none", "sweep_interval": "none"}
+__all__ = ["CALM", "Client", "everywhere", "on"]
+
 SETTINGS: dict[str, dict[str, Any]] = {"gunicorn-sync": {"workers": 3}}
 THREADS = ("ours", "gunicorn-gthread")
-THOROUGH = ("gunicorn-sync",)  # kinds that are hurt only when there is time
+THOROUGH = ("gunicorn-sync", SLOW)  # kinds that are hurt only when there is time
 PROCESSES = ("ours-workers", "gunicorn-workers", "gunicorn-sync")
 
 
@@ -39,28 +40,18 @@ class Client(Conforming):
             self.hanging.pop().close()
 
     def bytes_stored(self, url: str) -> bytes:
-        """What lies in the upload's file."""
-        return (self.home / "uploads" / self.id(url)).read_bytes()
+        """What is stored of the upload."""
+        return self.shelf.content(self.id(url))
 
 
-@pytest.fixture(scope="session")
-def running() -> Iterator[dict[str, live.Live]]:
-    """The servers that run, by kind; each starts when it is first needed."""
-    servers: dict[str, live.Live] = {}
-    yield servers
-    for server in servers.values():
-        server.close()
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    spread(metafunc)
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, running: dict[str, live.Live]) -> live.Live:
+def server(kind: live.Kind, running: Running) -> live.Live:
     """Our own server, or of the kind that the test names."""
-    kind = getattr(request, "param", live.default())
-    if not live.available(kind):
-        pytest.skip(f"{' and '.join(live.KINDS[kind].needs)} cannot be imported")
-    if kind not in running:
-        running[kind] = live.start(kind, settings=SETTINGS.get(kind), **CALM)
-    return running[kind]
+    return running.get(kind.name, **SETTINGS.get(kind.name, {}))
 
 
 @pytest.fixture
@@ -85,8 +76,8 @@ def tus(collection: Callable[..., Client]) -> Client:
 
 def on(*kinds: str) -> pytest.MarkDecorator:
     """Run the test on each of these kinds of servers."""
-    named = [pytest.param(kind, marks=pytest.mark.slow) if kind in THOROUGH else kind for kind in kinds]
-    return pytest.mark.parametrize("server", named, indirect=True)
+    named = [slowly(kind) if kind in THOROUGH else kind for kind in kinds]
+    return pytest.mark.parametrize("kind", named, indirect=True)
 
 
-everywhere = on(*THREADS, *PROCESSES)
+everywhere = on(*THREADS, *PROCESSES, SLOW)

@@ -66,8 +66,7 @@ LEASED = pytest.mark.parametrize("begun", [tus1, draft, legacy, filepond])
 
 def arrived(tus: Client) -> None:
     """The server has taken all that was sent."""
-    files = tus.home / "uploads"
-    live.until(lambda: any(SENT - 5000 < file.stat().st_size <= SIZE for file in files.glob("*")))
+    live.until(lambda: any(SENT - 5000 < tus.shelf.received(name) <= SIZE for name in tus.files()))
 
 
 @pytest.fixture
@@ -82,9 +81,9 @@ def test_a_request_that_was_overtaken_is_told_to_come_again(old: Client, begun: 
     """Its client's newer one goes on; a 500 would call that an error of the server's."""
     with begun(old) as connection:
         arrived(old)
-        (id,) = [file.name for file in (old.home / "uploads").glob("*.info")]
+        (id,) = [name.removesuffix(".info") for name in old.files() if name.endswith(".info")]
 
-        newer = old.head(f"{old.path}/{id.removesuffix('.info')}")
+        newer = old.head(f"{old.path}/{id}")
         answer = connection.answer()
 
     assert newer.status == 200

@@ -21,7 +21,7 @@ from tests.conformance.client import Client as Conforming
 from tests.conformance.client import checksum
 from tests.faults.conftest import Client, on
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.on_files("a sync belongs to a disk")]
 
 IMAGE = 64 << 20  # bytes that the file system believes it has
 ROOM = 1 << 20  # bytes that it has

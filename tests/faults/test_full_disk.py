@@ -18,6 +18,8 @@ from tests import live
 from tests.conformance.client import BYTES, checksum
 from tests.faults.conftest import Client, on
 
+pytestmark = pytest.mark.on_files("a store of objects has no disk of its own that is full")
+
 SIZE = 700_000  # bytes of an upload
 ROOM = 400  # KiB on the disk
 PLENTY = 4000  # KiB

@@ -17,7 +17,7 @@ from tests.faults.conftest import Client, everywhere
 from tests.faults.test_taking_over import SLACK, timed
 
 HELLO = {"Upload-Metadata": metadata(filename="hello.txt", filetype="text/x-hello", title="Greeting")}
-SWITCHES = ("path", "file", "form")
+SWITCHES = (pytest.param("path", marks=pytest.mark.on_files("the application gets a path")), "file", "form")
 
 
 def at_once(*deeds: Callable[[], wire.Answer]) -> list[int]:
@@ -64,6 +64,7 @@ def test_handed_over_once_however_many_ask(tus: Client) -> None:
     assert len(handed) == rounds and set(handed.values()) == {1}
 
 
+@pytest.mark.on_files("the last byte is written into one")
 @everywhere
 def test_handed_over_once_when_nobody_finished_it(tus: Client) -> None:
     """A process died before it handed the file over: those who come next do it, once."""
@@ -174,6 +175,7 @@ def test_every_form_of_hand_over(collection: Callable[..., Client], way: str, si
     assert handed.headers["filename"] == "hello.txt"
 
 
+@pytest.mark.on_files("the host takes one away")
 @everywhere
 def test_file_that_the_host_took_and_then_refused_is_handed_over_again(tus: Client) -> None:
     """ZODB moves a file into its storage and throws it away when the transaction fails: the upload loses nothing."""
@@ -207,6 +209,7 @@ def test_file_that_the_host_took_survives_the_death_of_the_process(tmp_path: Pat
         assert [handed.file for handed in tus.handed()] == [b"hello"] * 2
 
 
+@pytest.mark.on_files("one vanishes")
 def test_vanished_file_of_an_unaccepted_upload_is_an_error_each_time(tus: Client, server: live.Live) -> None:
     """Nobody has it: neither may the client believe that it arrived, nor may nobody hear of it."""
     tus.plan(status="503 Later")
@@ -223,6 +226,7 @@ def test_vanished_file_of_an_unaccepted_upload_is_an_error_each_time(tus: Client
     assert len(tus.handed()) == 1
 
 
+@pytest.mark.on_files("the host gets a path")
 def test_file_that_is_kept_stays_where_the_host_was_told(collection: Callable[..., Client]) -> None:
     """With `cleanup = false` the path holds for ever, and is the only name that the file has."""
     tus = collection(cleanup=False)
@@ -235,6 +239,7 @@ def test_file_that_is_kept_stays_where_the_host_was_told(collection: Callable[..
     assert (path.name, path.stat().st_nlink) == (tus.id(url), 1)
 
 
+@pytest.mark.on_files("the host takes one away")
 def test_kept_file_that_the_host_took_is_no_longer_ours(collection: Callable[..., Client]) -> None:
     """Otherwise its bytes would lie on the disk for ever."""
     tus = collection(cleanup=False)

@@ -19,6 +19,8 @@ from tus.engine import new_id, open_engine
 from tus.errors import Interrupted
 from tus.upload import Chunks
 
+pytestmark = pytest.mark.on_files("its files are made old, or swept by a command")
+
 OLD = 30 * 86400  # seconds; older than any limit
 CONTENT = b"hello world"
 

@@ -46,12 +46,13 @@ def report(record: Callable[[str, object], None], server: live.Live, what: str, 
 def test_head_beside_a_hung_patch(tus: Client, server: live.Live, record_property) -> None:
     """HEAD is answered within 100 ms with the true offset."""
     url = tus.create(SIZE)
-    times = []
-    for round in range(ROUNDS):
-        hung(tus, url, round * 1000, 1000)
+    times, at = [], 0
+    for _ in range(ROUNDS):
+        hung(tus, url, at, 1000)
         took, answer = timed(lambda: tus.head(url))
         times.append(took)
-        assert (answer.status, answer["Upload-Offset"]) == (200, str(round * 1000 + 1000))
+        at = tus.told(at, at + 1000)
+        assert (answer.status, answer["Upload-Offset"]) == (200, str(at))
     report(record_property, server, "HEAD", times)
 
 
@@ -63,7 +64,8 @@ def test_patch_beside_a_hung_patch(tus: Client, server: live.Live, record_proper
     for round in range(ROUNDS):
         at = round * 2000
         hung(tus, url, at, 1000)
-        took, answer = timed(lambda at=at: tus.patch(url, at + 1000, CONTENT[at + 1000 : at + 2000]))
+        true = tus.told(at, at + 1000)
+        took, answer = timed(lambda at=at, true=true: tus.patch(url, true, CONTENT[true : at + 2000]))
         times.append(took)
         assert (answer.status, answer["Upload-Offset"]) == (204, str(at + 2000))
     report(record_property, server, "PATCH", times)
@@ -78,8 +80,8 @@ def test_overtaken_request_writes_no_more(tus: Client, method: str) -> None:
 
     offset = tus.offset(url)
     if method == "PATCH":
-        offset += 1000
-        assert tus.patch(url, SENT, CONTENT[SENT:offset]).status == 204
+        begins, offset = offset, SENT + 1000
+        assert tus.patch(url, begins, CONTENT[begins:offset]).status == 204
     old.offer(b"\0" * (SIZE - SENT))
 
     refused(old)
@@ -106,7 +108,7 @@ def test_overtaken_socket_is_ended(tus: Client, server: live.Live) -> None:
     old = hung(tus, url)
 
     start = time.perf_counter()
-    assert tus.offset(url) == SENT
+    assert tus.offset(url) == tus.told(0, SENT)
     answer = old.answer()  # the client sent nothing that could have woken the server
     took = time.perf_counter() - start
     old.close()
@@ -136,11 +138,12 @@ def test_delete_beside_a_hung_patch(tus: Client) -> None:
 def test_two_writers_in_turns(tus: Client) -> None:
     """Clients that go on with the same upload take it from each other, and never mix their bytes."""
     url = tus.create(SIZE)
-    step = SIZE // 10
-    for offset in range(0, SIZE - step, step):
-        old = hung(tus, url, offset, step)  # the one before is overtaken, with most of its body still to come
+    offset = 0
+    for step in range(20_000, 29_000, 1000):  # each brings more than the one before
+        old, sent = hung(tus, url, offset, step), offset + step  # the one before is overtaken, far from its end
+        offset = tus.told(offset, sent)
 
-    old.send(CONTENT[SIZE - step :])
+    old.send(CONTENT[sent:])
 
     assert old.answer().status == 204
     assert [handed.file for handed in tus.handed()] == [CONTENT]
@@ -184,11 +187,12 @@ def finish(tus: Client, url: str) -> None:
 def test_duplicate_of_a_hung_patch(tus: Client) -> None:
     """Chromium sends a PATCH again when its connection breaks: the copy is told the true offset at once."""
     url = tus.create(SIZE)
-    old = hung(tus, url)
+    tus.patch(url, 0, CONTENT[:1000])
+    old = hung(tus, url, 1000, SENT - 1000)
 
     took, answer = timed(lambda: tus.patch(url, 0, CONTENT))
 
-    assert (answer.status, answer["Upload-Offset"]) == (409, str(SENT))
+    assert (answer.status, answer["Upload-Offset"]) == (409, str(tus.told(1000, SENT)))
     assert took < SLACK
     # It was stale, so the one that writes goes on.
     old.send(CONTENT[SENT:])

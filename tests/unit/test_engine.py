@@ -211,6 +211,17 @@ def test_host_limits_one_upload(build: Build, limit: int) -> None:
         append(engine, upload.id, b"x" * (limit + 1))
 
 
+def test_host_looks_at_what_came_with_its_creation(build: Build) -> None:
+    """Before the upload is saved; and what it refuses is remembered."""
+    engine = build(Picky())
+
+    with engine.begin(ask(), length=3, metadata=Metadata(), announced=3) as writer:
+        writer.write(b"abc")
+        done = engine.conclude(writer)
+
+    assert (done.complete, done.result and done.result.status) == (True, 422)
+
+
 # Checksums
 
 

@@ -158,7 +158,8 @@ class HandOver:
         if self._options.hand_over == "path" and not upload.target:
             return io.BytesIO(delivery.path().encode())
         if self._options.hand_over == "file" or upload.target:
-            return open(delivery.path(), "rb")  # with a name, by which ZODB moves it into its storage
+            # With a name, where there is one: ZODB moves it into its storage by that.
+            return open(delivery.path(), "rb") if delivery.core.disk else delivery.open()
         return FormBody(upload, delivery.open())  # type: ignore[return-value]
 
     def _prepared(self, environ: Environ, path: str, upload: Upload, file: BinaryIO) -> Environ:

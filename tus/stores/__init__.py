@@ -88,8 +88,8 @@ class Store(Protocol):
         all or nothing. Called while the lease is kept, or under a claim. Raises what `commit` and `save` raise."""
 
     def open(self, id: str, start: int = 0) -> BinaryIO:
-        """The committed data from there on, to read and to seek in, also of an upload that still arrives. What lies
-        behind the offset that `load` gives, if anything does, is not data."""
+        """The committed data from there on, to read and to seek in, also of an upload that still arrives, and of one
+        that is not saved yet. What lies behind the offset that `load` gives, if anything does, is not data."""
 
     def secret(self) -> bytes:
         """Random bytes, the same for every process that has this store, and unknown to all others."""

@@ -44,9 +44,10 @@ class Apart:
         return upload.evolve(offset=offset, touched=max(touched, upload.touched))
 
     def open(self, id: str, start: int = 0) -> BinaryIO:
-        upload = self._store.load(id)
-        if upload.chunks and not upload.complete:
-            return self._store.open(_apart(id, start))
+        with suppress(NotFound):  # until it is saved, which is at its end, its creation can read it
+            upload = self._store.load(id)
+            if upload.chunks and not upload.complete:
+                return self._store.open(_apart(id, start))
         return self._store.open(id, start)
 
     def finish(
