@@ -99,11 +99,13 @@ class FileDraft:
         return self._store.open(self._id, self._committed)
 
     def commit(self, *, durable: bool = False) -> int:
-        self.secure(durable=durable)
+        if durable or self._failed:
+            self.secure(durable=durable)
         if self._hidden:
             with self._fence.turn():
                 self._hide(None)
-        return self.settle()
+        self._committed = self.taken
+        return self.taken
 
     def secure(self, *, durable: bool) -> None:
         """What a commit does before the record may say anything: with `durable`, every byte is on the disk."""
@@ -112,11 +114,10 @@ class FileDraft:
         if durable and not (self._store.certify and self._store.certain(self._id) == self.taken):
             self._sync()
 
-    def settle(self) -> int:
+    def settle(self) -> None:
         """Everything is committed, and the record says so."""
         self._hidden = False
         self._committed = self.taken
-        return self.taken
 
     def _sync(self) -> None:
         try:

@@ -112,36 +112,42 @@ class Infos:
 
     def replace(self, upload: Upload, *, durable: bool) -> None:
         """Save the record, whatever it was before."""
-        with self._renewed(upload.id) as new:
+
+        def put(new: int) -> bool:
             _overwrite(new, upload, durable=durable)
             self._home.rename(upload.id + ".new", upload.id + ".info")
-        if durable:
-            os.fsync(self._dir)
+            return True
 
-    @contextmanager
-    def _renewed(self, id: str) -> Iterator[int]:
-        """The file of a record that replaces another one. If it does not, nothing is left of it."""
-        new, made = self.locked(id)
-        try:
-            yield new
-        except BaseException:
-            if made:
-                self._home.unlink(id + ".new")
-            raise
-        finally:
-            os.close(new)
+        self._replace(upload.id, put, durable)
 
     def change(self, id: str, changed: Callable[[Upload], Upload], *, durable: bool) -> None:
         """Replace the record by what is made of it, while nobody else replaces it."""
-        while True:
-            with self._renewed(id) as new, closing(self.hold(id)) as record:
+
+        def put(new: int) -> bool:
+            with closing(self.hold(id)) as record:
                 upload = changed(record.upload)
                 if upload is record.upload:
                     self._home.unlink(id + ".new")
-                    return
+                    return True
                 _overwrite(new, upload, durable=durable)
-                if self._moved(new, record):
-                    break
+                return self._moved(new, record)
+
+        self._replace(id, put, durable)
+
+    def _replace(self, id: str, put: Callable[[int], bool], durable: bool) -> None:
+        """Have a file put in the place of the record, and tried again if it was in vain; nothing is left of one that
+        cannot be."""
+        done = False
+        while not done:
+            new, made = self.locked(id)
+            try:
+                done = put(new)
+            except BaseException:
+                if made:
+                    self._home.unlink(id + ".new")
+                raise
+            finally:
+                os.close(new)
         if durable:
             os.fsync(self._dir)
 
