@@ -74,6 +74,8 @@ class FileStore:
     def _begun(self, id: str) -> int:
         """The new data file. The name of something unfinished comes first: whatever happens then, it tells whose the
         data file is. Only saving the record makes the upload exist."""
+        if os.access(id + ".info", os.F_OK, dir_fd=self._dir):
+            raise FileExistsError(id)
         new, made = self._infos.locked(id)
         try:
             if os.access(id + ".info", os.F_OK, dir_fd=self._dir):
@@ -295,12 +297,20 @@ class FileStore:
 
     def _tidy_new(self, id: str, before: float) -> None:
         # A long creation-with-upload writes to its data file all the time, and to its record only at the end.
-        touched = max(self._home.touched(id), self._home.touched(id + ".new"))
-        if touched > before or not self._infos.is_ours(id) or self._busy(id):
+        if not self._is_left(id, before):
             return
-        if not self._home.exists(id + ".info"):
-            self.drop(id)
-        self._home.unlink(id + ".new")
+        new, _ = self._infos.locked(id)
+        try:
+            if self._is_left(id, before):  # still, now that nobody can begin another one by this name
+                if not self._home.exists(id + ".info"):
+                    self.drop(id)
+                self._home.unlink(id + ".new")
+        finally:
+            os.close(new)
+
+    def _is_left(self, id: str, before: float) -> bool:
+        touched = max(self._home.touched(id), self._home.touched(id + ".new"))
+        return touched <= before and self._infos.is_ours(id) and not self._busy(id)
 
     def _tidy_kept(self, id: str, before: float) -> None:
         with suppress(NotFound):

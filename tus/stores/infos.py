@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 
 from ..errors import Damaged, NotFound, TusError
 from ..upload import Result, Upload, is_random
-from .disk import NEW, OLD, Directory, absent, lock, sync
+from .disk import NEW, OLD, Directory, absent, alone, lock, sync
 from .notes import Notes
 from .records import OPENING, decoded, encoded
 
@@ -103,18 +103,23 @@ class Infos:
         id = upload.id
         fd = os.open(id + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OLD, 0o600, dir_fd=self._dir)
         try:
+            if not alone(fd):  # another request looks whether there is such an upload
+                self.replace(upload, durable=durable)
+                return
             _write(fd, upload, durable=durable)
+            self._home.rename(id + ".new", id + ".info")
+        except FileNotFoundError:
+            self.replace(upload, durable=durable)
         finally:
             os.close(fd)
-        self._home.rename(id + ".new", id + ".info")
         if durable:
             os.fsync(self._dir)
 
     def replace(self, upload: Upload, *, durable: bool) -> None:
         """Save the record, whatever it was before."""
 
-        def put(new: int) -> bool:
-            _overwrite(new, upload, durable=durable)
+        def put(new: int, made: bool) -> bool:
+            _write(new, upload, durable=durable, over=not made)
             self._home.rename(upload.id + ".new", upload.id + ".info")
             return True
 
@@ -123,47 +128,42 @@ class Infos:
     def change(self, id: str, changed: Callable[[Upload], Upload], *, durable: bool) -> None:
         """Replace the record by what is made of it, while nobody else replaces it."""
 
-        def put(new: int) -> bool:
+        def put(new: int, made: bool) -> bool:
             with closing(self.hold(id)) as record:
-                upload = changed(record.upload)
-                if upload is record.upload:
-                    self._home.unlink(id + ".new")
-                    return True
-                _overwrite(new, upload, durable=durable)
-                return self._moved(new, record)
+                stays = record.lock()  # from here on, `delete` waits
+                try:
+                    upload = changed(record.upload) if stays else record.upload
+                    if upload is not record.upload:
+                        _write(new, upload, durable=durable, over=not made)
+                        self._home.rename(id + ".new", id + ".info")
+                except FileNotFoundError:  # removed by a request that began before
+                    return False
+                finally:
+                    self._remove(id, new)  # if it is still there
+                return stays
 
         self._replace(id, put, durable)
 
-    def _replace(self, id: str, put: Callable[[int], bool], durable: bool) -> None:
+    def _replace(self, id: str, put: Callable[[int, bool], bool], durable: bool) -> None:
         """Have a file put in the place of the record, and tried again if it was in vain; nothing is left of one that
         cannot be."""
         done = False
         while not done:
             new, made = self.locked(id)
             try:
-                done = put(new)
+                done = put(new, made)
             except BaseException:
                 if made:
-                    self._home.unlink(id + ".new")
+                    self._remove(id, new)
                 raise
             finally:
                 os.close(new)
         if durable:
             os.fsync(self._dir)
 
-    def _moved(self, new: int, record: FileRecord) -> bool:
-        """Put the new record in its place, unless `delete` has put the old one in its own."""
-        id = record.upload.id
-        if not self._home.leads(id + ".new", new):
-            return False
-        try:
-            self._home.rename(id + ".new", id + ".info")
-        except FileNotFoundError:
-            return False
-        if record.stays():  # in that moment; so it was brought back
-            self._home.unlink(id + ".info")
-            return False
-        return True
+    def _remove(self, id: str, new: int) -> None:
+        if self._home.leads(id + ".new", new):
+            self._home.unlink(id + ".new")
 
     def locked(self, id: str) -> tuple[int, bool]:
         """The file of the record that will be, while nobody else has it; and whether it is new."""
@@ -189,19 +189,26 @@ class Infos:
     def ended(self, id: str) -> Iterator[None]:
         """Make the record one of something unfinished: should we die before the end, `tidy` does the rest. And nobody
         begins another upload by this id before we are done."""
+        fd = self._last(id)
         try:
-            fd = os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir)
-        except OSError:  # there is none, or it is a link
-            fd = -1
-        try:
-            if fd >= 0:
-                lock(fd)
             with suppress(FileNotFoundError):
                 self._home.rename(id + ".info", id + ".new")
             yield
         finally:
             if fd >= 0:
                 os.close(fd)
+
+    def _last(self, id: str) -> int:
+        """The record, and nobody replaces it any more; -1, if there is none, or it is a link."""
+        while True:
+            try:
+                fd = os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir)
+            except OSError:
+                return -1
+            lock(fd)
+            if os.fstat(fd).st_nlink:
+                return fd
+            os.close(fd)  # replaced while we waited
 
     def is_ours(self, id: str) -> bool:
         """Whether `<id>.new` is certainly the beginning of a record of ours: others may use such names, too."""
@@ -220,19 +227,15 @@ class Infos:
         return False
 
 
-def _write(fd: int, upload: Upload, *, durable: bool) -> None:
+def _write(fd: int, upload: Upload, *, durable: bool, over: bool = False) -> None:
+    """Write the record, `over` what a crash may have left there."""
+    if over:
+        os.ftruncate(fd, 0)
     text = memoryview(encoded(upload).encode())
     while text:
         text = text[os.write(fd, text) :]
     if durable:
         sync(fd)
-
-
-def _overwrite(fd: int, upload: Upload, *, durable: bool) -> None:
-    if os.lseek(fd, 0, os.SEEK_END):  # a crash left something
-        os.ftruncate(fd, 0)
-        os.lseek(fd, 0, os.SEEK_SET)
-    _write(fd, upload, durable=durable)
 
 
 def _rest(fd: int) -> bytes:
@@ -254,6 +257,11 @@ class FileRecord:
     def stays(self) -> bool:
         """Whether nobody saved another one since."""
         return os.fstat(self._fd).st_ino == self._infos.number(self.upload.id)
+
+    def lock(self) -> bool:
+        """Keep it from being removed until this is closed; return whether it is still the one that counts."""
+        lock(self._fd)
+        return self.stays()
 
     def again(self) -> Upload:
         if self.upload.complete or not self.stays():
