@@ -25,7 +25,7 @@ class Fence(Protocol):
 
     @property
     def token(self) -> int:
-        """Grows with each request that takes the same upload over."""
+        """Grows with each request that takes the same upload over; 0 where no other can write."""
 
     def turn(self) -> AbstractContextManager[object]:
         """A moment for one change; raises Interrupted once a newer request took over. Turns do not nest."""
