@@ -515,6 +515,24 @@ def test_page_that_asks_finishes_what_a_crash_left(make_page: MakePage) -> None:
     assert (answer.status_int, page.handed) == (200, [DATA])
 
 
+def test_host_looks_at_the_whole_file(make_page: MakePage) -> None:
+    """However many chunks it came in, and wherever they are kept until it is finished."""
+
+    class Looking(Hooks):
+        seen = b""
+
+        def before_finish(self, upload: Any, file: Any) -> None:
+            self.seen = file.read()
+
+    hooks, library = Looking(), FLOWS[0]
+    page = make_page(hooks=hooks)
+
+    for number in library.numbers(DATA):
+        library.send(page, DATA, number)
+
+    assert (hooks.seen, page.handed) == (DATA, [DATA])
+
+
 def test_both_rules_at_once_are_refused(page: Page) -> None:
     """A file that began as two chunks does not become three."""
     Library("flow").send(page, DATA, 0)

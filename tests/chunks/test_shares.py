@@ -16,7 +16,7 @@ import pytest
 
 from tests.drafting import Turns, begin, content, new
 from tests.kinds import LOCKERS, STORES
-from tus.errors import Interrupted, Locked
+from tus.errors import Interrupted, Locked, NotFound, StoreBroken
 from tus.lockers import Locker
 from tus.lockers.file import FileLocker
 from tus.stores import Positioned
@@ -38,6 +38,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """Every kind of store, with the places that it may lack."""
     made: Any = STORES[request.param](tmp_path)
     return made if isinstance(made, Positioned) else Apart(made)
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Apart:
+    """The slow store, which has no places."""
+    return Apart(STORES["slow"](tmp_path))
 
 
 def put(store: Any, start: int, data: bytes) -> None:
@@ -228,6 +234,74 @@ def test_chunk_that_is_there_can_be_read(store: Any) -> None:
 
     with store.open("a", 10) as file:
         assert file.read(10) == b"0123456789"
+
+
+def test_whole_can_be_read_before_it_is_finished(store: Any) -> None:
+    """The host looks at all of it, and not at its first chunk, before it says yes."""
+    new(store, "a", length=25, chunks=Chunks(10, 3))
+    for number, data in enumerate((b"0123456789", b"abcdefghij", b"ABCDE")):
+        put(store, number * 10, data)
+        store.mark("a", number)
+
+    with store.open("a") as file:
+        whole = file.read(25)
+        file.seek(8)
+        piece = file.read(14)
+
+    assert (whole, piece) == (b"0123456789abcdefghijABCDE", b"89abcdefghijAB")
+
+
+def test_chunks_that_are_kept_apart_are_no_uploads(apart: Apart) -> None:
+    """They have no owner, so that anybody who knows the address of the whole could read them by theirs."""
+    new(apart, "a", length=25, chunks=Chunks(10, 3))
+    put(apart, 10, b"0123456789")
+    apart.mark("a", 1)
+
+    for id in set(apart.ids()) - {"a"}:
+        with pytest.raises(NotFound):
+            apart.load(id)
+    assert len(set(apart.ids())) == 3
+
+
+def test_removing_costs_what_was_sent(apart: Apart) -> None:
+    """A client may announce a million chunks and send one: it is that one which is removed."""
+    new(apart, "a", length=10 << 20, chunks=Chunks(10, 1 << 20))
+    put(apart, 0, b"0123456789")
+    apart.mark("a", 0)
+
+    started = time.monotonic()
+    apart.delete("a")
+
+    assert list(apart.ids()) == []
+    assert time.monotonic() - started < 60  # with a call for each that was announced it would be half an hour
+
+
+def test_tidying_takes_chunks_that_belong_to_nothing(apart: Apart) -> None:
+    """A process died after it had stored a chunk, or had put them together; others still arrive."""
+    for id in ("gone", "done", "arrives"):
+        new(apart, id, length=20, chunks=Chunks(10, 2))
+        with closing(apart.place(id, 10, fence=Turns())) as draft:
+            draft.write(b"x" * 10)
+            draft.commit()
+    apart.delete("gone")
+    apart.save(apart.load("done").evolve(complete=True))
+
+    apart.tidy(time.time() + 10)
+
+    assert sorted(apart.ids()) == ["arrives", "arrives-10", "done"]
+
+
+def test_nothing_is_finished_of_chunks_that_are_not_whole(apart: Apart) -> None:
+    """The marks say that all is there, and the store has less."""
+    new(apart, "a", length=20, chunks=Chunks(10, 2))
+    for number, data in enumerate((b"0123456789", b"short")):
+        put(apart, number * 10, data)
+        apart.mark("a", number)
+
+    with pytest.raises(StoreBroken):
+        apart.finish(apart.load("a").evolve(complete=True))
+
+    assert not apart.load("a").complete
 
 
 def test_chunks_that_are_marked_at_once_all_count(store: Any) -> None:

@@ -1,20 +1,24 @@
 """Numbered chunks in a store that has no places for them: each is kept apart, as an upload of its own, and which ones
 are there stands in the record of one more. When the upload is finished, they are put together and removed.
+
+Nobody else finds these uploads: who knows the address of the whole could guess theirs, and they have no owner.
 """
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from typing import BinaryIO
 
-from ..errors import Changed, NotFound
+from ..errors import Changed, NotFound, StoreBroken, TusError
 from ..upload import Metadata, Result, Upload
-from . import Block, Draft, Fence, Store
+from . import Block, Draft, Fence, Joinable, Store
 
 _NEVER = 253402300799.0  # when such an upload expires by itself: it goes with the one that it belongs to
 _BLOCK = 1 << 20
+_APART = "apart"  # what such a record says in place of how it is concatenated, and no client can say
 
 
 class Free:
@@ -33,10 +37,12 @@ class Apart:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
         self.create, self.append, self.secret = store.create, store.append, store.secret
-        self.save, self.ids, self.tidy = store.save, store.ids, store.tidy
+        self.save, self.ids = store.save, store.ids
 
     def load(self, id: str, *, durable: bool = False) -> Upload:
         upload = self._store.load(id, durable=durable)
+        if upload.concat == _APART:
+            raise NotFound("no such upload")
         if not upload.chunks or upload.complete:
             return upload
         marks, touched = self._noted(id)
@@ -47,7 +53,7 @@ class Apart:
         with suppress(NotFound):  # until it is saved, which is at its end, its creation can read it
             upload = self._store.load(id)
             if upload.chunks and not upload.complete:
-                return self._store.open(_apart(id, start))
+                return io.BufferedReader(Row(self._store, upload, start))
         return self._store.open(id, start)
 
     def finish(
@@ -59,10 +65,15 @@ class Apart:
         with closing(self._store.append(upload.id, 0, fence=Free())) as whole:
             for id in _names(upload):
                 self._copy(id, whole)
+            if whole.taken != upload.length:
+                raise StoreBroken(f"the chunks of this upload have {whole.taken} bytes, not {upload.length}")
             self._store.finish(upload, whole, since=since, durable=durable)
         self._clear(upload)
 
     def _copy(self, id: str, whole: Draft) -> None:
+        if isinstance(whole, Joinable):
+            whole.join(id, self._store.load(id).offset)
+            return
         with self._store.open(id) as file:
             while block := file.read(_BLOCK):
                 whole.write(block)
@@ -78,13 +89,35 @@ class Apart:
         self._store.delete(id)
 
     def _clear(self, upload: Upload) -> None:
-        for id in _names(upload):
-            self._store.delete(id)
-        if upload.chunks:
-            self._store.delete(_noting(upload.id))
+        """Remove what is marked, and no more: a client may say that a million chunks will come, and send one."""
+        if not upload.chunks:
+            return
+        for number, there in enumerate(self.marks(upload.id)):
+            if there:
+                self._store.delete(_apart(upload.id, number * upload.chunks.size))
+        self._store.delete(_noting(upload.id))
+
+    def tidy(self, before: float) -> None:
+        self._store.tidy(before)
+        for id in self._store.ids():
+            whole, dash, _ = id.rpartition("-")
+            with suppress(TusError):
+                if dash and self._left(id, before) and not self._arrives(whole):
+                    self._store.delete(id)
+
+    def _left(self, id: str, before: float) -> bool:
+        """Whether this is a chunk, or the marks of some, and an old one."""
+        found = self._store.load(id)
+        return found.concat == _APART and found.created < before
+
+    def _arrives(self, id: str) -> bool:
+        try:
+            return not self._store.load(id).complete
+        except NotFound:
+            return False
 
     def place(self, id: str, start: int, *, fence: Fence) -> Draft:
-        upload = Upload(_apart(id, start), partial=True, concat="partial", created=self._clock(), expires=_NEVER)
+        upload = Upload(_apart(id, start), partial=True, concat=_APART, created=self._clock(), expires=_NEVER)
         self._store.delete(upload.id)  # what another request left, which was cut
         return Chunk(self._store, upload, start, self._store.create(upload, fence=fence))
 
@@ -109,7 +142,7 @@ class Apart:
         self._store.save(changed, since=found, durable=durable)
 
     def _begun(self, id: str) -> Upload:
-        upload = Upload(id, length=0, partial=True, concat="partial", created=self._clock(), expires=_NEVER)
+        upload = Upload(id, length=0, partial=True, concat=_APART, created=self._clock(), expires=_NEVER)
         with closing(self._store.create(upload, fence=Free())):
             self._store.save(upload)
         return self._store.load(id)
@@ -138,6 +171,59 @@ def _names(upload: Upload) -> Iterator[str]:
     if upload.chunks:
         for number in range(upload.chunks.many if upload.chunks.size else 1):
             yield _apart(upload.id, number * upload.chunks.size)
+
+
+class Row(io.RawIOBase):
+    """The chunks as one file, as far as they follow one another."""
+
+    def __init__(self, store: Store, upload: Upload, start: int) -> None:
+        self._store, self._upload, self._at = store, upload, start
+        self._file: BinaryIO | None = None
+        self._number = -1
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        from_ = (0, self._at, self._upload.length or 0)[whence]
+        self._let_go()
+        self._at, self._number = max(from_ + offset, 0), -1
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while self._file or self._open_next():
+            assert self._file
+            block = self._file.read(len(buffer))
+            if block or not len(buffer):
+                buffer[: len(block)] = block
+                self._at += len(block)
+                return len(block)
+            self._let_go()
+        return 0
+
+    def _open_next(self) -> bool:
+        """Open the chunk that has the next byte; false if there is none."""
+        assert self._upload.chunks
+        size, many = self._upload.chunks
+        number = min(self._at // size, many - 1) if size else 0
+        if number == self._number:  # it has ended
+            return False
+        self._number = number
+        with suppress(NotFound):
+            self._file = self._store.open(_apart(self._upload.id, number * size), self._at - number * size)
+        return self._file is not None
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file:
+            file.close()
+
+    def close(self) -> None:
+        self._let_go()
+        super().close()
 
 
 class Chunk:
