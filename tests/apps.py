@@ -6,7 +6,9 @@ A recorder must write down everything it was handed, and decide nothing that a t
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
+import io
 import itertools
 import json
 import os
@@ -18,7 +20,9 @@ from typing import Any
 from wsgiref.util import shift_path_info
 
 from tests import kinds
-from tus import Hooks, Refused, TusFilter
+from tus import Hooks, Refused, TusASGI, TusFilter
+from tus.adapters.handover import call
+from tus.adapters.scopes import environ_of
 
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -155,11 +159,52 @@ def application() -> Collections:
     return Collections(Path(os.environ[HOME]))
 
 
-def coroutines() -> Any:
-    """What uvicorn loads."""
-    from tests.drivers.asgi import Asgi
+class Coroutines:
+    """The same for ASGI: what serves a collection is a `TusASGI` over the same recorder."""
 
-    return Asgi(application().found)
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.root = awaited(home)
+        self.made: dict[str, TusASGI] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        parts = scope.get("path", "").split("/", 3)
+        if scope["type"] != "http" or parts[:2] != ["", MOUNT]:
+            return await self.root(scope, receive, send)
+        name = parts[2]
+        if name not in self.made:
+            self.made[name] = awaited(self.home / name)
+        await self.made[name]({**scope, "root_path": "/".join(parts[:3])}, receive, send)
+
+
+def awaited(home: Path) -> TusASGI:
+    options = json.loads((home / "options.json").read_text())
+    return TusASGI(asynchronous(Recorder(home)), tmp_file_dir=str(home / "uploads"), **options)
+
+
+def asynchronous(app: Wsgi) -> Any:
+    """An ASGI application that answers as this one does."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError("the recorder has nothing to start")
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        environ = {**environ_of(scope), "wsgi.input": io.BytesIO(body), "tus.upload": scope.get("tus.upload")}
+        status, headers, answer = await asyncio.to_thread(call, app, environ)
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": answer})
+
+    return application
+
+
+def coroutines() -> Coroutines:
+    """What uvicorn loads."""
+    return Coroutines(Path(os.environ[HOME]))
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ class Kind:
     trailers: bool = True  # the application can see them
     threads: bool = True  # it answers a second request while one is stuck
     shows_proxies: bool = True  # it passes headers on that a proxy may have set
-    hears_cuts: bool = True  # what came before a client left is handed out, and one that still listens is answered
+    hears_halves: bool = True  # a client that has closed its half of the connection, and listens, is answered
     reasons: bool = True  # the application's reason phrase is sent
     processes: int = 1
     pair: str = "file"  # the store and the locker, as in tests.kinds
@@ -108,7 +108,7 @@ KINDS = {
             ("gunicorn",),
             processes=3,
         ),
-        Kind("asgi", _uvicorn, ("uvicorn",), waits=True, trailers=False, hears_cuts=False, reasons=False),
+        Kind("asgi", _uvicorn, ("uvicorn",), waits=True, trailers=False, hears_halves=False, reasons=False),
     )
 }
 

@@ -13,6 +13,7 @@ from .tus import Tus
 from .upload import Metadata, Result, Upload
 
 if TYPE_CHECKING:
+    from .adapters.asgi import TusASGI
     from .adapters.webob import WebobAdapter
     from .adapters.wsgi import Filter
     from .adapters.zope2 import Zope2RequestAdapter
@@ -33,6 +34,7 @@ __all__ = [
     "Request",
     "Result",
     "Tus",
+    "TusASGI",
     "TusError",
     "TusFilter",
     "Upload",
@@ -40,7 +42,13 @@ __all__ = [
     "Zope2RequestAdapter",
 ]
 
-_LAZY = {"Filter": "wsgi", "TusFilter": "wsgi", "WebobAdapter": "webob", "Zope2RequestAdapter": "zope2"}
+_LAZY = {
+    "Filter": "wsgi",
+    "TusASGI": "asgi",
+    "TusFilter": "wsgi",
+    "WebobAdapter": "webob",
+    "Zope2RequestAdapter": "zope2",
+}
 _OLD = ("TusException", "safe_join")
 
 

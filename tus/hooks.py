@@ -2,15 +2,25 @@
 
 Override what you need and give the object, or its name, as the option `hooks`. To refuse, raise
 `tus.Refused("why", status=403)`. A hook may take its time: only its own request waits for it. While
-`before_finish` looks at an upload, other requests for that one are told to try again.
+`before_finish` looks at an upload, other requests for that one are told to try again. A hook may be `async def`: it
+runs in the event loop of its request.
 """
 
 from __future__ import annotations
 
-from typing import BinaryIO, Literal
+from contextvars import ContextVar
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from .http.messages import Request
 from .upload import Result, Upload
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Coroutine
+
+LOOP: ContextVar[AbstractEventLoop | None] = ContextVar("tus.loop", default=None)  # of the request, seen from a thread
 
 Intent = Literal["create", "write", "head", "read", "concatenate", "terminate", "look", "operate"]
 
@@ -64,3 +74,31 @@ class Hooks:
 def overridden(hooks: Hooks, name: str) -> bool:
     """Whether the host has something to do at this point; saves work on the busy paths."""
     return getattr(type(hooks), name, None) is not getattr(Hooks, name) or name in getattr(hooks, "__dict__", ())
+
+
+def awaited(hooks: Hooks) -> Hooks:
+    """The same hooks, for threads: a hook that is `async def` runs in the event loop, and the thread waits for it."""
+    names = [name for name in vars(Hooks) if name[0] != "_" and overridden(hooks, name)]
+    if not any(iscoroutinefunction(getattr(hooks, name)) for name in names):
+        return hooks
+    found = Hooks()
+    for name in names:
+        hook = getattr(hooks, name)
+        setattr(found, name, _waiting(hook) if iscoroutinefunction(hook) else hook)
+    return found
+
+
+def _waiting(hook: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    import asyncio
+
+    last: AbstractEventLoop | None = None  # for what is done outside of any request, such as sweeping
+
+    @wraps(hook)
+    def waiting(*args: Any) -> Any:
+        nonlocal last
+        last = LOOP.get() or last
+        if last is None or not last.is_running():
+            return asyncio.run(hook(*args))
+        return asyncio.run_coroutine_threadsafe(hook(*args), last).result()
+
+    return waiting

@@ -25,7 +25,7 @@ from .cors import Cors
 from .engine import Delivery, Engine, delivering, open_engine
 from .errors import BadRequest, NoContent, OptionError, Refused
 from .exchange import Exchange
-from .hooks import Hooks
+from .hooks import Hooks, awaited
 from .http.messages import Request, Response
 from .options import Options
 from .protocols import speaks
@@ -158,7 +158,7 @@ def hooks_of(named: Any) -> Hooks:
         named = named()
     if not isinstance(named, Hooks):
         raise OptionError(f"option hooks: {named!r} is not a tus.Hooks")
-    return named
+    return awaited(named)
 
 
 class Handing:

@@ -263,6 +263,18 @@ class Uwsgi(Source):
         return int(struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0])
 
 
+class Awaited(Source):
+    """ASGI: a coroutine pours the body. Where it does not, all of it is in `wsgi.input` already."""
+
+    dechunks = shows_cuts = own = True
+
+    def __init__(self, environ: Environ) -> None:
+        self.input = environ["wsgi.input"]
+
+    def read(self, size: int) -> bytes | memoryview:
+        return self.input.read(size)  # type: ignore[no-any-return]
+
+
 class Unterminated(Source):
     """A body without a length whose end the server doesn't show, or gets wrong."""
 
@@ -275,6 +287,8 @@ def source(environ: Environ, *, chunked: bool) -> Source:
     """The road for this server."""
     if "tus.input" in environ:
         return Ours(environ)
+    if "tus.awaited" in environ:
+        return Awaited(environ)
     input = environ["wsgi.input"]
     module = type(input).__module__
     if module.startswith("gunicorn."):

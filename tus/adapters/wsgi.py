@@ -190,7 +190,7 @@ class Filter:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         found = self.addressed(environ)
         if found is None:
-            return self._passed_on(environ, start_response)
+            return self.passed_on(environ, start_response)
         request, body, root = found
         return self.concluded(converse(request, body, self.engine), body, root, start_response)
 
@@ -216,10 +216,15 @@ class Filter:
         request, body = incoming(environ, self.options, id="", path=self._root, target=target)
         return request, body, self._root
 
-    def _passed_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def discovers(self, environ: Environ) -> bool:
+        """Whether a client asks what can be uploaded to a resource of the application."""
+        targets = self._targets
+        return targets is not None and environ["REQUEST_METHOD"] == "OPTIONS" and targets.has(environ)
+
+    def passed_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """What is the application's. Where it takes resumable uploads, its answer to OPTIONS says so."""
         environ["tus.engine"] = self.engine  # for what of the application looks after the uploads
-        if not self._targets or environ["REQUEST_METHOD"] != "OPTIONS" or not self._targets.has(environ):
+        if not self.discovers(environ):
             return self.app(environ, start_response)
         request, _ = incoming(environ, self.options, id="", path=self._root)
         response = discovered(call(self.app, environ), environ)

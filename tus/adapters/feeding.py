@@ -1,0 +1,322 @@
+"""A conversation in a coroutine: the event loop waits for the client, and threads do what blocks.
+
+A request whose whole body is here takes one step in a thread. Any other body is stored as it comes, by size and by
+time: what has arrived is never held back to wait for more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any
+
+from ..engine import Engine
+from ..hooks import LOOP
+from ..http.messages import Request
+from ..talk import Filling, Talk
+from .body import DRAIN, DRAIN_TIME
+from .scopes import Message, Receive, Send
+from .sources import PATIENCE
+
+SMALL = 1 << 16  # bytes of a body that may be waited for before anything is done
+GATHERED = 1 << 18  # bytes that are stored in one step
+_GLANCES = 2  # turns of the loop that a server needs to hand out what the socket has
+_LEFT: Message = {"type": "http.disconnect"}
+
+
+class Threads:
+    """Where everything runs that may block, so that the event loop never does."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name, self._most = name, most
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def run(self, act: Callable[..., Any], *args: Any) -> Any:
+        """What the act returns. One that began comes to its end, also if this request is cancelled."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._most, self._name)
+        loop, context = asyncio.get_running_loop(), copy_context()
+        context.run(LOOP.set, loop)
+        running = loop.run_in_executor(self._pool, context.run, act, *args)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            while not running.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({running})
+            if not running.cancelled():
+                running.exception()  # nobody else looks at it
+            raise
+
+    def close(self) -> None:
+        """No thread is kept for later; one that works comes to its end. A request after this makes new ones."""
+        pool, self._pool = self._pool, None
+        if pool:
+            pool.shutdown(wait=False)
+
+
+class Arriving:
+    """A body, as `receive` gives it; at most one message ahead of what was taken."""
+
+    def __init__(self, receive: Receive, length: int | None) -> None:
+        self._receive = receive
+        self._left = length  # bytes still to come; None: only the end tells
+        self._coming: asyncio.Future[Message] | None = None
+        self._blocks: list[bytes] = []
+        self._reason: BaseException | None = None  # why nothing more is waited for
+        self.over = length == 0  # nothing more will come
+        self.cut: BaseException | None = None  # why it ended too early
+
+    def end(self, reason: BaseException) -> None:
+        """Wait no longer."""
+        if self._reason is None:
+            self._reason = reason
+            if self._coming:
+                self._coming.cancel()
+
+    async def gather(self) -> None:
+        """Wait for something, and take what is there then. One more message may come while that is stored."""
+        size = 0
+        while not self.over and size < GATHERED:
+            if self._coming is None and self._reason is None:
+                self._coming = asyncio.ensure_future(self._receive())
+            if self._blocks and not await self._is_there():
+                return
+            size += self._take(await self._message())
+        if not self.over and self._coming is None:
+            self._coming = asyncio.ensure_future(self._receive())
+
+    async def _is_there(self) -> bool:
+        """Whether a message comes without being waited for."""
+        for _ in range(_GLANCES):
+            if self._reason or self._coming is None or self._coming.done():
+                return True
+            await asyncio.sleep(0)
+        return self._coming is not None and self._coming.done()
+
+    async def _message(self) -> Message:
+        coming = self._coming
+        if coming is None:
+            return _LEFT
+        silence = None
+        if not coming.done():
+            late = TimeoutError("the client sent nothing for too long")
+            silence = asyncio.get_running_loop().call_later(PATIENCE, self.end, late)
+        try:
+            message = await coming
+        except asyncio.CancelledError:
+            if self._reason is None:
+                raise  # it is this request that was cancelled
+            message = _LEFT
+        finally:
+            if silence:
+                silence.cancel()
+        self._coming = None
+        return message
+
+    def _take(self, message: Message) -> int:
+        """Keep what the message brings; how much that is."""
+        if message["type"] == "http.disconnect":
+            self.over, self.cut = True, self._reason or ConnectionResetError("the client left")
+            return self._keep(_unread(self._receive))
+        if not message.get("more_body"):
+            self.over = True
+        return self._keep(message.get("body", b""))
+
+    def _keep(self, block: bytes) -> int:
+        if block:
+            self._blocks.append(block)
+        if self._left is not None:
+            self._left -= len(block)
+            self.over = self.over or self._left <= 0
+        return len(block)
+
+    def taken(self) -> bytes:
+        """What was gathered, to be stored."""
+        blocks, self._blocks = self._blocks, []
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def rest(self) -> bytes:
+        """All that came, when nothing more is waited for: the message that came last, too."""
+        coming, self._coming = self._coming, None
+        if coming and coming.done() and not coming.cancelled() and not coming.exception():
+            self._take(coming.result())
+        elif coming:
+            coming.cancel()
+        return self.taken()
+
+    async def drain(self) -> None:
+        """Read a little of an unwanted body, so that the client sees why it was refused, and not a reset."""
+        if self._reason is None:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._drained(), DRAIN_TIME)
+        self.rest()
+
+    async def _drained(self) -> None:
+        left = DRAIN
+        while left > 0 and not self.over:
+            await self.gather()
+            left -= len(self.taken())
+
+
+def _unread(receive: Receive) -> bytes:
+    """uvicorn forgets what it has received, and not handed out yet, when the client leaves."""
+    cycle = getattr(receive, "__self__", None)
+    if not type(cycle).__module__.startswith("uvicorn."):
+        return b""
+    rest, cycle.body = bytes(cycle.body), b""  # type: ignore[union-attr]
+    return rest
+
+
+class Conversation:
+    """One request in a coroutine. `then` runs in the thread of the last step, and says what came of it."""
+
+    def __init__(self, threads: Threads, request: Request, engine: Engine, *, then: Callable[[Talk], Any]) -> None:
+        self._threads, self._request, self._engine, self._then = threads, request, engine, then
+        self._filling = Filling(request.length)
+        self._talk: Talk
+        self._asking = False  # the conversation waits for the body
+        self._outcome: Any = None
+
+    async def run(self, arriving: Arriving) -> Any:
+        """What `then` said."""
+        self._arriving, self._loop = arriving, asyncio.get_running_loop()
+        try:
+            await self._have()
+        except asyncio.CancelledError as error:
+            rest = arriving.rest()
+            await self._threads.run(self._given_up, rest, error)
+            raise
+        if not arriving.over and "expect" not in self._request.headers:
+            await arriving.drain()
+        else:
+            arriving.rest()
+        return self._outcome
+
+    async def _have(self) -> None:
+        request, arriving, threads = self._request, self._arriving, self._threads
+        if self._is_small():
+            await arriving.gather()
+        if arriving.over and not arriving.cut:
+            await threads.run(self._at_once, request._replace(arrived=True), arriving.taken())
+            return
+        goes_on = await threads.run(self._begun, request)
+        while goes_on:
+            await arriving.gather()
+            if arriving.over:
+                await threads.run(self._ended, arriving.taken())
+                return
+            goes_on = await threads.run(self._stored, arriving.taken())
+        if self._asking:
+            await threads.run(self._ended, b"")
+
+    def _is_small(self) -> bool:
+        """Whether the end of the body is worth waiting for. A client that asks first sends nothing before an answer."""
+        request = self._request
+        if "expect" in request.headers:
+            return False
+        return not request.said if request.length is None else request.length <= SMALL
+
+    # In a thread
+
+    def _at_once(self, request: Request, body: bytes) -> None:
+        if self._begun(request):
+            self._ended(body)
+
+    def _begun(self, request: Request) -> bool:
+        """Whether the body is wanted."""
+        self._talk = talk = Talk(request, self._engine)
+        sink = talk.begin()
+        if sink is None:
+            self._finish()
+            return False
+        self._asking = True
+        self._filling.into(sink)
+        if sink.lease and not request.arrived:
+            sink.lease.on_lost(self._lost)
+        return True
+
+    def _lost(self) -> None:
+        error = ConnectionResetError("the client asked again")
+        with suppress(RuntimeError):  # the loop is over, and so is the wait
+            self._loop.call_soon_threadsafe(self._arriving.end, error)
+
+    def _stored(self, block: bytes) -> bool:
+        """Whether more is wanted."""
+        try:
+            self._filling.feed(block)
+        except Exception as error:  # what the store or the lease says
+            self._failed(error)
+            return False
+        return self._filling.wants(1) > 0
+
+    def _ended(self, block: bytes) -> None:
+        try:
+            self._filling.feed(block)
+        except Exception as error:
+            self._failed(error)
+            return
+        self._asking = False
+        self._talk.end(self._arriving.cut)
+        self._finish()
+
+    def _failed(self, error: Exception) -> None:
+        self._asking = False
+        self._talk.fail(error)
+        self._finish()
+
+    def _finish(self) -> None:
+        self._talk.deliver()
+        self._outcome = self._then(self._talk)
+
+    def _given_up(self, rest: bytes, error: BaseException) -> None:
+        """The server wants no answer any more; what arrived is kept."""
+        if self._asking:
+            self._asking = False
+            try:
+                self._filling.feed(rest)
+            except Exception as failure:
+                self._talk.fail(failure)
+            else:
+                self._talk.end(error)
+
+
+class Reply:
+    """What WSGI's start_response was told, and its way out."""
+
+    def __init__(self) -> None:
+        self.status = 500
+        self.headers: list[tuple[bytes, bytes]] = []
+
+    def start(self, status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
+        self.status = int(status[:3])
+        self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+    async def send(self, blocks: Iterable[bytes], send: Send, *, threads: Threads, receive: Receive) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        if isinstance(blocks, list):
+            await send({"type": "http.response.body", "body": b"".join(blocks)})
+            return
+        left = asyncio.ensure_future(_left(receive))
+        try:
+            rest = iter(blocks)
+            while not left.done() and (block := await threads.run(_next, rest)) is not None:
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            left.cancel()
+            if hasattr(blocks, "close"):
+                await threads.run(blocks.close)
+
+
+def _next(blocks: Iterator[bytes]) -> bytes | None:
+    return next(blocks, None)
+
+
+async def _left(receive: Receive) -> None:
+    """Until the client is gone: some servers take what is sent to nobody."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
