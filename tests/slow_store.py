@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 from tus.errors import Changed, Interrupted, NotFound, OffsetMismatch, StoreBroken
 from tus.stores import Block, Draft, Fence
+from tus.stores.disk import alone
 from tus.stores.records import decoded, encoded, same
 from tus.upload import Upload
 
@@ -40,8 +41,6 @@ class SlowStore:
         self._home.mkdir(parents=True, exist_ok=True)
         self.part, self._late, self._stubborn, self._clock, self._puts = part, late, stubborn, clock, 0
         self.took: Callable[[str, int], object] = lambda id, taken: None  # hears of each draft and block
-
-    # The server
 
     @contextmanager
     def _served(self) -> Iterator[None]:
@@ -128,15 +127,13 @@ class SlowStore:
             self._write(self._path(id, start, token), rest)
             self._touch(id)
 
-    # The contract
-
     def create(self, upload: Upload, *, fence: Fence) -> SlowDraft:
         id = upload.id
         with self._served():
             if self._path(id, "record").exists():
                 raise FileExistsError(id)
             making = self._path(id, "base").open("ab")
-            if not _alone(making):
+            if not alone(making.fileno()):
                 making.close()
                 raise FileExistsError(id)
             self._cut(id, 0, 0)
@@ -165,9 +162,12 @@ class SlowStore:
 
     def save(self, upload: Upload, *, since: Upload | None = None, durable: bool = False) -> None:
         with self._served():
-            if since is not None and not same(self._load(upload.id), since):
-                raise Changed("the record was changed meanwhile")
-            self._write(self._path(upload.id, "record"), encoded(upload).encode())
+            self._save(upload, since)
+
+    def _save(self, upload: Upload, since: Upload | None) -> None:
+        if since is not None and not same(self._load(upload.id), since):
+            raise Changed("the record was changed meanwhile")
+        self._write(self._path(upload.id, "record"), encoded(upload).encode())
 
     def append(
         self, id: str, offset: int, *, fence: Fence, exact: bool = False, known: Upload | None = None
@@ -189,7 +189,9 @@ class SlowStore:
     ) -> None:
         if draft:
             draft.commit(durable=durable)
-        self.save(upload, since=since, durable=durable)
+        with self._served():
+            self._admit(upload.id, getattr(draft, "token", 0))  # also if nothing was left to put
+            self._save(upload, since)
 
     def open(self, id: str, start: int = 0) -> BinaryIO:
         with self._served():
@@ -228,16 +230,8 @@ class SlowStore:
         for base in self._home.glob("*.base"):
             id = base.name.removesuffix(".base")
             with base.open("ab") as file:
-                if not self._path(id, "record").exists() and base.stat().st_mtime < before and _alone(file):
+                if not self._path(id, "record").exists() and base.stat().st_mtime < before and alone(file.fileno()):
                     self.delete(id)
-
-
-def _alone(base: BinaryIO) -> bool:
-    """Whether nobody is making this upload; from now on we are, until the file is closed."""
-    with suppress(BlockingIOError):
-        fcntl.flock(base, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
 
 
 class SlowDraft:
@@ -248,6 +242,7 @@ class SlowDraft:
 
     def __init__(self, store: SlowStore, id: str, start: int, fence: Fence, *, exact: bool = False) -> None:
         self._store, self._id, self._fence, self._exact = store, id, fence, exact
+        self.token = fence.token
         self.taken = self._committed = start
         self._first: bytes | None = None  # the first part of an exact draft
         self._waiting = bytearray()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -31,6 +32,8 @@ from .admission import identify
 from .core import Core, fall_back, publish, tell_created
 from .removing import remove, spoil, spoils
 from .writer import Writer
+
+log = logging.getLogger("tus")
 
 _PATIENCE = 5.0  # seconds to wait for another request that makes an upload by the same name
 
@@ -101,6 +104,9 @@ def create_named(core: Core, upload: Upload) -> tuple[Upload, bool]:
         else:
             try:
                 publish(core, upload)
+            except BaseException:
+                core.store.delete(upload.id)  # while it is ours for certain
+                raise
             finally:
                 draft.close()
             return upload, True
@@ -114,7 +120,7 @@ def _find_earlier(core: Core, upload: Upload) -> Upload | None:
     with suppress(NotFound):
         earlier = core.store.load(upload.id)
         if core.expired(earlier):
-            remove(core, earlier)
+            remove(core, earlier, core.expired)
         elif (earlier.parts, earlier.owner) != (upload.parts, upload.owner):
             raise Refused(f"the id {upload.id} is taken", status=409)
         else:
@@ -180,12 +186,20 @@ def _begin(core: Core, upload: Upload, known: bool, exact: bool) -> tuple[Lease,
             return ALONE, draft
         publish(core, upload)
         draft.close()
-        lease = core.locker.lease(upload.id)
+        return _lease_known(core, upload, exact)
+    except BaseException:
+        core.store.delete(upload.id)  # while it is ours for certain
+        draft.close()
+        raise
+
+
+def _lease_known(core: Core, upload: Upload, exact: bool) -> tuple[Lease, Draft]:
+    lease = core.locker.lease(upload.id)
+    try:
         with lease.turn():
             return lease, core.store.append(upload.id, 0, fence=lease, exact=exact, known=upload)
     except BaseException:
-        draft.close()
-        core.store.delete(upload.id)
+        lease.release(forget=True)
         raise
 
 
@@ -213,10 +227,15 @@ def rescue(core: Core, writer: Writer, error: BaseException) -> None:
         spoil(core, writer)
         return
     assert writer.draft and writer.lease
-    if writer.exact or isinstance(error, TooLarge) and writer.last is None:
-        with suppress(TusError):  # the request that took the upload over has cut it back already
-            writer.draft.abort()
     told = error if isinstance(error, TusError) else TusError()
+    if writer.exact or isinstance(error, TooLarge) and writer.last is None:
+        try:
+            writer.draft.abort()
+        except Interrupted:  # the request that took the upload over has cut it back already
+            return
+        except TusError as trouble:
+            log.error("upload %s: what came last does not count, and cannot be cut off: %s", writer.upload.id, trouble)
+            told.offset = writer.upload.offset if writer.exact else told.offset
     if isinstance(error, Interrupted) or told.offset is not None:
         return
     try:

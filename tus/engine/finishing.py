@@ -35,7 +35,8 @@ def _finish_shared(core: Core, upload: Upload, draft: Draft, refusal: Result | N
     while True:
         found = core.store.load(upload.id)
         try:
-            return finish(core, found.evolve(length=upload.length, offset=upload.offset), draft, refusal, since=found)
+            ours = {"length": upload.length, "offset": upload.offset, "digests": upload.digests}
+            return finish(core, found.evolve(**ours), draft, refusal, since=found)
         except Changed:
             continue
 

@@ -131,8 +131,11 @@ def _copy_parts(core: Core, upload: Upload, parts: list[Upload], lease: Lease, d
     length = sum(part.offset for part in parts)
     try:
         core.check_size(upload, length)
-        for part in parts:
-            _copy(core, part, draft)
+        try:
+            for part in parts:
+                _copy(core, part, draft)
+        except NotFound:
+            raise Gone("a part of this upload is gone") from None
         if draft.taken != length:
             raise Locked("a part changed while it was copied")
         return complete(core, upload.evolve(length=length, offset=length), lease, draft)

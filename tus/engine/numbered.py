@@ -31,6 +31,7 @@ from .core import Core, change, exists, tell_created, visible
 from .creating import create_named, drafted
 from .finishing import finish, refusal_of
 from .pieces import LARGEST, Again, ChunkLease, Piece, Seen
+from .removing import remove
 from .writer import Writer
 
 REMEMBERED = 3600.0  # seconds for which a file that was handed over and removed is not taken again
@@ -179,16 +180,7 @@ class Numbered:
 
     def _clear(self, upload: Upload, piece: Piece) -> None:
         """Remove it, unless another request has, and began the next one."""
-        lease = self._locker.lease(upload.id, brief=True)
-        gone = True
-        try:
-            with lease.turn(), suppress(NotFound):
-                gone = self._stale(self._store.load(upload.id), piece, REPEATED)
-                if gone:
-                    self._store.delete(upload.id)
-        finally:
-            lease.release(forget=gone)
-        if gone:
+        if remove(self._core, upload, lambda found: self._stale(found, piece, REPEATED)):
             (events.expired if self._core.expired(upload) else events.removed)(upload)
 
     def _clash(self, upload: Upload, piece: Piece) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from .. import events
@@ -47,18 +47,23 @@ def terminate(core: Core, request: Request) -> None:
     core.hooks.terminated(admitted.upload)
 
 
-def remove(core: Core, upload: Upload) -> None:
-    """Remove the upload, whatever state it is in."""
+def remove(core: Core, upload: Upload, over: Callable[[Upload], bool] | None = None) -> bool:
+    """Remove the upload; if it still is `over`, where that is given: since it was looked at, another one may have been
+    made by its name. Returns whether it is gone."""
     try:
         lease = core.locker.lease(upload.id, brief=True)
     except StoreFull:
         _remove_without_room(core, upload.id)
-        return
+        return True
+    gone = True
     try:
-        with lease.turn():
-            core.store.delete(upload.id)
+        with lease.turn(), suppress(NotFound):
+            gone = over is None or over(core.store.load(upload.id))
+            if gone:
+                core.store.delete(upload.id)
     finally:
-        lease.release(forget=True)
+        lease.release(forget=gone)
+    return gone
 
 
 def _remove_without_room(core: Core, id: str) -> None:
@@ -70,9 +75,12 @@ def _remove_without_room(core: Core, id: str) -> None:
 
 def remove_failed(core: Core, id: str) -> None:
     """Remove an upload of which nothing can come any more, so that its id is free."""
+
+    def over(upload: Upload) -> bool:
+        return upload.refused or core.expired(upload)
+
     upload = core.store.load(id)
-    if upload.refused or core.expired(upload):
-        remove(core, upload)
+    if over(upload) and remove(core, upload, over):
         (events.removed if upload.refused else events.expired)(upload)
 
 
@@ -107,7 +115,7 @@ def sweep(core: Core, now: float | None = None, *, pause: float = 0.0, tell: boo
     for count, upload in enumerate(uploads(core), 1):
         # A request that writes keeps it alive; if the times say otherwise, the clock has jumped.
         if core.expired(upload, now) and not core.locker.lives(upload.id):
-            if _expire(core, upload):
+            if _expire(core, upload, now):
                 yield upload
         elif tell and upload.pending and not core.delivers and not upload.target:
             _tell(core, upload)
@@ -115,10 +123,11 @@ def sweep(core: Core, now: float | None = None, *, pause: float = 0.0, tell: boo
             time.sleep(pause)
 
 
-def _expire(core: Core, upload: Upload) -> bool:
+def _expire(core: Core, upload: Upload, now: float) -> bool:
     """Remove what has expired; one that cannot be removed does not affect the others."""
     try:
-        remove(core, upload)
+        if not remove(core, upload, lambda found: core.expired(found, now)):
+            return False
     except TusError:
         return False
     except OSError as error:

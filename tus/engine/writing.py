@@ -42,12 +42,14 @@ def seize(core: Core, request: Request, *, finish: bool = True) -> Upload:
     # First, so that a request which came before this one, and has not begun to write, finds it. One that has begun
     # has a lease, which is seen next. So the offset read then is as reliable as one read under our own lease.
     asked = _note_asked(core, checked_id(request.id))
-    writing = core.locker.writing(request.id)
     try:
+        writing = core.locker.writing(request.id)
         admitted = admit(core, request, "head")
-    except BaseException:  # a client that may not ask ends no request
+    except BaseException as error:  # a client that may not ask ends no request
         if core.asked.get(request.id) == asked:
             core.asked.pop(request.id, None)
+        if isinstance(error, StoreBroken) and not isinstance(error, Damaged):
+            raise Locked(str(error)) from error  # as below: a store or a locker does not answer
         raise
     admitted.reading.close()
     upload = admitted.upload
@@ -98,6 +100,8 @@ def _assure(core: Core, upload: Upload) -> Upload:
         with closing(draft):
             return upload.evolve(offset=draft.commit(durable=True))
     except (StoreFull, StoreBroken) as error:
+        if error.offset is None:  # it is not known what is certain
+            raise
         fall_back(core, upload, lease, error)
         return core.store.load(upload.id)
     finally:

@@ -85,7 +85,9 @@ class Store(Protocol):
         self, upload: Upload, draft: Draft | None = None, *, since: Upload | None = None, durable: bool = False
     ) -> None:
         """Commit the draft, if there is one, make the upload one readable whole, and save this record of it, complete:
-        all or nothing. Called while the lease is kept, or under a claim. Raises what `commit` and `save` raise."""
+        all or nothing. Called while the lease is kept, or under a claim. Raises what `commit` and `save` raise; also
+        Interrupted, if a store that many machines share has seen a newer token than that of the draft, even if nothing
+        of the draft is left to be committed: its request may have been cut off while the host looked at the content."""
 
     def open(self, id: str, start: int = 0) -> BinaryIO:
         """The committed data from there on, to read and to seek in, also of an upload that still arrives, and of one
