@@ -5,18 +5,18 @@ JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: serve test test-quick coverage check count format readme bench demo docs clean clients
+.PHONY: serve test test-quick coverage check count format readme bench demo docs clean clients engines
 
 serve: .venv/.installed
 	$(BIN)/tus serve $(ARGS)
 
-test: .venv/.tested clients
+test: .venv/.tested clients engines
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 test-quick: .venv/.tested
 	$(BIN)/pytest -n $(JOBS) -m "not slow and not clients and not zope" $(ARGS)
 
-coverage: .venv/.tested clients
+coverage: .venv/.tested clients engines
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 check: .venv/.tested
@@ -72,3 +72,6 @@ clean:
 
 clients:
 	scripts/make-clients
+
+engines:
+	scripts/make-engines

@@ -47,6 +47,7 @@ setup(
         "docs": ["furo", "sphinx>=7"],
         "gallery": ["Pillow>=11.3"],
         "examples": ["CherryPy>=18.10", "Django>=4.2", "Flask>=3", "bottle>=0.13", "falcon>=4", "pyramid>=2"],
+        "s3": ["botocore>=1.34"],  # which finds the keys of machines and containers; nothing else of it is used
         "paste": ["Paste>=3.10"],
         "test": [
             *clients,

@@ -40,6 +40,15 @@ def server(kind: live.Kind, running: Running) -> live.Live:
     return running.get(kind.name)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on real object storage takes its time."""
+    for item in items:
+        if "s3" in getattr(getattr(item, "callspec", None), "params", {}).values():
+            item.add_marker("engines")
+            item.add_marker("slow")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List the skipped tests by reason, also when pytest-xdist ran them elsewhere."""
     reasons = defaultdict(list)

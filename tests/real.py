@@ -1,0 +1,85 @@
+"""Real object storage for tests: started once for each process that asks, on free ports, and ended with it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tus.stores.s3.bucket import Bucket
+from tus.stores.s3.client import S3Client
+from tus.stores.s3.signing import Credentials
+
+SCRIPTS = Path(__file__).parent / "engines"
+CACHE = Path(os.environ.get("TUS_ENGINES") or Path.home() / ".cache" / "tus-engines")
+BUCKET = "tus"
+USUAL = "versitygw"  # what tests run on that need some object storage
+
+
+class Needs(NamedTuple):
+    programs: tuple[str, ...] = ("curl",)
+    built: str = ""  # what is in the cache, once it was made
+
+
+NEEDS = {
+    "versitygw": Needs(built="versitygw-v*[0-9]"),
+    "ceph": Needs(("radosgw", "ceph-mon", "ceph-osd", "ceph", "radosgw-admin")),
+    "swift": Needs(built="swift-*"),
+}
+_RUNNING = "TUS_TEST_ENGINES"  # what runs already, for the processes that a test starts
+
+
+@cache
+def engine(name: str = USUAL) -> dict[str, str]:
+    """Where the engine by this name is, and with which keys."""
+    running = json.loads(os.environ.get(_RUNNING, "{}"))
+    if name in running:
+        found: dict[str, str] = running[name]
+        return found
+    home = tempfile.mkdtemp(prefix=f"tus-{name}-")
+    started = subprocess.run(
+        ["bash", str(SCRIPTS / f"{name}.sh"), "start", str(CACHE), home], check=True, capture_output=True, text=True
+    )
+    atexit.register(subprocess.run, ["bash", str(SCRIPTS / f"{name}.sh"), "stop", home], check=False)
+    facts = dict(line.split("=", 1) for line in started.stdout.split() if "=" in line)
+    os.environ[_RUNNING] = json.dumps({**running, name: facts})
+    bucket_at(facts["S3_ENDPOINT"], facts).client.ask("PUT")
+    return facts
+
+
+def bucket_at(endpoint: str, facts: dict[str, str]) -> Bucket:
+    keys = Credentials(facts["S3_KEY"], facts["S3_SECRET"])
+    return Bucket(S3Client(endpoint, BUCKET, lambda: keys, region=facts["S3_REGION"]))
+
+
+@cache
+def bucket(name: str = USUAL) -> Bucket:
+    """A bucket of this engine."""
+    facts = engine(name)
+    return bucket_at(facts["S3_ENDPOINT"], facts)
+
+
+@cache
+def missing(name: str) -> str:
+    """Why that engine cannot be had; "" if it can."""
+    needs = NEEDS[name]
+    lacking = [program for program in needs.programs if not shutil.which(program)]
+    if lacking:
+        return f"{name} needs {', '.join(lacking)}: see tests/engines/{name}.sh"
+    if needs.built and not list(CACHE.glob(needs.built)):
+        return f"{name} is not built: scripts/make-engines"
+    return ""
+
+
+def needed(name: str) -> None:
+    """Skip a test that this engine is needed for, if it cannot be had."""
+    if reason := missing(name):
+        pytest.skip(reason)

@@ -1,0 +1,195 @@
+"""Uploads in object storage that speaks S3, for any number of processes on any number of machines.
+
+Everything is in the bucket, under one prefix: `<id>` is the finished file, and `.tus/` holds the records and what still
+arrives. The offset is what lies there without a gap, so that nothing which a client was told depends on a process. No
+locker is needed for the content of a file to be right; with one, the newest request ends the one before it at once.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from ...errors import Changed, NotFound, OffsetMismatch, StoreBroken
+from ...upload import Upload, is_random
+from .. import Draft, Fence
+from ..apart import Free
+from ..records import same
+from . import grid
+from .bucket import LOST, Bucket
+from .client import Failed
+from .draft import S3Draft
+from .names import Name
+from .reader import reader
+from .state import Holding, Place
+from .tidying import Tidying
+from .uploads import Uploads
+
+__all__ = ["S3Store"]
+
+_SECRET = 32  # bytes
+_RECENT = 1000  # states
+
+
+class S3Store:
+    """`part`: bytes of a part, in uploads that are not so long that they need larger ones; `unknown`, in uploads whose
+    length nobody knows."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        prefix: str = "",
+        *,
+        part: int = grid.LEAST,
+        unknown: int = 64 * grid.MIB,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.uploads = Uploads(bucket, prefix, clock=clock)
+        self._part, self._unknown, self._clock = part, unknown, clock
+        self._making: dict[str, S3Draft] = {}
+        self._recent: dict[str, Holding] = {}
+        self._secret = b""
+
+    def create(self, upload: Upload, *, fence: Fence) -> S3Draft:
+        # A name that is made up each time is nobody else's; one that is made of the parts is.
+        name = Name(self.uploads.bucket, self.uploads.keys(upload.id))
+        if upload.parts or not is_random(upload.id):
+            name.reserve()
+        part = grid.part_size(upload.length, self._part, self._unknown)
+        state = Holding(upload, Place(part, secrets.token_hex(8), touched=self._clock()))
+        draft = S3Draft(self, state, 0, fence, name=name)
+        self._making[upload.id] = draft
+        return draft
+
+    def closed(self, draft: S3Draft) -> None:
+        """A draft is closed: what nobody will know of is removed."""
+        id = draft.state.upload.id
+        if self._making.get(id) is draft:
+            del self._making[id]
+            self.uploads.forget(draft.state)
+
+    def load(self, id: str, *, durable: bool = False) -> Upload:
+        state = self.uploads.find(id)
+        if len(self._recent) > _RECENT:
+            self._recent.clear()
+        self._recent[id] = state
+        return state.upload
+
+    def save(self, upload: Upload, *, since: Upload | None = None, durable: bool = False) -> None:
+        draft = self._making.get(upload.id) if since is None else None
+        if not draft:
+            self.uploads.replace(upload, since)
+            return
+        draft.state.upload = upload
+        self.uploads.begin(draft.state)
+        self.uploads.save(draft.state, upload, fresh=True)
+        self._made(draft)
+
+    def _made(self, draft: S3Draft) -> None:
+        draft.fresh = False
+        self._making.pop(draft.state.upload.id, None)
+
+    def append(
+        self, id: str, offset: int, *, fence: Fence, exact: bool = False, known: Upload | None = None
+    ) -> S3Draft:
+        state = self._recent.pop(id, None)
+        if not (known and state and state.upload == known):
+            state = self.uploads.find(id)
+        if state.upload.dropped:
+            raise NotFound("no such upload")
+        if offset > state.end:
+            raise OffsetMismatch(f"the upload has {state.end} bytes, not {offset}", offset=state.end)
+        if known and known.offset != state.end:
+            raise Changed("another request added to the upload meanwhile")
+        self.uploads.cut(state, offset, fence.token)
+        return S3Draft(self, state, offset, fence, exact=exact)
+
+    def finish(
+        self, upload: Upload, draft: Draft | None = None, *, since: Upload | None = None, durable: bool = False
+    ) -> None:
+        own = draft if isinstance(draft, S3Draft) else self._going_on(upload.id)
+        own.settle()
+        if since is not None:
+            own.commit()
+            if not same(self.uploads.record(upload.id).upload, since):
+                raise Changed("the record was changed meanwhile")
+        own.state.upload = upload
+        if own.state.place.whole:
+            self.uploads.replace(upload, since)
+        elif own.state.etags or not own.state.single:
+            self._finish_parts(upload, own)
+        else:
+            self._finish_small(upload, own, alone=since is None)
+        self._made(own)
+        self.uploads.pool.submit(self.uploads.clear, own.state)
+
+    def _going_on(self, id: str) -> S3Draft:
+        state = self.uploads.find(id)
+        return S3Draft(self, state, state.end, Free())
+
+    def _finish_small(self, upload: Upload, draft: S3Draft, *, alone: bool) -> None:
+        """One object; and one call, if nobody changes the record at the same time."""
+        state, blocks = draft.state, draft.whole()
+        if alone and not state.place.upload_id and self.uploads.finish_small(state, upload, blocks):
+            return
+        parts = state.place
+        self.uploads.bucket.put(self.uploads.keys(upload.id).data, *blocks)
+        self.uploads.finished(state, upload, fresh=draft.fresh)
+        self.uploads.abort(upload.id, parts)
+
+    def _finish_parts(self, upload: Upload, draft: S3Draft) -> None:
+        try:
+            self._put_together(upload, draft)
+        except Failed as error:
+            if error.answer not in LOST:
+                raise
+            # Somebody did it at the same time, or put together what there was in order to read it.
+            draft.state = state = draft.state if draft.fresh else self.uploads.find(upload.id)
+            state.upload = upload
+            if not state.place.whole:
+                self.uploads.cut(state, state.end, 0, fresh=draft.fresh)
+                self._put_together(upload, draft)
+
+    def _put_together(self, upload: Upload, draft: S3Draft) -> None:
+        draft.commit()
+        draft.put_last()
+        state = draft.state
+        if state.end != upload.length or state.parts_end != upload.length:
+            raise StoreBroken(f"upload {upload.id} has {state.end} bytes, not {upload.length}", offset=state.end)
+        self.uploads.seal(state)
+        self.uploads.finished(state, upload, fresh=draft.fresh)
+
+    def open(self, id: str, start: int = 0) -> BinaryIO:
+        making = self._making.get(id)
+        state = making.state if making else self.uploads.find(id)
+        if state.upload.dropped:
+            raise NotFound("no such upload")
+        return reader(self.uploads.bucket, self.uploads.row(state), start)
+
+    def secret(self) -> bytes:
+        while len(self._secret) != _SECRET:
+            key = f"{self.uploads.prefix}.tus/secret"
+            try:
+                self._secret = self.uploads.bucket.get(key).body
+            except Failed as error:
+                if not error.missing:
+                    raise
+                with suppress(Failed):
+                    self.uploads.bucket.swap(key, secrets.token_bytes(_SECRET), "")
+        return self._secret
+
+    def drop(self, id: str) -> None:
+        self.uploads.drop(id)
+
+    def delete(self, id: str) -> None:
+        self.uploads.delete(id)
+
+    def ids(self) -> Iterator[str]:
+        return self.uploads.ids()
+
+    def tidy(self, before: float) -> None:
+        making = {draft.state.place.nonce for draft in list(self._making.values())}
+        Tidying(self.uploads, before, making)()

@@ -1,0 +1,92 @@
+"""Whether a bucket can be used, before the first upload: what is wrong is said at the start, with what to change."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from email.utils import parsedate_to_datetime
+
+from ...errors import OptionError, StoreBroken, StoreFull
+from .client import Failed, Unavailable
+from .uploads import Uploads
+
+_SKEW = 300.0  # seconds; S3 takes 900
+
+
+def check(uploads: Uploads) -> None:
+    """Do each thing once that uploads need, in one object; raises OptionError."""
+    client, key = uploads.bucket.client, f"{uploads.prefix}.tus/check-{secrets.token_hex(8)}"
+    step = "reach"
+    try:
+        client.ask("HEAD", attempts=2)
+        step = "list"
+        list(uploads.bucket.objects(f"{uploads.prefix}.tus/check-", flat=False))
+        step = "write"
+        uploads.bucket.put(key, b"tus")
+        step = "read"
+        uploads.bucket.get(key)
+        step = "upload parts to"
+        uploads.bucket.abort(key, uploads.bucket.begin(key))
+        step = "delete from"
+        uploads.bucket.delete(key)
+    except (StoreBroken, StoreFull) as error:
+        raise OptionError(f"option store: {_reason(uploads, step, error)}") from error
+    _check_settings(uploads)
+
+
+def _reason(uploads: Uploads, step: str, error: Exception) -> str:
+    client = uploads.bucket.client
+    if not isinstance(error, Failed):
+        return f"endpoint: {error}; is the address right, and does the engine run?"
+    if step == "reach":  # HEAD has no body, so that nothing is explained
+        error = _asked_again(uploads) or error
+    code = error.code
+    if code == "RequestTimeTooSkewed":
+        return f"the clock of this machine is {_skew(error):.0f} s away from that of {client.endpoint}; set it"
+    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "XAdminUserNotFound"):
+        which = "secret" if code == "SignatureDoesNotMatch" else "key"
+        return (
+            f"{which}: {client.endpoint} does not accept it ({code}); check the keys, and the region {_region(uploads)}"
+        )
+    if code in ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"):
+        return f"region: the bucket {client.bucket} is not in {_region(uploads)} ({error.detail}); say region=…"
+    if code == "NoSuchBucket" or not code and error.answer == 404:
+        return f"there is no bucket {client.bucket} at {client.endpoint}; make it, or name another one"
+    if error.answer == 403:
+        return f"these keys may not {step} the bucket {client.bucket} ({code or 403}); give them that right"
+    return f"cannot {step} the bucket {client.bucket}: {error}"
+
+
+def _asked_again(uploads: Uploads) -> Failed | None:
+    """The same failure, with an explanation."""
+    try:
+        uploads.bucket.client.ask("GET", "", [("list-type", "2"), ("max-keys", "1")], attempts=1)
+    except Failed as error:
+        return error
+    except Unavailable:
+        return None
+    return None
+
+
+def _skew(error: Failed) -> float:
+    date = error.said.get("date")
+    return abs(time.time() - parsedate_to_datetime(date).timestamp()) if date else _SKEW
+
+
+def _region(uploads: Uploads) -> str:
+    return uploads.bucket.client.signer.region
+
+
+def _check_settings(uploads: Uploads) -> None:
+    """Object lock keeps what has to go, and versions keep what was removed: both cost without end."""
+    ask, bucket = uploads.bucket.client.ask, uploads.bucket.client.bucket
+    for name, word in (("versioning", "Status"), ("object-lock", "ObjectLockEnabled")):
+        try:
+            found = ask("GET", "", [(name, "")], attempts=1).xml().findtext(f"{{*}}{word}")
+        except (StoreBroken, StoreFull):  # an engine that knows nothing of it, or keys that may not ask
+            continue
+        if found == "Enabled":
+            raise OptionError(
+                f"option store: the bucket {bucket} has {name} enabled, so that nothing which is removed is gone; "
+                f"use a bucket without"
+            )

@@ -1,0 +1,284 @@
+"""Signed HTTP requests to one bucket, over connections that are kept open.
+
+Every body carries what proves that it came whole: its SHA-256 is signed where the connection is plain, and its CRC32
+goes along where TLS protects it. It is sent as it is, with its length: many engines refuse `aws-chunked`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import os
+import random
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree
+
+from ...errors import StoreBroken, StoreFull
+from .. import Block
+from .signing import EMPTY, UNSIGNED, Credentials, Signer, query_of
+
+ATTEMPTS = 4
+_PAUSE = 0.05  # seconds before the second attempt; doubled each time
+_CONNECT, _ANSWER = 5.0, 60.0  # seconds
+_KEPT = 64  # connections
+_RETRIED = frozenset((500, 502, 503, 504, 429, 408))
+_FULL = frozenset(("QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLargeForQuota"))
+_LATER = 5  # seconds
+
+
+class Unavailable(StoreBroken):
+    """The object storage does not answer, or not well. Nothing is lost, and the same request may do better later."""
+
+    status = 503
+    retry_after = _LATER
+
+
+class Failed(Unavailable):
+    """The object storage said no."""
+
+    def __init__(
+        self, what: str, status: int, code: str, message: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(f"{what}: {status} {code} {message}".rstrip())
+        self.answer, self.code, self.detail, self.said = status, code, message, headers or {}
+
+    @property
+    def missing(self) -> bool:
+        return self.answer == 404
+
+
+class S3Reply(NamedTuple):
+    """What came back, but for bodies that are read later."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def etag(self) -> str:
+        return self.headers.get("etag", "").strip('"')
+
+    def xml(self) -> ElementTree.Element:
+        try:
+            return ElementTree.fromstring(self.body)
+        except ElementTree.ParseError as error:
+            raise Unavailable(f"the object storage answers what is no XML: {error}") from None
+
+
+class Blocks:
+    """Blocks that are sent one after the other, and what proves them."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = [block for block in blocks if len(block)]
+        self.size = sum(map(len, self.blocks))
+
+    def sha256(self) -> str:
+        hash = hashlib.sha256()
+        for block in self.blocks:
+            hash.update(block)
+        return hash.hexdigest()
+
+    def crc32(self) -> str:
+        crc = 0
+        for block in self.blocks:
+            crc = zlib.crc32(block, crc)
+        return base64.b64encode(crc.to_bytes(4, "big")).decode()
+
+
+NOTHING = Blocks(())
+
+
+class S3Client:
+    """Requests to one bucket. Any thread may use it; a process that was forked has connections of its own."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        bucket: str,
+        credentials: Callable[[], Credentials],
+        *,
+        region: str = "us-east-1",
+        path_style: bool = True,
+        ca: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        url = urlsplit(endpoint)
+        self.endpoint, self.bucket = endpoint, bucket
+        self.secure = url.scheme == "https"
+        self._context = ssl.create_default_context(cafile=ca) if self.secure else None
+        self.host = url.netloc if path_style else f"{bucket}.{url.netloc}"
+        self._base = f"/{bucket}" if path_style else ""
+        self.signer = Signer(credentials, region, clock=clock)
+        self._idle: list[http.client.HTTPConnection] = []
+        self._lock, self._pid = threading.Lock(), os.getpid()
+
+    def path(self, key: str) -> str:
+        path = self._base + (f"/{key}" if key else "")
+        return quote(path or "/", safe="/-_.~")
+
+    def ask(
+        self,
+        method: str,
+        key: str = "",
+        pairs: Iterable[tuple[str, object]] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Blocks = NOTHING,
+        attempts: int = ATTEMPTS,
+    ) -> S3Reply:
+        """The answer; raises Failed, Unavailable or StoreFull. What fails for a while is tried again."""
+        response, connection = self._tried(method, key, query_of(pairs), headers or {}, body, attempts)
+        data = response.read()
+        self._keep(connection, response)
+        return S3Reply(response.status, _lowered(response), data)
+
+    def stream(self, key: str, *, headers: Mapping[str, str]) -> Incoming:
+        """The body of an object, to be read as it comes."""
+        response, connection = self._tried("GET", key, "", headers, NOTHING, ATTEMPTS)
+        return Incoming(self, response, connection)
+
+    def url(self, key: str, seconds: int, pairs: Iterable[tuple[str, object]] = ()) -> str:
+        """Where anybody can read that object for a while."""
+        path, scheme = self.path(key), "https" if self.secure else "http"
+        return f"{scheme}://{self.host}{path}?{self.signer.presigned('GET', self.host, path, pairs, seconds)}"
+
+    def _tried(
+        self, method: str, key: str, query: str, headers: Mapping[str, str], body: Blocks, attempts: int
+    ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+        pause, proof = _PAUSE, self._proof(method, body)
+        while True:
+            attempts -= 1
+            try:
+                return self._once(method, key, query, {**headers, **proof}, body)
+            except Failed as error:
+                if error.answer not in _RETRIED or not attempts:
+                    raise
+            except (OSError, http.client.HTTPException) as error:
+                if not attempts:
+                    raise Unavailable(f"the object storage at {self.endpoint} cannot be reached: {error!r}") from error
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause *= 2
+
+    def _proof(self, method: str, body: Blocks) -> dict[str, str]:
+        if not body.size:
+            return {"": EMPTY} | ({"content-length": "0"} if method in ("PUT", "POST") else {})
+        sized = {"content-length": str(body.size)}
+        if self.secure:
+            return {"": UNSIGNED, "x-amz-checksum-crc32": body.crc32(), **sized}
+        return {"": body.sha256(), **sized}
+
+    def _once(
+        self, method: str, key: str, query: str, headers: dict[str, str], body: Blocks
+    ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+        path, payload = self.path(key), headers.pop("")
+        signed = self.signer.headers(method, path, query, {**headers, "host": self.host}, payload)
+        response, connection = self._sent(method, f"{path}?{query}" if query else path, signed, body)
+        if response.status >= 300:
+            raise self._failure(method, key, response, connection)
+        return response, connection
+
+    def _sent(
+        self, method: str, target: str, headers: dict[str, str], body: Blocks
+    ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+        """A kept connection may have been closed by the other side just now; then a new one is used, at once."""
+        while True:
+            connection = self._idle_one()
+            used = connection is not None
+            connection = connection or self._connection()
+            try:
+                connection.request(method, target, body=body.blocks or None, headers=headers)
+                return connection.getresponse(), connection
+            except BaseException as error:
+                connection.close()
+                if not used or not isinstance(error, OSError | http.client.HTTPException):
+                    raise
+
+    def _failure(
+        self, method: str, key: str, response: http.client.HTTPResponse, connection: http.client.HTTPConnection
+    ) -> StoreBroken | StoreFull:
+        data = response.read()
+        if method in ("GET", "HEAD", "DELETE"):
+            self._keep(connection, response)
+        else:  # it may have said so before it read the body
+            connection.close()
+        code, message = _explained(data)
+        what = f"the object storage refuses {method} {key or self.bucket}"
+        if code in _FULL or response.status == 507:
+            return StoreFull(f"{what}: {code or response.status}")
+        return Failed(what, response.status, code, message, _lowered(response))
+
+    # Connections
+
+    def _connection(self) -> http.client.HTTPConnection:
+        connection: http.client.HTTPConnection
+        if self._context:
+            connection = http.client.HTTPSConnection(self.host, timeout=_CONNECT, context=self._context)
+        else:
+            connection = http.client.HTTPConnection(self.host, timeout=_CONNECT)
+        connection.connect()
+        connection.sock.settimeout(_ANSWER)
+        return connection
+
+    def _idle_one(self) -> http.client.HTTPConnection | None:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._idle, self._pid = [], os.getpid()
+            return self._idle.pop() if self._idle else None
+
+    def _keep(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+        if response.will_close or not response.isclosed():
+            connection.close()
+            return
+        with self._lock:
+            if self._pid == os.getpid() and len(self._idle) < _KEPT:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Incoming:
+    """The body of an answer."""
+
+    def __init__(
+        self, client: S3Client, response: http.client.HTTPResponse, connection: http.client.HTTPConnection
+    ) -> None:
+        self._client, self._response, self._connection = client, response, connection
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._response.read(size)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"the object storage broke off: {error!r}") from error
+
+    def close(self) -> None:
+        self._client._keep(self._connection, self._response)
+        self._response.close()
+
+
+def _lowered(response: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
+
+
+def _explained(data: bytes) -> tuple[str, str]:
+    """Code and message of an error, if there is one."""
+    try:
+        found = ElementTree.fromstring(data)
+    except ElementTree.ParseError:
+        return "", ""
+    return found.findtext("{*}Code") or found.findtext("Code") or "", found.findtext("Message") or ""

@@ -1,0 +1,100 @@
+"""What is in the storage of one upload, as it was found; and the record, which also says where that is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ...errors import Damaged
+from ...upload import Upload
+from ..records import decoded, encoded
+from . import grid
+from .grid import Span
+
+_MOST = 1900  # characters that the metadata of an object may have
+
+
+class Place(NamedTuple):
+    """Where an upload lies. It is fixed when the upload begins, so that requests which know nothing of each other write
+    to the same place."""
+
+    part: int  # bytes
+    nonce: str  # of this upload, and of no other that may have its id before or after it
+    upload_id: str = ""  # of the multipart upload; "" if one part is enough
+    whole: bool = False  # it is finished: one object has all of it
+    touched: float = 0.0  # when it began, or was finished
+
+
+class Keys(NamedTuple):
+    """The names of the objects of one upload."""
+
+    data: str
+    info: str
+    tail: str  # what the names of its pieces begin with
+    new: str  # there while somebody makes the upload
+
+    @classmethod
+    def of(cls, prefix: str, id: str) -> Keys:
+        own = f"{prefix}.tus/"
+        return cls(f"{prefix}{id}", f"{own}info/{id}", f"{own}tail/{id}/", f"{own}new/{id}")
+
+
+@dataclass
+class Holding:
+    """An upload as it was found."""
+
+    upload: Upload
+    place: Place
+    etag: str = ""  # of the object that holds the record; "" if the object with the data has it
+    etags: list[str] = field(default_factory=list)  # of the parts that count
+    sealed: bool = False  # those parts are one readable object
+    pieces: list[Span] = field(default_factory=list)  # behind the parts, and without a gap
+    litter: list[str] = field(default_factory=list)  # every piece there is
+
+    @property
+    def single(self) -> bool:
+        """Whether all of it fits into one part."""
+        length = self.upload.length
+        return length is not None and length <= self.place.part
+
+    @property
+    def parts_end(self) -> int:
+        return grid.end_of(len(self.etags), self.place.part, self.upload.length)
+
+    @property
+    def end(self) -> int:
+        """How many bytes are there without a gap."""
+        if self.place.whole:
+            return self.upload.length or 0
+        return max([self.parts_end, *(one.end for one in self.pieces)])
+
+
+def written(upload: Upload, place: Place) -> bytes:
+    """The record, as tusd has it, with the place."""
+    return f'{encoded(upload)[:-1]},"s3":{json.dumps(place, separators=(",", ":"))}}}'.encode()
+
+
+def recorded(text: bytes, id: str) -> tuple[Upload, Place]:
+    upload, _ = decoded(text, id)
+    try:
+        part, nonce, upload_id, whole, touched = json.loads(text)["s3"]
+        return upload, Place(int(part), str(nonce), str(upload_id), whole is True, float(touched))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"the record of this upload cannot be read: {error!r}") from None
+
+
+HEADER = "x-amz-meta-tus"
+
+
+def attached(text: bytes) -> dict[str, str] | None:
+    """The record as metadata of an object, if it fits there."""
+    value = base64.b64encode(text).decode()
+    return {HEADER: value} if len(value) <= _MOST else None
+
+
+def detached(headers: Any) -> bytes | None:
+    """The record that the metadata of an object hold, if they do."""
+    value = headers.get(HEADER)
+    return base64.b64decode(value) if value else None

@@ -1,0 +1,342 @@
+"""Finding uploads in a bucket, and changing what is there of them."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from ...errors import Changed, NotFound, StoreBroken
+from ...upload import Upload
+from .. import Block
+from ..records import same
+from . import grid
+from .bucket import LOST, Bucket, CallThreads, Found
+from .client import Failed
+from .grid import Span
+from .state import Holding, Keys, Place, attached, detached, recorded, written
+
+_REFRESH = 5  # times that somebody who lost a race looks again
+
+
+class Uploads:
+    """What is in the bucket under one prefix."""
+
+    def __init__(
+        self, bucket: Bucket, prefix: str, *, clock: Callable[[], float] = time.time, threads: int = 32
+    ) -> None:
+        self.bucket, self.prefix, self.clock = bucket, prefix, clock
+        self._threads = CallThreads(threads)
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        return self._threads.pool
+
+    def keys(self, id: str) -> Keys:
+        return Keys.of(self.prefix, id)
+
+    # Finding
+
+    def find(self, id: str) -> Holding:
+        """The upload, with how much of it is there; raises NotFound."""
+        listing = self.pool.submit(lambda: list(self.bucket.objects(self.keys(id).tail)))
+        state = self.record(id)
+        self._measure(state, listing.result())
+        return state
+
+    def record(self, id: str) -> Holding:
+        """The upload, without a look at how much of it is there."""
+        try:
+            answer = self.bucket.get(self.keys(id).info)
+        except Failed as error:
+            if not error.missing:
+                raise
+            return self._attached(id)
+        upload, place = recorded(answer.body, id)
+        state = Holding(upload, place, answer.etag)
+        if place.whole or place.upload_id or not state.single:
+            return state
+        with contextlib.suppress(NotFound):  # it may have been finished since, in one step
+            whole = self._attached(id)
+            if whole.place.nonce == place.nonce:
+                whole.etag = state.etag
+                return whole
+        return state
+
+    def _attached(self, id: str) -> Holding:
+        """The upload, if the object with its data holds the record as well."""
+        answer = self.bucket.find(self.keys(id).data)
+        text = detached(answer.headers) if answer else None
+        if not text:
+            raise NotFound("no such upload")
+        return Holding(*recorded(text, id))
+
+    def _measure(self, state: Holding, listing: list[Found]) -> None:
+        """Count what is there."""
+        upload, place, touched = state.upload, state.place, state.place.touched
+        state.litter = [one.key for one in listing if place.nonce in one.key]
+        own = f"{self.keys(upload.id).tail}{place.nonce}-"
+        pieces = [grid.span_of(one.key[len(own) :], one.key, one.size) for one in listing if one.key.startswith(own)]
+        if not place.whole:
+            touched = max([touched, self._count_parts(state), *(one.touched for one in pieces)])
+            state.pieces = grid.row(pieces, state.parts_end)
+        state.upload = upload.evolve(offset=state.end, touched=touched)
+
+    def _count_parts(self, state: Holding) -> float:
+        """Count the parts; says when the last one came."""
+        place, length = state.place, state.upload.length
+        if not place.upload_id:
+            return 0.0
+        try:
+            found = self.bucket.parts(self.keys(state.upload.id).data, place.upload_id)
+        except Failed as error:
+            if not error.missing:
+                raise
+            self._count_sealed(state)
+            return 0.0
+        state.etags = grid.run([grid.Stored(one.number, one.size, one.etag) for one in found], place.part, length)
+        return max((one.modified for one in found), default=0.0)
+
+    def _count_sealed(self, state: Holding) -> None:
+        """The parts were put together, by a request that saw the end or had to read them. That they are not there is
+        never a proof of it; the object is."""
+        answer = self.bucket.find(self.keys(state.upload.id).data)
+        if not answer:
+            raise NotFound("the parts of this upload are gone")
+        size, part, length = int(answer.headers["content-length"]), state.place.part, state.upload.length
+        if size != length and size % part:
+            raise StoreBroken(f"the object of upload {state.upload.id} has {size} bytes, which no parts of it have")
+        state.etags, state.sealed = [""] * -(-size // part), True
+
+    # Records
+
+    def save(self, state: Holding, upload: Upload, *, place: Place | None = None, fresh: bool = False) -> None:
+        """Replace the record that was found by this one; raises Changed if it is another one by now."""
+        text, key = written(upload, place or state.place), self.keys(upload.id).info
+        try:
+            state.etag = self.bucket.swap(key, text, "" if fresh else state.etag)
+        except Failed as error:
+            if error.answer not in LOST:
+                raise
+            with contextlib.suppress(Failed):  # an answer that got lost looks like a race that was lost
+                answer = self.bucket.get(key)
+                if answer.body == text:
+                    state.etag = answer.etag
+                    return
+            raise Changed("the record was changed meanwhile") from None
+
+    def replace(self, upload: Upload, since: Upload | None) -> None:
+        """Save a record; with `since`, only in place of that one."""
+        for _ in range(_REFRESH):
+            state = self.record(upload.id)
+            if since is not None and not same(state.upload, since):
+                raise Changed("the record was changed meanwhile")
+            try:
+                self.save(state, upload)
+                return
+            except Changed:
+                continue  # by one who changed it back, perhaps
+        raise Changed("the record is changed all the time")
+
+    def finished(self, state: Holding, upload: Upload, *, fresh: bool = False) -> None:
+        """Save a record of an upload that is one object now."""
+        place = state.place._replace(whole=True, touched=self.clock(), upload_id="")
+        self.save(state, upload, place=place, fresh=fresh)
+        state.place = place
+
+    def finish_small(self, state: Holding, upload: Upload, blocks: Iterable[Block]) -> bool:
+        """Store data and record in one step; False if the record is too long for that, and nothing happened."""
+        place = state.place._replace(whole=True, touched=self.clock())
+        headers = attached(written(upload, place))
+        if headers:
+            self.bucket.put(self.keys(upload.id).data, *blocks, headers=headers)
+            state.place = place
+        return headers is not None
+
+    # Parts
+
+    def begin(self, state: Holding) -> None:
+        """Have room for parts, where one is not enough."""
+        if not state.place.upload_id and not state.single:
+            upload_id = self.bucket.begin(self.keys(state.upload.id).data)
+            state.place = state.place._replace(upload_id=upload_id)
+            if state.etag:  # others know of this upload, and must store their parts there as well
+                self.save(state, state.upload)
+
+    def put_piece(self, state: Holding, start: int, token: int, *blocks: Block, apart: bool = False) -> Span:
+        """Add bytes that do not fill a part; `apart`, bytes that do not count."""
+        now = self.clock()
+        name = grid.named(start, token, now, secrets.token_hex(4))
+        key = f"{self.keys(state.upload.id).tail}{'x' if apart else ''}{state.place.nonce}-{name}"
+        self.bucket.put(key, *blocks)
+        state.litter.append(key)
+        return Span(start, start + sum(map(len, blocks)), key, 0, now)
+
+    def put_part(self, state: Holding, number: int, head: list[Span], held: Block) -> str:
+        """Store a part: what lies in pieces, and what is held. Returns its ETag."""
+        key = self.keys(state.upload.id).data
+        if head and not len(held) and len(head) == 1:
+            one = head[0]
+            return self.bucket.copy_part(
+                key, state.place.upload_id, number, one.key, one.at, one.at + one.end - one.start
+            )
+        blocks = [self.bucket.get(one.key, one.at, one.at + one.end - one.start).body for one in head]
+        return self.bucket.part(key, state.place.upload_id, number, [*blocks, held])
+
+    def data(self, row: Iterable[Span]) -> list[bytes]:
+        """The bytes of these pieces."""
+        return list(self.pool.map(lambda one: self.bucket.get(one.key, one.at, one.at + one.end - one.start).body, row))
+
+    def seal(self, state: Holding) -> None:
+        """Put the parts together, so that they can be read."""
+        if state.sealed or not state.etags or state.place.whole:
+            return
+        key = self.keys(state.upload.id).data
+        try:
+            self.bucket.complete(key, state.place.upload_id, state.etags)
+        except Failed as error:
+            answer = self.bucket.find(key) if error.answer in LOST else None
+            if not answer or int(answer.headers["content-length"]) != state.parts_end:
+                raise
+        state.sealed = True
+
+    def row(self, state: Holding) -> list[Span]:
+        """Where the bytes of the upload lie, to be read."""
+        key = self.keys(state.upload.id).data
+        if state.place.whole:
+            return [Span(0, state.upload.length or 0, key)]
+        self.seal(state)
+        base = [Span(0, state.parts_end, key)] if state.etags else []
+        return base + grid.row(state.pieces, state.parts_end)
+
+    def cut(self, state: Holding, offset: int, token: int, *, fresh: bool = False) -> None:
+        """Forget what lies behind that, and be ready to go on there."""
+        if offset == state.end == state.upload.length or offset == state.end and not state.sealed:
+            return
+        if offset < state.parts_end or state.sealed or state.place.whole:
+            self.lay_out_anew(state, offset, token, fresh=fresh)
+            return
+        kept = [one for one in state.pieces if one.end <= offset]
+        for one in state.pieces:
+            if one.start < offset < one.end:
+                start = one.start
+                kept.append(self.put_piece(state, start, token, *self.data([one._replace(end=offset)])))
+        keys = {one.key for one in kept}
+        self._forget(state, [key for key in state.litter if key not in keys])
+        state.pieces = kept
+
+    def lay_out_anew(self, state: Holding, offset: int, token: int, *, fresh: bool = False) -> None:
+        """Begin with other parts, which are copies of those that count still."""
+        row = self.row(state) if offset else []
+        old, litter = state.place, state.litter
+        many = offset // old.part if row else 0
+        new = Holding(state.upload, old._replace(upload_id="", whole=False, nonce=secrets.token_hex(8)), state.etag)
+        if not fresh or offset:
+            new.etag, etag = "", new.etag
+            self.begin(new)
+            new.etag = etag
+        key, source = self.keys(state.upload.id).data, row[0].key if row else ""
+        if not new.place.upload_id:
+            many = 0
+
+        def copied(number: int) -> str:
+            start = (number - 1) * old.part
+            return self.bucket.copy_part(key, new.place.upload_id, number, source, start, start + old.part)
+
+        new.etags = list(self.pool.map(copied, range(1, many + 1)))
+        rest = self.data(grid.between(row, many * old.part, offset))
+        if any(rest):
+            new.pieces = [self.put_piece(new, many * old.part, token, *rest)]
+        if not fresh:
+            self.save(new, state.upload, fresh=not new.etag)
+        state.place, state.etag, state.etags, state.sealed = new.place, new.etag, new.etags, False
+        state.pieces, state.litter = new.pieces, new.litter
+        self._clear(state.upload.id, old, litter)
+
+    def _clear(self, id: str, place: Place, litter: Iterable[str]) -> None:
+        """Remove what was laid out before."""
+        self.abort(id, place)
+        self.bucket.delete_all(litter)
+
+    def abort(self, id: str, place: Place) -> None:
+        """Remove parts of which nothing will come."""
+        if place.upload_id:
+            with contextlib.suppress(Failed):
+                self.bucket.abort(self.keys(id).data, place.upload_id)
+
+    def clear(self, state: Holding) -> None:
+        """Remove what only served an upload that is finished now."""
+        self._clear(state.upload.id, state.place, state.litter)
+
+    def forget(self, state: Holding) -> None:
+        """Remove what there is of an upload that nobody knows of."""
+        self._clear(state.upload.id, state.place, state.litter)
+
+    def _forget(self, state: Holding, keys: list[str]) -> None:
+        self.bucket.delete_all(keys)
+        state.litter = [key for key in state.litter if key not in keys]
+
+    # Removing
+
+    def drop(self, id: str) -> None:
+        """Remove the data, and leave the record."""
+        while True:
+            state = self.find(id)
+            if state.upload.dropped and state.place.whole and state.etag:
+                break
+            gone = state.place._replace(whole=True, upload_id="", touched=self.clock())
+            with contextlib.suppress(Changed):
+                self.save(state, state.upload.evolve(dropped=True), place=gone)
+                break
+        self.bucket.delete(self.keys(id).data)
+        self._clear(id, state.place, state.litter)
+
+    def delete(self, id: str) -> None:
+        """Remove the data, and then the record: until that is gone, no other upload can have the name."""
+        nonce = ""
+        while True:
+            try:
+                state = self.record(id)
+            except NotFound:
+                return
+            if nonce not in ("", state.place.nonce):  # another upload by this name
+                return
+            nonce = state.place.nonce
+            if self._deleted(state):
+                return
+
+    def _deleted(self, state: Holding) -> bool:
+        """Whether the record was still the one that was found, so that it is gone now."""
+        keys = self.keys(state.upload.id)
+        litter = [one.key for one in self.bucket.objects(keys.tail) if state.place.nonce in one.key]
+        self.bucket.delete(keys.data)
+        self._clear(state.upload.id, state.place, litter)
+        if not state.etag:
+            return True
+        try:
+            self.bucket.delete(keys.info, match=state.etag)
+        except Failed as error:
+            if error.answer not in LOST:
+                raise
+            return False
+        return True
+
+    def ids(self) -> Iterator[str]:
+        """Every upload there is. Those that came whole have no record of their own."""
+        known = set()
+        for found in self.bucket.objects(self.keys("").info):
+            id = found.key.rpartition("/")[2]
+            known.add(id)
+            yield id
+        for found in self.bucket.objects(self.prefix, flat=False):
+            id = found.key[len(self.prefix) :]
+            if id not in known and self._is_ours(id):
+                yield id
+
+    def _is_ours(self, id: str) -> bool:
+        try:
+            return bool(self._attached(id))
+        except (NotFound, StoreBroken):
+            return False
