@@ -129,23 +129,10 @@ def _find_earlier(core: Core, upload: Upload) -> Upload | None:
 
 
 def begin(
-    core: Core,
-    request: Request,
-    *,
-    length: int | None,
-    metadata: Metadata,
-    partial: bool = False,
-    concat: str = "",
-    announced: int | None = 0,
-    checksum: Checksum | None = None,
-    exact: bool = False,
-    trailing: bool = False,
-    last: bool | None = None,
-    digests: Digests = (),
-    known: bool = False,
-    id: str = "",
-    expected: int | None = None,
-) -> Writer:
+    core: Core, request: Request, *, length: int | None, metadata: Metadata, partial: bool = False, concat: str = "",
+    announced: int | None = 0, checksum: Checksum | None = None, exact: bool = False, trailing: bool = False,
+    last: bool | None = None, digests: Digests = (), known: bool = False, id: str = "", expected: int | None = None,
+) -> Writer:  # fmt: skip
     """A Writer for a new upload. No client knows of it before the writer is concluded, so its record is written once,
     and no lease is needed; unless the client is told of it first, so that it is `known`."""
     request = identify(core, request)

@@ -143,17 +143,9 @@ def _complete_after_all(core: Core, upload: Upload, lease: Lease, draft: Draft) 
 
 
 def append(
-    core: Core,
-    request: Request,
-    offset: int,
-    *,
-    announced: int | None,
-    length: int | None = None,
-    checksum: Checksum | None = None,
-    exact: bool = False,
-    trailing: bool = False,
-    last: bool | None = None,
-) -> Writer:
+    core: Core, request: Request, offset: int, *, announced: int | None, length: int | None = None,
+    checksum: Checksum | None = None, exact: bool = False, trailing: bool = False, last: bool | None = None,
+) -> Writer:  # fmt: skip
     """Take over the upload, to write at `offset`. `exact`: all of this body is kept, or nothing. `trailing`: a checksum
     will come behind it. `last`: whether this request ends the upload; None, where its length alone tells."""
     admitted = admit(core, request, "write")
