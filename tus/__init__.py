@@ -14,6 +14,7 @@ from .upload import Metadata, Result, Upload
 
 if TYPE_CHECKING:
     from .adapters.asgi import TusASGI
+    from .adapters.endpoint import AsyncTus
     from .adapters.webob import WebobAdapter
     from .adapters.wsgi import Filter
     from .adapters.zope2 import Zope2RequestAdapter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "2.0.0.dev0"
 
 __all__ = [
+    "AsyncTus",
     "Engine",
     "Filter",
     "Hooks",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AsyncTus": "endpoint",
     "Filter": "wsgi",
     "TusASGI": "asgi",
     "TusFilter": "wsgi",

@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from .cors import Cors
 from .engine import Delivery, Engine, delivering, open_engine
@@ -29,7 +29,7 @@ from .hooks import Hooks, awaited
 from .http.messages import Request, Response
 from .options import Options
 from .protocols import speaks
-from .talk import BodySource, converse, lent
+from .talk import BodySource, Talk, converse, lent
 from .upload import Result, Upload
 
 if TYPE_CHECKING:
@@ -161,6 +161,11 @@ def hooks_of(named: Any) -> Hooks:
     return awaited(named)
 
 
+def handed(delivery: Delivery) -> BinaryIO:
+    """The file, for the host. Where it lies on a disk, it has its name, by which ZODB moves it into its storage."""
+    return open(delivery.path(), "rb") if delivery.core.disk else delivery.open()
+
+
 class Handing:
     """A finished upload in the hands of a view. The answer knows this, so it must not know the adapter, which knows the
     answer: otherwise a view that raises would keep its claim until somebody looks for cycles."""
@@ -177,6 +182,12 @@ class Handing:
         if not self._upload:
             raise FileNotFoundError("no upload was finished by this request")
         return self._delivery.path() if self._delivery else delivering.path(self._engine, self._upload)
+
+    def file(self) -> BinaryIO:
+        """The file itself, from whatever store."""
+        if not self._upload:
+            raise FileNotFoundError("no upload was finished by this request")
+        return handed(self._delivery) if self._delivery else self._engine.open(self._upload)
 
     def sent(self, kept: bool, result: Result | None = None) -> None:
         """The host returned the answer, so it has the file; unless its work was undone."""
@@ -238,9 +249,11 @@ class Tus:
 
     def handle(self) -> None:
         """Do what the request asks for; the answer is in the adapter."""
+        self.conclude(converse(self.adapter.request, self.adapter.body, self.engine, self.adapter.once))
+
+    def conclude(self, talk: Talk) -> None:
+        """What follows the conversation, if an adapter had that itself."""
         self._app.sweeper.start()
-        request = self.adapter.request
-        talk = converse(request, self.adapter.body, self.engine, self.adapter.once)
         self.exchange, response = talk.exchange, talk.answer
         if talk.delivery:
             self._handing = Handing(self.engine, talk.delivery)
@@ -249,7 +262,7 @@ class Tus:
             self.adapter.give(self)
         self.adapter.body.drain()
         self._said = response.status, response.body if isinstance(response.body, bytes) else b""
-        self.adapter.answer(self._app.cors.apply(request, response), self._handing.sent)
+        self.adapter.answer(self._app.cors.apply(self.adapter.request, response), self._handing.sent)
 
     def check(self) -> None:
         """For views that prefer exceptions: raise what was answered, unless the client got what it wanted."""
@@ -263,6 +276,10 @@ class Tus:
     def get_filepath(self) -> str:
         """Where the finished file lies. The view may move it; if it then fails, the upload is still there."""
         return self._handing.path()
+
+    def open_file(self) -> BinaryIO:
+        """The finished file, to read and then to close, from whatever store."""
+        return self._handing.file()
 
     def cleanup_file(self) -> None:
         """Remove the file, as soon as nothing can undo what the view did with it. The record stays for a while, so

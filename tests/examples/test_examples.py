@@ -34,10 +34,17 @@ class Example:
     command: tuple[str, ...]
     needs: tuple[str, ...] = ()
     ways: tuple[str, ...] = ("/files", "/upload")
+    whole: tuple[str, ...] = ()  # the ways that get a body only when all of it has come
+    reasons: bool = True  # the server sends the reason of a status that it does not know
 
 
 def gunicorn(module: str, *needs: str) -> Example:
     return Example(("gunicorn", "--threads", "4", "--bind", "127.0.0.1:{port}", f"{module}:application"), needs)
+
+
+def uvicorn(module: str, *needs: str, whole: tuple[str, ...] = ()) -> Example:
+    command = ("uvicorn", "--port", "{port}", "--timeout-graceful-shutdown", "1", f"{module}:application")
+    return Example(command, ("uvicorn", *needs), whole=whole, reasons=False)
 
 
 RUN = {
@@ -49,6 +56,11 @@ RUN = {
     "werkzeug": gunicorn("werkzeug_app", "werkzeug"),
     "cherrypy": gunicorn("cherrypy_app", "cherrypy"),
     "pyramid": Example(("pyramid.scripts.pserve", "{ini}"), ("pyramid",)),
+    "fastapi": uvicorn("fastapi_app", "fastapi"),
+    "starlette": uvicorn("starlette_app", "starlette"),
+    "django_async": uvicorn("django_async_app", "django", whole=("/files",)),
+    "litestar": uvicorn("litestar_app", "litestar"),
+    "quart": uvicorn("quart_app", "quart"),
     "urlmap": Example(
         ("gunicorn", "--threads", "4", "--bind", "127.0.0.1:{port}", "--paste", "{ini}"),
         ("paste.urlmap",),
@@ -188,6 +200,8 @@ def test_tuspy_uploads_in_chunks(example: Running, tmp_path: Path) -> None:
 
 def test_a_cut_connection_loses_nothing(example: Running) -> None:
     """What arrived is in the file; the client goes on behind it."""
+    if example.way in RUN[example.name].whole:
+        pytest.skip("the framework waits for the whole body")
     name = f"cut{example.way.replace('/', '-')}.bin"
     url = example.create(len(CONTENT), name)
     data = example.home / "uploads" / url.rpartition("/")[2]
@@ -216,7 +230,7 @@ def test_no_answer_is_changed(example: Running) -> None:
     gone = example.ask("HEAD", url)
 
     assert (options.status, "creation" in options["Tus-Extension"]) == (204, True)
-    assert (checksum.status, checksum.reason) == (460, "Checksum Mismatch")
+    assert (checksum.status, checksum.reason) == (460, "Checksum Mismatch" if RUN[example.name].reasons else "")
     assert (offset.status, offset["Upload-Offset"]) == (409, "0")
     assert (deleted.status, gone.status) == (204, 404)
     assert {answer["Tus-Resumable"] for answer in (options, checksum, offset, deleted, gone)} == {"1.0.0"}

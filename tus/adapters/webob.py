@@ -8,12 +8,11 @@ from typing import Any
 import webob
 from webob.response import EmptyResponse
 
-from ..http.address import below, guessed
 from ..http.messages import Request, Response, status_line
 from ..options import Options
 from ..tus import Tus
 from .body import Body
-from .wsgi import incoming
+from .wsgi import viewed
 
 
 class WebobAdapter:
@@ -33,17 +32,7 @@ class WebobAdapter:
         self.body: Body
 
     def prepare(self, options: Options) -> None:
-        environ = self.req.environ
-        path = environ.get("PATH_INFO", "")
-        id, root = self._id, options.upload_path
-        found = below(path, root)
-        if id is None and found is not None:
-            id = found
-        elif id is None:
-            root, id = guessed(path)
-        elif found is None:
-            root = path.rstrip("/").removesuffix("/" + id) if id else path.rstrip("/")
-        self.request, self.body = incoming(environ, options, id=id, path=root)
+        self.request, self.body = viewed(self.req.environ, options, self._id)
 
     @property
     def handed_over(self) -> bool:

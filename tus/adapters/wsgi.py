@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..http.address import HEADERS, Address, Facts, below
+from ..http.address import HEADERS, Address, Facts, below, guessed
 from ..http.messages import Request, Response, status_line
 from ..http.ranges import FileSlice
 from ..options import Options
@@ -144,6 +144,19 @@ def incoming(
         environ.get("REMOTE_USER") or None,
     )
     return request if target else override(request), body
+
+
+def viewed(environ: Environ, options: Options, id: str | None) -> tuple[Request, Body]:
+    """The same in a view, which is asked for more than the collection's path, and may know the id."""
+    path, root = environ.get("PATH_INFO", ""), options.upload_path
+    found = below(path, root)
+    if id is None and found is not None:
+        id = found
+    elif id is None:
+        root, id = guessed(path)
+    elif found is None:
+        root = path.rstrip("/").removesuffix("/" + id) if id else path.rstrip("/")
+    return incoming(environ, options, id=id, path=root)
 
 
 def outgoing(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
