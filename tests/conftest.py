@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import live
-from tests.servers import Running
+from tests.servers import Running, check_files
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +28,7 @@ def kind(request: pytest.FixtureRequest) -> live.Kind:
     kind = live.KINDS[request.param]
     if not live.available(kind.name):
         pytest.skip(f"{' and '.join(kind.needs)} cannot be imported")
-    marker = request.node.get_closest_marker("on_files")
-    if marker and not kind.on_files:
-        pytest.skip(f"{kind.name} has no files, and {marker.args[0]}")
+    check_files(request, kind.name, kind.on_files)
     return kind
 
 

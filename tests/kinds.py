@@ -76,13 +76,14 @@ def locker_at(place: str) -> Locker:
 
 # Servers in processes of their own
 
-PAIR, LOCKS = "LIVE_PAIR", "LIVE_LOCKS"  # the variables that name the pair, and where the server of the leases is
+# The variables that name the pair, the server of the leases, and the seconds after which it forgets who died.
+PAIR, LOCKS, LEASED = "LIVE_PAIR", "LIVE_LOCKS", "LIVE_LEASED"
 
 
-def environ(kind: str) -> dict[str, str]:
+def environ(kind: str, *, ttl: float = 10.0) -> dict[str, str]:
     """What a process of that kind finds in its environment."""
     host, port = server().address
-    return {PAIR: kind, LOCKS: f"{host}:{port}"}
+    return {PAIR: kind, LOCKS: f"{host}:{port}", LEASED: str(ttl)}
 
 
 class Within:
@@ -113,7 +114,8 @@ class Within:
 @cache
 def _shared() -> SocketLocker:
     host, _, port = os.environ.get(LOCKS, ":").partition(":")
-    return SocketLocker((host, int(port)) if port else server().address)
+    ttl = float(os.environ.get(LEASED, "10"))
+    return SocketLocker((host, int(port)) if port else server().address, ttl=ttl)
 
 
 def filtered(app: Any, directory: Path, kind: str = "", **options: Any) -> TusFilter:

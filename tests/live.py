@@ -54,6 +54,14 @@ class Kind:
         """Whether uploads are files, and the application can have them."""
         return self.pair == "file"
 
+    def environ(self, **how: Any) -> dict[str, str]:
+        """What its process has to know."""
+        if self.on_files:
+            return {}
+        from tests import kinds  # late, since it imports the package
+
+        return kinds.environ(self.pair, **how)
+
     @property
     def options(self) -> dict[str, Any]:
         """What every collection there needs: an application cannot have a path to what is no file."""
@@ -183,7 +191,7 @@ class Live:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path),
             "LIVE_HOME": str(self.home),
-            **self._pair(),
+            **self.kind.environ(),
             **self.environ,
         }
         with open(self.home / "output.txt", "ab") as output:
@@ -197,13 +205,6 @@ class Live:
                 start_new_session=True,  # so that its workers can be ended together with it, and nobody else
             )
         self._ready()
-
-    def _pair(self) -> dict[str, str]:
-        if self.kind.on_files:
-            return {}
-        from tests import kinds  # late, since it imports the package
-
-        return kinds.environ(self.kind.pair)
 
     def _ready(self) -> None:
         until = time.monotonic() + START

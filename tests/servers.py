@@ -44,6 +44,13 @@ def spread(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("kind", kinds, indirect=True)
 
 
+def check_files(request: pytest.FixtureRequest, kind: str, on_files: bool) -> None:
+    """Skip a test that is about files, on what has none."""
+    marker = request.node.get_closest_marker("on_files")
+    if marker and not on_files:
+        pytest.skip(f"{kind} has no files, and {marker.args[0]}")
+
+
 def slowly(kind: str) -> Any:
     """That kind, when there is time."""
     return pytest.param(kind, marks=pytest.mark.slow)

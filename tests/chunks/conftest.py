@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests import kinds, live
+from tests.servers import check_files
 from tests.shelves import shelf
 from tus import Hooks
 
@@ -85,9 +86,7 @@ MakePage = Callable[..., Page]
 @pytest.fixture(params=["file", pytest.param("slow", marks=pytest.mark.slow)])
 def pair(request: pytest.FixtureRequest) -> str:
     """The kind of store and locker."""
-    marker = request.node.get_closest_marker("on_files")
-    if marker and request.param != "file":
-        pytest.skip(f"the slow store has no files, and {marker.args[0]}")
+    check_files(request, "the slow store", request.param == "file")
     return str(request.param)
 
 

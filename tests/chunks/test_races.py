@@ -23,6 +23,8 @@ import pytest
 from tests import live, wire
 from tests.chunks.conftest import form
 from tests.faults.mortal import Mortal
+from tests.servers import SLOW, Running, check_files, slowly
+from tests.shelves import Shelf, shelf
 
 SIZE = 50_000  # bytes of a chunk
 DATA = random.Random(6).randbytes(310_000)  # six chunks, the last one longer than the others
@@ -78,13 +80,23 @@ class Flow:
     def handed(self) -> list[bytes]:
         """Each file that the application got."""
         records = sorted((self.home / "handed").glob("*.json"))
-        return [base64.b64decode(json.loads(record.read_text())["file"]) for record in records]
+        where = "file" if self.server.kind.on_files else "body"
+        return [base64.b64decode(json.loads(record.read_text())[where]) for record in records]
+
+    @property
+    def shelf(self) -> Shelf:
+        return shelf(self.home / "uploads", self.server.kind.pair)
+
+    def records(self) -> list[str]:
+        """The ids of the uploads that there are."""
+        return [name.removesuffix(".info") for name in self.shelf.names() if name.endswith(".info")]
 
 
-@pytest.fixture(params=["ours", "ours-workers"])
-def flow(request: pytest.FixtureRequest) -> Flow:
-    """A fresh collection, with threads in one process and with three processes."""
-    server = request.getfixturevalue({"ours": "server", "ours-workers": "workers"}[request.param])
+@pytest.fixture(params=["ours", "ours-workers", slowly(SLOW)])
+def flow(request: pytest.FixtureRequest, running: Running) -> Flow:
+    """A fresh collection, with threads in one process and with three processes; and on the slow store."""
+    server = running.get(request.param)
+    check_files(request, server.kind.name, server.kind.on_files)
     return Flow(server, server.collection(**CALM))
 
 
@@ -161,7 +173,7 @@ def test_half_a_chunk_is_not_counted(flow: Flow) -> None:
     """A connection that is cut leaves no chunk, whatever bytes it left."""
     with wire.Wire(flow.server.address) as connection:
         connection.send(flow.request(1)[: SIZE // 2])
-        live.until(lambda: list((flow.home / "uploads").glob("*.info")))
+        live.until(flow.records)
         connection.reset()
 
     assert flow.test(1).status == 204
@@ -177,7 +189,7 @@ def test_stalled_chunk_writes_nothing_after_the_end(flow: Flow) -> None:
     request = evil.request(2)
     with wire.Wire(flow.server.address) as zombie:
         zombie.send(request[: len(request) // 2])
-        live.until(lambda: list((flow.home / "uploads").glob("*.info")))
+        live.until(flow.records)
         (flow.home / "plan.json").write_text(json.dumps({"waits": True}))  # the application holds the file
         page = threading.Thread(target=at_once, args=([lambda n=n: flow.send(n) for n in range(MANY)],))
         page.start()
@@ -188,8 +200,8 @@ def test_stalled_chunk_writes_nothing_after_the_end(flow: Flow) -> None:
         page.join()
         answer = zombie.answer()
 
-    (data,) = [path for path in (flow.home / "uploads").iterdir() if "." not in path.name]
-    assert data.read_bytes() == DATA
+    (id,) = [id for id in flow.records() if "-" not in id]
+    assert flow.shelf.content(id) == DATA
     assert answer.status == 503
     assert evil.send(2).status == 415
     assert flow.handed() == [DATA]
@@ -207,6 +219,7 @@ def test_stalled_chunk_holds_nobody_up(flow: Flow) -> None:
     dead.close()
 
 
+@pytest.mark.on_files("what has arrived and waits for more is not told")
 def test_progress_while_a_form_is_running(flow: Flow) -> None:
     """Received, total and state are asked for, by key, while the request runs, from any process."""
     body, kind = form({"album": "7"}, DATA, filename="photo.jpg")
@@ -244,7 +257,7 @@ def test_description_while_a_form_is_running(flow: Flow) -> None:
 
     with wire.Wire(flow.server.address) as connection:
         connection.send(wire.head("POST", path, headers) + body[:200_000])
-        live.until(lambda: list((flow.home / "uploads").glob("*.info")))
+        live.until(flow.records)
         words = b"description=hello"
         told = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(words))}
         described = wire.ask(
@@ -264,7 +277,7 @@ def test_form_that_is_cut_says_so(flow: Flow) -> None:
     headers = {"Host": "localhost", "Content-Type": kind, "Content-Length": str(len(body))}
     connection = wire.Wire(flow.server.address)
     connection.send(wire.head("POST", f"{root}/form?uploadKey=kkkkkkkkkkkk", headers) + body[:200_000])
-    live.until(lambda: list((flow.home / "uploads").glob("*.info")))
+    live.until(flow.records)
 
     connection.reset()
 
@@ -299,12 +312,12 @@ def test_other_servers(kind: str) -> None:
         assert flow.handed() == [DATA] * 3
 
 
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[Mortal]:
+@pytest.fixture(scope="module", params=["ours", SLOW])
+def mortal(request: pytest.FixtureRequest) -> Iterator[Mortal]:
     """A server that can be killed; in memory, if possible."""
     memory = "/dev/shm"
     home = Path(tempfile.mkdtemp(prefix="tus-mortal-", dir=memory if os.access(memory, os.W_OK) else None))
-    server = Mortal(home)
+    server = Mortal(home, request.param)
     yield server
     server.close()
     shutil.rmtree(home)
@@ -319,14 +332,14 @@ def survive(mortal: Mortal, deed: Callable[[], wire.Answer]) -> wire.Answer:
         except (wire.Broken, OSError):
             mortal.revive(deaths)
             continue
-        if answer.status != 503:
+        if answer.status != 503 and (answer.status != 423 or mortal.kind.on_files):
             return answer
 
 
 def die_at(mortal: Mortal, step: int) -> int:
     """One file, three chunks at a time, on a server that dies at that step; how often it died."""
     name = f"step{step}-{random.randrange(10**9)}"
-    live.configure(mortal.home / name, {"durable": "finish", "sweep_interval": "none"})
+    live.configure(mortal.home / name, mortal.kind.options | {"durable": "finish", "sweep_interval": "none"})
     flow = Flow(mortal, name)
     mortal.start(die_before=step)
     before = mortal.deaths
@@ -343,10 +356,10 @@ def die_at(mortal: Mortal, step: int) -> int:
     handed = flow.handed()
     assert set(handed) == {DATA}
     assert len(handed) <= 1 + deaths  # the application may have got it just before the death that forgot it
-    (record,) = (mortal.home / name / "uploads").glob("*.info")
+    (record,) = [record for pattern in ("*.info", "*.record") for record in (flow.home / "uploads").glob(pattern)]
     assert "result" in json.loads(record.read_text())["tus"]
-    left = {path.suffix for path in (mortal.home / name / "uploads").iterdir() if not path.name.startswith(".")}
-    assert left <= {".info", ".lease"}
+    left = {path.suffix for path in (flow.home / "uploads").iterdir() if not path.name.startswith(".")}
+    assert left <= {".info", ".lease"} or not mortal.kind.on_files
     shutil.rmtree(mortal.home / name)
     return deaths
 
@@ -361,8 +374,8 @@ def test_killed_at_any_step(mortal: Mortal) -> None:
 
 @pytest.mark.slow
 def test_killed_a_hundred_times(mortal: Mortal) -> None:
-    """At every step there is."""
+    """At every step there is; on the slow store, where each death costs the time of a lease, at every third."""
     step = deaths = 0
-    while deaths < 100:
-        step += 1
+    while deaths < (100 if mortal.kind.on_files else 35):
+        step += 1 if mortal.kind.on_files else 3
         deaths += die_at(mortal, 1 + step % 120)

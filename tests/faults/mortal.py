@@ -23,16 +23,18 @@ from tests import live
 # What changes files. `fcntl.flock` is among them since a process that dies may hold one.
 STEPS = ("open", "close", "write", "pwrite", "rename", "unlink", "fsync", "fdatasync", "ftruncate", "splice",
          "copy_file_range")  # fmt: skip
+# Who takes them. On the slow store each is one call of its server, which happens at once or not at all.
+TAKEN_BY = ("tus.stores.", "tus.lockers.", "tests.slow_store")
+TTL = 0.3  # seconds until the server of the leases forgets a process that died
 TORN = frozenset(("write", "pwrite"))  # a process can also die in the middle of these
 
 
 class Mortal:
     """The test's end: starts and kills servers. Looks like a `live.Live` to a client."""
 
-    kind = live.KINDS["ours"]
-
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, kind: str = "ours") -> None:
         self.home = home
+        self.kind = live.KINDS[kind]
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listening.getsockname()[1]
         self.deaths = 0
@@ -42,6 +44,7 @@ class Mortal:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.mortal", str(self.listening.fileno()), str(home)],
                 cwd=live.ROOT,
+                env={**os.environ, **self.kind.environ(ttl=TTL)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -188,7 +191,7 @@ def deadly(call: Callable[..., Any], reached: Callable[[], bool], *, torn: bool)
     """The same function; if the package calls it, it may be its last. What is torn dies before it, or half-way."""
 
     def last(*args: Any, **options: Any) -> Any:
-        if sys._getframe(1).f_globals["__name__"].startswith(("tus.stores.", "tus.lockers.")):
+        if sys._getframe(1).f_globals["__name__"].startswith(TAKEN_BY):
             if reached():
                 os.kill(os.getpid(), signal.SIGKILL)
             if torn and reached():
