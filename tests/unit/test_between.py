@@ -20,6 +20,7 @@ from tus.engine.core import new_id
 from tus.engine.creating import create_named
 from tus.errors import Gone, Interrupted, Locked, NotFound, Overrun, StoreBroken, StoreFull
 from tus.lockers.memory import MemoryLocker
+from tus.stores.drafts import FileDraft
 from tus.stores.memory import MemoryStore
 
 Build = Callable[..., Engine]
@@ -174,6 +175,23 @@ def finished(engine: Engine, id: str) -> bool:
         return engine.seize(ask(id)).complete
     except Locked:
         return False
+
+
+def test_lease_ends_with_a_draft_that_cannot_be_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Some network file systems say only then that they stored nothing."""
+    engine = engines.build(tmp_path)
+    upload = create(engine, 6)
+    writer = engine.append(ask(upload.id), 0, announced=6)
+    assert isinstance(writer.draft, FileDraft)
+
+    def failing(self: FileDraft) -> None:
+        raise OSError(errno.EIO, "not stored")
+
+    monkeypatch.setattr(FileDraft, "close", failing)
+    with pytest.raises(OSError, match="not stored") as raised:  # which keeps what the frames have
+        writer.close()
+
+    assert raised.tb and not engine.locker.writing(upload.id)
 
 
 def test_final_upload_whose_part_goes_while_it_is_copied_is_gone(tmp_path: Path) -> None:

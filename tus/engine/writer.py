@@ -184,11 +184,13 @@ class Writer:
         draft, self.draft = self.draft, None
         lease, self.lease = self.lease, None
         self._failed = self._write_back = None
-        if draft:
-            self._end = draft.taken
-            draft.close()
-        if lease:
-            lease.release(forget=forget)
+        try:
+            if draft:
+                self._end = draft.taken
+                draft.close()
+        finally:
+            if lease:
+                lease.release(forget=forget)
 
 
 _NOTHING: dict[str, Hash] = {}
