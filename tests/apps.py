@@ -125,6 +125,8 @@ class Collections:
     Each has its own uploads, options and recorder, so that one server serves every test with what it needs.
     """
 
+    parks = True  # what a filter returns is passed on as it is
+
     def __init__(self, home: Path) -> None:
         self.home = home
         self.root = built(home)

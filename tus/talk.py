@@ -42,22 +42,22 @@ def _now(name: str, act: Callable[[], Any]) -> Any:
 class Filling:
     """A body on its way into a sink: how much to read next, and what came of it."""
 
-    __slots__ = ("_sink", "cut", "left", "over")
+    __slots__ = ("cut", "left", "over", "sink")
 
     def __init__(self, length: int | None) -> None:
         self.left = length  # bytes still to come; None: only the end tells
         self.over = length == 0  # nothing more will come
         self.cut: BaseException | None = None  # why it ended too early
-        self._sink: Sink | None = None
+        self.sink: Sink | None = None
 
     def into(self, sink: Sink) -> None:
-        self._sink = sink
+        self.sink = sink
 
     def wants(self, most: int) -> int:
         """How many bytes may be read now, at most so many; 0: the sink has all that it wants, or the body is over."""
-        if self.over or self._sink is None:
+        if self.over or self.sink is None:
             return 0
-        wanted = self._sink.wanted
+        wanted = self.sink.wanted
         if wanted is None or wanted > most:
             return most
         if wanted or self.left is not None:
@@ -66,11 +66,11 @@ class Filling:
 
     def take(self, block: Block) -> None:
         """What was read; nothing at the end. Raises what the sink says."""
-        sink = self._sink
+        sink = self.sink
         assert sink
         self.count(len(block))
         if self.left is None and sink.wanted == 0:
-            self._sink = None  # it gets no more than this one block beyond its end, of which it says what is wrong
+            self.sink = None  # it gets no more than this one block beyond its end, of which it says what is wrong
         if len(block):
             sink.write(block)
 

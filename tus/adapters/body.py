@@ -30,26 +30,62 @@ class Body:
         self._quiet = "HTTP_EXPECT" in environ or environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2")
         self._filling = Filling(length)
 
+    @property
+    def parks(self) -> bool:
+        """The server can wait for it without a thread."""
+        return self._source.parks and not self.arrived
+
+    @property
+    def cut(self) -> BaseException | None:
+        """Why it ended too early, if it did."""
+        return self._filling.cut
+
     def fill(self, sink: Sink) -> BaseException | None:
         """Pour what arrives into the sink; why it stopped, if it stopped too early."""
-        source, filling = self._source, self._filling
-        filling.into(sink)
+        self._begin(sink)
+        self.pour()
+        return self._filling.cut
+
+    def open(self, sink: Sink, *, patient: bool) -> None:
+        """Begin to fill it, by `pour`; if `patient`, the server may say that nothing has come."""
+        if patient:
+            self._source.open()
+        self._begin(sink)
+
+    def _begin(self, sink: Sink) -> None:
+        source = self._source
+        self._filling.into(sink)
         if sink.lease and source.end and not source.arrived:
             sink.lease.on_lost(source.end)
+
+    def pour(self, buffer: memoryview | None = None) -> bool:
+        """Take what comes, into this buffer if there is one; true when the body is over, false if nothing has come for
+        longer than the server has patience."""
+        source, filling = self._source, self._filling
+        sink = filling.sink
+        assert sink
+        if buffer is not None:
+            with source.lent(buffer):
+                return self._read(len(buffer))
         if source.splices and sink.splices and (sink.wanted or 0) >= SPLICE_FROM:
-            self._splice(sink)
-            return filling.cut
+            return self._splice(sink)
         # A thousand small bodies that trickle in must not have a large buffer each.
-        most = PIECE if sink.wanted is not None and sink.wanted < SPLICE_FROM else BLOCK
+        return self._read(PIECE if sink.wanted is not None and sink.wanted < SPLICE_FROM else BLOCK)
+
+    def _read(self, most: int) -> bool:
+        source, filling = self._source, self._filling
         while size := filling.wants(most):
             try:
                 block = source.read(size)
             except Exception as error:  # servers raise what they like; all of it means that the client is gone
-                return filling.stop(error)
+                filling.stop(error)
+                return True
+            if block is None:
+                return False
             filling.take(block)
-        return None
+        return True
 
-    def _splice(self, sink: Sink) -> None:
+    def _splice(self, sink: Sink) -> bool:
         filling = self._filling
         out, into, holds = _pipe()
         try:
@@ -58,13 +94,16 @@ class Body:
                     waiting = self._source.pipe(into, size)
                 except Exception as error:
                     filling.stop(error)
-                    return
+                    return True
+                if waiting is None:
+                    return False
                 filling.count(waiting)
                 while waiting:
                     waiting -= sink.splice(out, waiting)
         finally:
             os.close(out)
             os.close(into)
+        return True
 
     def drain(self) -> None:
         """Read a little of an unwanted body: closing on unread bytes makes the kernel answer with a reset,
@@ -78,9 +117,9 @@ class Body:
         source.hurry(DRAIN_TIME)
         with suppress(Exception):
             while left > 0 and time.monotonic() < deadline and not filling.over:
-                got = len(source.read(min(left, SMALL) if filling.left is None else min(left, filling.left, BLOCK)))
-                left -= got
-                filling.count(got)
+                block = source.read(min(left, SMALL) if filling.left is None else min(left, filling.left, BLOCK)) or b""
+                left -= len(block)
+                filling.count(len(block))
 
 
 def _pipe() -> tuple[int, int, int]:

@@ -10,8 +10,8 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 BLOCK = 1 << 20  # bytes; gunicorn has a quarter of its speed with 64 KiB
@@ -30,6 +30,7 @@ class Source:
     shows_cuts = False  # granian and others end a cut chunked body as they end a whole one
     splices = False
     arrived = False  # the whole body is here, and reading it waits for nothing
+    parks = False  # the server can wait for it without a thread: then `read` and `pipe` say None where nothing has come
     own = False  # the server drains, times out and ends bodies by itself
     end: Callable[[], None] | None = None  # makes a blocked read return, from any thread
 
@@ -37,17 +38,24 @@ class Source:
         self.input = environ["wsgi.input"]
         self.dechunks = bool(environ.get("wsgi.input_terminated"))
 
-    def read(self, size: int) -> bytes | memoryview:
+    def open(self) -> None:
+        """What wants the body is there."""
+
+    def read(self, size: int) -> bytes | memoryview | None:
         """Some bytes, at most `size`; none at the end. Raises OSError or ValueError if the body was cut."""
         return self.input.read(min(size, SMALL))  # type: ignore[no-any-return]
 
-    def pipe(self, fd: int, size: int) -> int:
+    def pipe(self, fd: int, size: int) -> int | None:
         """Move some bytes into a pipe; 0 at the end."""
         raise NotImplementedError
 
     def trailers(self) -> Mapping[str, str]:
         """What followed the last chunk, by lower-case names."""
         return {}
+
+    def lent(self, buffer: memoryview) -> AbstractContextManager[None]:
+        """Read into this buffer meanwhile, and keep none afterwards, where the server can do that."""
+        return nullcontext()
 
     def hurry(self, seconds: float) -> None:
         """From now on wait so long for bytes and no longer, where that can be said."""
@@ -82,15 +90,31 @@ class Ours(Source):
         self.end = self.input.end
         self.splices = self.input.can_splice
         self.arrived = self.input.arrived
-        self._buffer: memoryview | None = None
+        self.parks = self.input.parks
+        self.buffer: memoryview | None = None
 
-    def read(self, size: int) -> bytes | memoryview:
-        if self._buffer is None or len(self._buffer) < size:
-            self._buffer = memoryview(bytearray(size))
-        got = self.input.readinto(self._buffer[:size])
-        return self._buffer[:got]
+    def open(self) -> None:
+        if self.parks:
+            self.input.be_patient()
 
-    def pipe(self, fd: int, size: int) -> int:
+    @contextmanager
+    def lent(self, buffer: memoryview) -> Iterator[None]:
+        self.buffer = buffer
+        try:
+            yield
+        finally:
+            self.buffer = None
+
+    def read(self, size: int) -> memoryview | None:
+        if self.buffer is None or len(self.buffer) < size:
+            self.buffer = memoryview(bytearray(size))
+        got = self.input.readinto(self.buffer[:size])
+        if got is None:
+            self.buffer = None  # many can wait, and each would have one
+            return None
+        return self.buffer[:got]
+
+    def pipe(self, fd: int, size: int) -> int | None:
         return self.input.splice_to(fd, size)  # type: ignore[no-any-return]
 
     def trailers(self) -> Mapping[str, str]:

@@ -20,6 +20,7 @@ from ..talk import Talk, converse
 from ..tus import Application
 from ..upload import Target
 from .body import Body
+from .fed import Fed
 from .handover import HandOver, call
 from .targets import Targets, discovered, interim, remembered
 from .virtual import unmasked
@@ -205,7 +206,15 @@ class Filter:
         if found is None:
             return self.passed_on(environ, start_response)
         request, body, root = found
+        if body.parks and self.parks:
+            return Fed(Talk(request, self.engine), body, lambda talk: self.concluded(talk, body, root, start_response))
         return self.concluded(converse(request, body, self.engine), body, root, start_response)
+
+    @property
+    def parks(self) -> bool:
+        """Our own server need not keep a thread for an upload whose client sends nothing. One thread receives for all
+        of these, so it must not wait for the host, nor for a network."""
+        return self.engine.disk is not None and not self.engine.reports
 
     def addressed(self, environ: Environ) -> tuple[Request, Body, str] | None:
         """The request, its body, and the path of the collection; None: it is not for us."""
@@ -237,6 +246,8 @@ class Filter:
     def passed_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """What is the application's. Where it takes resumable uploads, its answer to OPTIONS says so."""
         environ["tus.engine"] = self.engine  # for what of the application looks after the uploads
+        if "tus.input" in environ:
+            environ["tus.input"].patience = None  # only we ourselves can do without a thread
         if not self.discovers(environ):
             return self.app(environ, start_response)
         request, _ = incoming(environ, self.options, id="", path=self._root)

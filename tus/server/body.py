@@ -5,46 +5,23 @@ It reports a cut body only after it has handed out every byte that arrived.
 
 from __future__ import annotations
 
-import errno
 import os
-import select
 import socket
 import stat
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from ._waitress import ClientDisconnected
 from .chunks import BadBody, ChunkDecoder
+from .pipes import drain_pipe, wide_pipe
+from .receiving import GATHER, BodyTooSlow, ConnectionCut, NothingYet, Receiver, Taken
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-try:
-    import fcntl
-    import termios
-except ImportError:  # pragma: no cover - Windows
-    fcntl = termios = None  # type: ignore[assignment]
-
 BLOCK = 1 << 20  # bytes that one receive asks for at most: more gains nothing, less costs system calls
 FRAMES = 65536  # bytes that are received at once where chunk sizes have to be found in them
-LONGEST = 0x7FFFFFFF  # milliseconds that poll() takes
-F_SETPIPE_SZ = 1031  # Linux; the fcntl module knows it since Python 3.10, but not everywhere
-GATHER = 65536  # bytes that the kernel gathers before it wakes the thread of one upload among many
-MOMENT = 2000  # milliseconds after which less than that will do
 SPLICE_MOVE_NONBLOCK = 1 | 2
-Taken = TypeVar("Taken", bytes, int)  # what was received, or how much
-
-
-class ConnectionCut(ClientDisconnected, ConnectionResetError):
-    """The client went away, or was sent away, before the body was whole."""
-
-
-class BodyTooSlow(ClientDisconnected, TimeoutError):
-    """The body fell silent for ``body_timeout``, or came slower than ``body_min_rate``."""
 
 
 class BodyStream:
@@ -53,25 +30,16 @@ class BodyStream:
     __slots__ = (
         "__weakref__",
         "_chunks",
-        "_continue",
-        "_copy",
         "_ended",
+        "_expects",
         "_failure",
-        "_grace",
-        "_lock",
-        "_lowat",
-        "_min_rate",
         "_pipe",
-        "_poll",
         "_prefix",
         "_remaining",
-        "_say_continue",
-        "_socket",
-        "_timeout",
         "_trailers",
-        "_waited",
-        "_window",
+        "patience",
         "received",
+        "receiver",
     )
 
     def __init__(
@@ -87,13 +55,12 @@ class BodyStream:
         self._remaining = remaining  # bytes still to come from the socket, when that is known
         self._chunks = chunks  # the decoder, when it is not
         self._trailers = trailers
-        self._continue = expects_continue and not prefix
+        self._expects = expects_continue and not prefix
         self._failure: tuple[type[OSError], str] | None = None
-        self._socket: socket.socket | None = None
+        self.receiver: Receiver | None = None
         self._ended = False
-        self._grace: int | None = None  # bytes that had arrived when end() was called
         self._pipe: tuple[int, int] | None = None
-        self._lock: threading.Lock | None = None
+        self.patience: int | None = None  # ms that a thread waits for an application that can do without it
         self.received = len(prefix)  # bytes of the body that have come so far
 
     # -- set-up and end, by the channel in the thread that serves the request
@@ -107,39 +74,24 @@ class BodyStream:
         *,
         crowded: bool = False,
     ) -> None:
-        """Receive from a copy of ``sock``: the loop may close its own at any time. Where it is ``crowded``, thousands
-        of threads that wake up for a packet each would keep everybody from the interpreter: larger blocks will do."""
-        self._lock = threading.Lock()
-        self._timeout, self._min_rate, self._say_continue = timeout, min_rate, say_continue
-        self._waited, self._window = 0.0, self.received
-        self._copy = copy = sock.dup()
-        copy.setblocking(False)
-        self._poll = select.poll()
-        self._poll.register(copy, select.POLLIN)
-        self._lowat = 1
+        """Receive from a copy of ``sock``. Where it is ``crowded``, thousands of threads that wake up for a packet each
+        would keep everybody from the interpreter: larger blocks will do."""
+        self.receiver = receiver = Receiver(sock, timeout, min_rate, self.received)
+        if self._expects:
+            receiver.say_continue = say_continue
         if crowded:
-            self._gather(GATHER)
-        self._socket = copy
+            receiver.gather(GATHER)
         if self._ended:  # before we had a socket
-            self.end()
-
-    def _gather(self, size: int) -> None:
-        """Be woken when so much has arrived, and not by each packet."""
-        self._lowat = size
-        self._copy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            receiver.end()
 
     def detach(self) -> socket.socket | None:
         """The request is over: hand the socket back, to be closed or drained; reading on is an error."""
-        if self._lock is None:
+        if self.receiver is None:
             return None
-        with self._lock:
-            sock, self._socket = self._socket, None
-        if sock is not None and self._lowat > 1:
-            with suppress(OSError):
-                self._gather(1)  # it belongs to the connection, not to this copy of it
+        sock = self.receiver.detach()
         if not self.finished and self._failure is None:
             self._failure = ConnectionCut, "the request is over"
-        self._say_continue = None
+        self.receiver.say_continue = None
         if self._pipe is not None:
             for end in self._pipe:
                 os.close(end)
@@ -151,16 +103,31 @@ class BodyStream:
         if self.finished:
             return  # the connection may carry another request
         self._ended = True
-        if self._lock is None:
-            return
-        with self._lock:
-            if self._socket is not None:
-                with suppress(OSError):  # the connection may be gone already
-                    self._socket.shutdown(socket.SHUT_RD)  # wakes a reader that waits
+        if self.receiver is not None:
+            self.receiver.end()
 
     def refuse_continue(self) -> None:
         """The answer is on its way: too late to ask for the body."""
-        self._continue = False
+        self._expects = False
+        if self.receiver is not None:
+            self.receiver.say_continue = None
+
+    # -- without a thread that waits
+
+    @property
+    def parks(self) -> bool:
+        """The server can wait for it without a thread, if the application can."""
+        return self.patience is not None
+
+    def be_patient(self) -> None:
+        """The application can: ``readinto`` and ``splice_to`` say when nothing comes for a while."""
+        if self.receiver is not None:
+            self.receiver.patience = self.patience
+
+    @property
+    def left(self) -> int | None:
+        """Bytes that still have to come; None: its end will tell."""
+        return None if self._chunks is not None else self._remaining
 
     # -- what is known
 
@@ -201,14 +168,19 @@ class BodyStream:
         """What came behind a chunked body: the next request of the connection."""
         return self._chunks.leftover if self._chunks is not None else b""
 
+    @property
+    def _asks(self) -> bool:
+        """The client waits to be asked for the body."""
+        return self._expects if self.receiver is None else self.receiver.say_continue is not None
+
     def settle(self) -> None:
         """Read the end of a chunked body if nothing else is missing and it is here, so that the connection lives."""
         chunks = self._chunks
-        if chunks is None or chunks.complete or chunks.gap or self._prefix or self._failure or self._continue:
+        if chunks is None or chunks.complete or chunks.gap or self._prefix or self._failure or self._asks:
             return
         try:
-            if not chunks.take(0) and not chunks.complete and self._socket is not None:
-                chunks.feed(self._socket.recv(FRAMES))
+            if not chunks.take(0) and not chunks.complete and self.receiver is not None:
+                chunks.feed(self.receiver.sock.recv(FRAMES))
                 chunks.take(0)
         except OSError:
             pass  # nothing here, broken or malformed: the connection is closed
@@ -225,56 +197,19 @@ class BodyStream:
             kind, message = self._failure
             raise kind(message)
 
-    def _room(self, size: int) -> int:
-        """How much may be received now; after end() only what had arrived by then."""
-        if not self._ended:
-            return size
-        if self._grace is None:
-            self._grace = arrived(self._copy)
-        if not self._grace:
-            raise self._fail(ConnectionCut, f"ended after {self.received} bytes of the body")
-        return min(size, self._grace)
-
-    def _wait(self) -> None:
-        """Until something has arrived, or it takes too long."""
-        if self._continue:
-            self._continue = False
-            if self._say_continue is not None:
-                self._say_continue()
-        if self._waited >= self._timeout:
-            if self.received - self._window < self._min_rate * self._waited:
-                raise self._fail(BodyTooSlow, f"fewer than {self._min_rate} bytes per second")
-            self._waited, self._window = 0.0, self.received
-        started = time.monotonic()
-        # 1 ms more: poll() must not return just before the deadline.
-        patience = min(int(self._timeout * 1000) + 1, LONGEST)
-        if self._lowat > 1:
-            if self._chunks is None and self._remaining < self._lowat:
-                self._gather(max(self._remaining, 1))
-            if not self._poll.poll(min(patience, MOMENT)) and not arrived(self._copy):
-                self._gather(1)  # silence: whatever comes next ends it
-        if self._lowat == 1 and not self._poll.poll(patience):
-            raise self._fail(BodyTooSlow, f"silent for {self._timeout:g} seconds")
-        self._waited += time.monotonic() - started
-
     def _raw(self, receive: Callable[[int], Taken], size: int) -> Taken:
         """One receive from the socket of at most ``size`` bytes; what ``receive`` returns, which is never empty."""
-        if self._socket is None:
+        receiver = self.receiver
+        if receiver is None:
             raise self._fail(ConnectionCut, "the request is over")
-        while True:
-            room = self._room(size)
-            try:
-                data = receive(room)
-            except BlockingIOError:
-                self._wait()
-                continue
-            except OSError as error:
-                raise self._fail(ConnectionCut, f"{error.strerror} after {self.received} bytes of the body") from error
-            if not data:
-                raise self._fail(ConnectionCut, f"the client left after {self.received} bytes of the body")
-            if self._grace is not None:
-                self._grace -= data if isinstance(data, int) else len(data)
-            return data
+        try:
+            return receiver.take(receive, size, self.received)
+        except (ConnectionCut, BodyTooSlow) as error:
+            self._fail(type(error), str(error))
+            raise
+
+    def _recv(self, size: int) -> bytes:
+        return self._raw(self.receiver.sock.recv if self.receiver else bytes, size)
 
     def _receive(self, size: int) -> bytes:
         """At most ``size`` bytes of the body from the socket, at least one; nothing at the end."""
@@ -284,7 +219,7 @@ class BodyStream:
             return self._decode(chunks, size)
         if not self._remaining:
             return b""
-        data = self._raw(self._copy.recv, min(size, self._remaining, BLOCK))
+        data = self._recv(min(size, self._remaining, BLOCK))
         self._remaining -= len(data)
         self.received += len(data)
         return data
@@ -293,10 +228,10 @@ class BodyStream:
         try:
             while not (data := chunks.take(size)) and not chunks.complete:
                 if chunks.direct:
-                    data = self._raw(self._copy.recv, min(size, chunks.direct, BLOCK))
+                    data = self._recv(min(size, chunks.direct, BLOCK))
                     chunks.passed(len(data))
                     break
-                chunks.feed(self._raw(self._copy.recv, FRAMES))
+                chunks.feed(self._recv(FRAMES))
         except BadBody as error:
             raise self._fail(BadBody, str(error)) from None
         self.received += len(data)
@@ -332,8 +267,17 @@ class BodyStream:
             wanted -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill ``buffer`` with what has arrived; at least one byte, 0 at the end."""
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        """Fill ``buffer`` with what has arrived; at least one byte, 0 at the end. None, if nothing has come and the
+        server has no thread to wait: only after ``be_patient``."""
+        try:
+            return self._readinto(buffer)
+        except NothingYet:
+            return None
+
+    readinto1 = readinto
+
+    def _readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
         if len(self._prefix):
             data = self._from_prefix(len(view))
@@ -344,18 +288,17 @@ class BodyStream:
         self._check()
         chunks = self._chunks
         if chunks is None or chunks.direct:
-            return self._readinto(view, chunks)
+            return self._straight(view, chunks)
         decoded = self._decode(chunks, len(view))
         view[: len(decoded)] = decoded
         return len(decoded)
 
-    readinto1 = readinto
-
-    def _readinto(self, view: memoryview, chunks: ChunkDecoder | None) -> int:
+    def _straight(self, view: memoryview, chunks: ChunkDecoder | None) -> int:
         size = min(len(view), chunks.direct if chunks is not None else self._remaining)
         if not size:
             return 0
-        size = self._raw(lambda room: self._copy.recv_into(view, room), size)
+        receiver = self.receiver
+        size = self._raw(lambda room: receiver.sock.recv_into(view, room) if receiver else 0, size)
         if chunks is not None:
             chunks.passed(size)
         else:
@@ -396,8 +339,15 @@ class BodyStream:
 
     # -- without a copy in user space
 
-    def splice_to(self, fd: int, size: int) -> int:
-        """Move at most ``size`` bytes that have arrived into ``fd``, a pipe or a file; at least one, 0 at the end."""
+    def splice_to(self, fd: int, size: int) -> int | None:
+        """Move at most ``size`` bytes that have arrived into ``fd``, a pipe or a file; at least one, 0 at the end, and
+        None as ``readinto``."""
+        try:
+            return self._splice_to(fd, size)
+        except NothingYet:
+            return None
+
+    def _splice_to(self, fd: int, size: int) -> int:
         if len(self._prefix):
             written = os.write(fd, self._prefix[:size])
             self._from_prefix(written)
@@ -421,39 +371,8 @@ class BodyStream:
         return moved
 
     def _splice(self, sink: int, size: int) -> int:
-        source = self._copy.fileno()
+        source = self.receiver.sock.fileno() if self.receiver else -1
         moved = self._raw(lambda room: os.splice(source, sink, room, flags=SPLICE_MOVE_NONBLOCK), size)
         self._remaining -= moved
         self.received += moved
         return moved
-
-
-def arrived(sock: socket.socket) -> int:
-    """How many bytes the kernel holds for us."""
-    if fcntl is None:  # pragma: no cover - Windows
-        return 0
-    answer = fcntl.ioctl(sock, termios.FIONREAD, b"\0" * 4)
-    return int.from_bytes(answer, sys.byteorder)
-
-
-def wide_pipe() -> tuple[int, int]:
-    """A pipe that holds a block, where the system grants it."""
-    source, sink = os.pipe()
-    with suppress(OSError):  # more than this user may have: the usual 64 KiB do as well
-        fcntl.fcntl(sink, F_SETPIPE_SZ, BLOCK)
-    return source, sink
-
-
-def drain_pipe(source: int, fd: int, size: int) -> None:
-    """Move ``size`` bytes that are in a pipe into a file."""
-    while size:
-        try:
-            size -= os.splice(source, fd, size, flags=1)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            # A file system without splice, or a file opened for appending.
-            data = os.read(source, size)
-            size -= len(data)
-            while data:
-                data = data[os.write(fd, data) :]

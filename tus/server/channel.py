@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ._waitress import HTTPChannel, ReadOnlyFileBasedBuffer, logger
@@ -272,9 +273,10 @@ class Channel(HTTPChannel):
             if request is None or request.stream is None:
                 super().service()
             else:
-                self._service_stream(request.stream)
+                self._service_stream(request, request.stream)
             if request is not None and request.task is not None:
                 request.task.end_body()
+                request.task = None  # each knows the other
         except Pause as pause:
             self._pause(pause.task)
         finally:
@@ -282,7 +284,12 @@ class Channel(HTTPChannel):
             self._changed()
 
     def _pause(self, task: Task) -> None:
-        """Keep no thread while the client does not read."""
+        """Keep no thread while the client does not read, or does not send."""
+        if task.request.stream is not None and not task.complete:
+            task.request.task = task
+            assert self.server.parking  # else nothing says that it waits
+            self.server.parking.add(self, task)
+            return
         with self.outbuf_lock:
             task.request.task = task
             self._paused = True
@@ -294,27 +301,37 @@ class Channel(HTTPChannel):
         crew = self.server.task_dispatcher
         getattr(crew, "go_on", crew.add_task)(self)  # a plain waitress has one queue for all
 
-    def _service_stream(self, stream: BodyStream) -> None:
-        adj = self.adj
-        try:
-            stream.attach(
-                self.socket,
-                getattr(adj, "body_timeout", BODY_TIMEOUT),
-                getattr(adj, "body_min_rate", 0),
-                lambda: self.write_soon(CONTINUE),
-                crowded=getattr(self.server, "crowded", False),
-            )
-        except (OSError, AttributeError):  # closed meanwhile: waitress cleans up
-            return super().service()
+    def _service_stream(self, request: ParsedRequest, stream: BodyStream) -> None:
+        if request.task is None:  # else it was parked
+            with suppress(OSError, AttributeError):  # closed meanwhile: waitress cleans up
+                self._attach(stream)
+        paused = False
         try:
             super().service()
+        except Pause:
+            paused = True
+            raise
         finally:
-            drain = not stream.finished and not stream.failed
-            sock = stream.detach()
-            if sock is not None:
-                with sock:
-                    if drain:
-                        self._drain(sock, time.monotonic() + getattr(adj, "drain_timeout", DRAIN_TIMEOUT))
+            if not paused:
+                self._detach(stream)
+
+    def _attach(self, stream: BodyStream) -> None:
+        adj = self.adj
+        stream.attach(
+            self.socket,
+            getattr(adj, "body_timeout", BODY_TIMEOUT),
+            getattr(adj, "body_min_rate", 0),
+            lambda: self.write_soon(CONTINUE),
+            crowded=getattr(self.server, "crowded", False),
+        )
+
+    def _detach(self, stream: BodyStream) -> None:
+        drain = not stream.finished and not stream.failed
+        sock = stream.detach()
+        if sock is not None:
+            with sock:
+                if drain:
+                    self._drain(sock, time.monotonic() + getattr(self.adj, "drain_timeout", DRAIN_TIMEOUT))
 
     def _drain(self, sock: socket.socket, deadline: float) -> None:
         """A refused body: let the answer reach the client before the kernel meets its next segment with a reset."""

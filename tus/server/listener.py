@@ -18,7 +18,9 @@ from typing import Any
 
 from ._waitress import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer, wasyncore
 from .channel import Channel
+from .lifeline import Lifeline
 from .loop import Loop, supported
+from .parking import Parking
 from .settings import Settings
 from .threads import Crew, UploadThreads
 
@@ -28,6 +30,7 @@ CHECK = 0.01  # seconds between two looks whether all is over
 
 
 CROWD = 64  # uploads
+ACCEPTED = 64  # connections that are accepted before others have their turn
 REST = 0.5  # seconds without accepting, where the system has no room for another connection
 GLANCE = 0.25  # seconds between two looks at the requests that arrive
 SILENCE = 5.0  # seconds between two lines that say the same
@@ -42,9 +45,12 @@ class Listening(BaseWSGIServer):
     loop: Loop | None = None
     closing = False  # no more requests on any connection after this one
 
-    def __init__(self, *args: Any, loop: Loop | None, uploads: UploadThreads, **kw: Any) -> None:
+    def __init__(
+        self, *args: Any, loop: Loop | None, uploads: UploadThreads, parking: Parking | None, **kw: Any
+    ) -> None:
         self.loop = loop
         self.uploads = uploads
+        self.parking = parking
         self.arriving: set[Channel] = set()  # connections with a request that has begun and is not whole
         self._next_glance = self._rests_until = self._said = 0.0
         self.active_channels: dict[
@@ -54,7 +60,7 @@ class Listening(BaseWSGIServer):
 
     def add_task(self, channel: Channel) -> None:
         if channel.requests[0].stream is not None:
-            lent = self.uploads.add_task(channel)
+            lent = self.uploads.add_task(channel) if self.parking is None else self.parking.begin(channel)
             if lent is not None:
                 self.task_dispatcher.add_task(lent)
         elif self.loop is not None and self.loop.leading:
@@ -71,6 +77,18 @@ class Listening(BaseWSGIServer):
         # Our loop needs no waking: every change of a connection changes its epoll.
         if self.loop is None:
             super().pull_trigger()
+
+    def handle_accept(self) -> None:
+        """All who wait, where several things happen at once: a HEAD may be behind a thousand uploads."""
+        super().handle_accept()
+        if self.loop is None or not self.loop.several:
+            return
+        for _ in range(ACCEPTED):
+            before = len(self.active_channels)
+            if self.readable():
+                super().handle_accept()
+            if len(self.active_channels) == before:
+                return
 
     # -- where the system has no room
 
@@ -189,24 +207,6 @@ if UnixWSGIServer is not None:
         """Accepts connections on a unix socket."""
 
 
-class Lifeline(wasyncore.file_dispatcher):
-    """The end of a pipe that the supervisor holds: when it closes, the supervisor is gone."""
-
-    def __init__(self, fd: int, map: dict[int, Any], stop: Callable[[], None]) -> None:
-        super().__init__(fd, map=map)
-        self._stop = stop
-
-    def writable(self) -> bool:
-        return False
-
-    def handle_read(self) -> None:
-        self.handle_close()
-
-    def handle_close(self) -> None:
-        self.close()
-        self._stop()
-
-
 class Server:
     """All listeners of one process with their loop and threads."""
 
@@ -219,6 +219,9 @@ class Server:
         if supported and settings.asyncore_use_poll:
             self.loop = Loop(self.map, self.crew, settings.asyncore_loop_timeout)
             settings.hold = True
+        # Only what it was given itself: a middleware in between need not pass on that there is nothing yet.
+        self.parking = Parking(self.uploads) if self.loop is not None and getattr(app, "parks", False) else None
+        self._receiving: list[UploadThreads | Parking] = [self.uploads, *([self.parking] if self.parking else [])]
         self._stop_at: float | None = None
         self._retired = False
         self._closed = False
@@ -256,6 +259,7 @@ class Server:
             bind_socket=sock is None,
             loop=self.loop,
             uploads=self.uploads,
+            parking=self.parking,
         )
 
     def _watch_all(self) -> None:
@@ -335,7 +339,8 @@ class Server:
         """After a stop: drive it on, and tell when all is done or the time is over."""
         if self._stop_at is None:
             return False
-        self.uploads.end_all()
+        for receiving in self._receiving:
+            receiving.end_all()
         if not self._retired:
             self._retired = True
             self._in_loop(self._retire)
@@ -357,7 +362,8 @@ class Server:
             self.listeners[0].trigger.pull_trigger(function)
 
     def _quiet(self) -> bool:
-        busy = self.crew.busy or self.uploads.busy or any(listener.accepting for listener in self.listeners)
+        busy = self.crew.busy or any(receiving.busy for receiving in self._receiving)
+        busy = busy or any(listener.accepting for listener in self.listeners)
         return not busy and not any(listener.active_channels for listener in self.listeners)
 
     def close(self) -> None:
@@ -365,7 +371,8 @@ class Server:
         if self._closed:
             return
         self._closed = True
-        self.uploads.shutdown()
+        for receiving in self._receiving:
+            receiving.shutdown()
         if self.loop is not None:
             self.loop.leave(self.listeners[0].trigger.pull_trigger)
         self.crew.shutdown()

@@ -58,7 +58,7 @@ class Loop:
         self._native = 0  # the same thread, as the system calls it
         self._slow: dict[tuple[str, str], tuple[float, float]] = {}  # kind: until when, and for how long
         self._held: OrderedDict[Channel, tuple[float, ParsedRequest]] = OrderedDict()
-        self._several = False  # requests came at once
+        self.several = False  # requests came at once
         self._unsent: deque[Channel] = deque()  # connections whose answer waits for those of the others
         self._send_by = 0.0  # when the first of them has waited long enough
         self._next_look = 0.0
@@ -146,7 +146,7 @@ class Loop:
     def _round(self, turn: int) -> bool:
         """Wait once and act on what happened; false when the lead was lost meanwhile."""
         events = self._epoll.poll(self._patience())
-        self._several = len(events) > 1
+        self.several = len(events) > 1
         for fd, flags in events:
             handler = self._map.get(fd)
             if handler is not None:
@@ -200,7 +200,7 @@ class Loop:
 
     def postpone(self, channel: Channel) -> bool:
         """Whether the connection's answer will be sent in a moment, with those to the others who asked at once."""
-        if not self._several:
+        if not self.several:
             return False
         with self._passing:
             if not self.leading:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _FORWARDED = tuple("HTTP_" + name.upper().replace("-", "_") for name in FORWARDED)
 TURN = 1 << 18  # bytes of an answer that can pause after which others get their turn
+INTERIM = 65536  # bytes that a client has not read, after which it is told nothing in between: that could wait for it
 JOINED = 65536  # bytes of a first block that are sent together with the headers: one system call instead of two
 
 
@@ -44,7 +45,7 @@ def date_value(second: int) -> str:
 
 
 class Pause(BaseException):
-    """The client has to read before it gets more; waitress must not take it for an error."""
+    """The client has to read before it gets more, or to send; waitress must not take it for an error."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -62,12 +63,17 @@ class Task(WSGITask):
         stream = self.request.stream
         if stream is None:
             return super().service()
+        over = True
         try:
             super().service()
         except BadBody:
             pass  # the application left it to us
+        except Pause:
+            over = False
+            raise
         finally:
-            self._part(stream)
+            if over:
+                self._part(stream)
         if stream.malformed and not self.wrote_header:
             self.request.error = BadRequest(stream.malformed)
             ErrorTask(self.channel, self.request).service()
@@ -124,6 +130,10 @@ class Task(WSGITask):
             raise
         return False
 
+    def feed(self, buffer: memoryview) -> bool:
+        """Give the application what has come of the body; true when that is over."""
+        return bool(self._body.feed(buffer))
+
     def end_body(self) -> None:
         """Close what the application returned."""
         body, self._body, self._blocks = self._body, None, iter(())
@@ -171,10 +181,13 @@ class Task(WSGITask):
         return True
 
     def _paused(self) -> bool:
-        """Send blocks; true if the client has to read before there can be more, or it is the turn of others."""
+        """Send blocks; true if the client has to read before there can be more, or to send, or if it is the turn of
+        others."""
         body, blocks, channel, sent = self._body, self._blocks, self.channel, 0
         assert blocks is not None
-        pauses = getattr(body, "pauses", False) and self.request.stream is None
+        stream = self.request.stream
+        pauses = stream is None and getattr(body, "pauses", False)
+        feeds = stream is not None and stream.parks and hasattr(body, "feed")
         for block in blocks:
             if self.content_length is None and not self.wrote_header and hasattr(body, "__len__") and len(body) == 1:
                 self.content_length = len(block)
@@ -183,6 +196,8 @@ class Task(WSGITask):
                 sent += len(block)
                 if self.request.command == "HEAD":
                     return False
+            elif feeds and not self.complete:
+                return True
             if pauses and (channel.total_outbufs_len or sent >= TURN):
                 return True
         return False
@@ -195,7 +210,7 @@ class Task(WSGITask):
 
     def interim(self, status: int, headers: Mapping[str, str]) -> None:
         """Send an answer before the answer, while there is none yet."""
-        if not self.wrote_header:
+        if not self.wrote_header and self.channel.total_outbufs_len < INTERIM:
             self.channel.write_soon(interim_head(status, headers))
 
     def build_response_header(self) -> bytes:

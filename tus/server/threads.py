@@ -6,7 +6,7 @@ Never more than ``threads`` short requests run at once, in whichever threads the
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -169,7 +169,7 @@ class UploadThreads:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.channels: set[Channel] = set()  # with an upload in a thread
+        self.channels: Counter[Channel] = Counter()  # with an upload in a thread; for a moment in two
         self._threads = 0
         self._idle: list[Seat] = []
         self._queue: deque[Channel] = deque()
@@ -187,7 +187,7 @@ class UploadThreads:
                 return None
             if self._threads >= self.limit:
                 self._queue.append(channel)
-                queue_logger.warning("Uploads waiting for a thread: %d", len(self._queue))
+                self._tell(len(self._queue))
                 return None
             self._threads += 1
         try:
@@ -197,32 +197,40 @@ class UploadThreads:
             return self._without_thread(channel)
         return None
 
+    def _tell(self, waiting: int) -> None:
+        queue_logger.warning("Uploads waiting for a thread: %d", waiting)
+
     def _without_thread(self, channel: Channel) -> Lent | None:
         with self._lock:
             self._threads -= 1
             if self._threads:
                 self._queue.append(channel)
                 return None
-            self.channels.add(channel)  # end_all() must find it
+            self.channels[channel] += 1  # end_all() must find it
         return Lent(self, channel)
 
     def taken_back(self, channel: Channel) -> None:
         """An upload that another thread served is over."""
         with self._lock:
-            self.channels.discard(channel)
+            self._leave(channel)
+
+    def _leave(self, channel: Channel) -> None:
+        self.channels[channel] -= 1
+        if self.channels[channel] <= 0:
+            del self.channels[channel]
 
     def _work(self, channel: Channel | None) -> None:
         seat = Seat()
         while channel is not None:
             with self._lock:
-                self.channels.add(channel)
+                self.channels[channel] += 1
             work(channel)
             channel = self._next(seat, channel)
 
     def _next(self, seat: Seat, done: Channel) -> Channel | None:
         """The next upload for this thread; None when there was none for a while."""
         with self._lock:
-            self.channels.discard(done)
+            self._leave(done)
             del done
             if self._queue:
                 return self._queue.popleft()
@@ -261,6 +269,36 @@ class UploadThreads:
             channels = [*self.channels, *self._queue]
         for channel in channels:
             end_streams(channel)
+
+
+class FewThreads(UploadThreads):
+    """A few at a time, so that those who begin or end together leave the interpreter to others; more when these few are
+    stuck in a hook or a disk."""
+
+    FEW = 4
+
+    def __init__(self, most: int) -> None:
+        super().__init__(min(self.FEW, most))
+        self._most = most
+        self._before: set[int] = set()
+
+    def _tell(self, waiting: int) -> None:
+        pass  # that is as it should be
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._queue)
+
+    def relieve(self) -> list[tuple[Channel, Lent]]:
+        """From time to time: who is in a thread since the last time is stuck, and the others have as many threads as if
+        that one were not there. What is returned must be served by others."""
+        with self._lock:
+            here = {id(channel) for channel in self.channels}
+            stuck, self._before = len(here & self._before), here
+            self.limit = min(self.FEW + 2 * stuck, self._most)
+            count = min(len(self._queue), self.limit - self._threads)
+            channels = [self._queue.popleft() for _ in range(count)]
+        return [(channel, lent) for channel in channels if (lent := self.add_task(channel))]
 
 
 class Lent:
