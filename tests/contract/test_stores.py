@@ -112,6 +112,22 @@ def test_upload_exists_once_it_is_finished(store: Store) -> None:
     assert (store.load("a").offset, store.load("a").complete, content(store)) == (3, True, b"abc")
 
 
+@pytest.mark.parametrize("told", [{"chunks": Chunks(1, 2)}, {"expected": 3}, {"parts": ("b",)}], ids=lambda t: [*t][0])
+def test_name_that_follows_from_what_a_client_says_is_given_once(store: Store, told: dict[str, Any]) -> None:
+    """It looks like one that is made up each time, and two requests can say the same."""
+    upload = Upload("f" * 32, length=3, **told)
+    making = store.create(upload, fence=Turns())
+
+    with pytest.raises(FileExistsError):
+        store.create(upload, fence=Turns())
+    store.save(upload)
+    making.close()
+    with pytest.raises(FileExistsError):
+        store.create(upload, fence=Turns())
+
+    assert store.load(upload.id).length == 3
+
+
 def test_creation_can_be_read_before_it_is_saved(store: Store) -> None:
     """The engine looks at the content of an upload that came with its creation, and then saves it or not."""
     draft = begin(store)

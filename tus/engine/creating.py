@@ -6,11 +6,12 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 
 from ..checksum import Checksum
 from ..errors import (
     BadRequest,
+    Changed,
     ChecksumMismatch,
     Interrupted,
     LengthMismatch,
@@ -95,24 +96,24 @@ def create_named(core: Core, upload: Upload) -> tuple[Upload, bool]:
     """The upload by this name, and whether it is new: several requests may make it at once."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        try:
-            draft = core.store.create(upload, fence=ALONE)
-        except FileExistsError:
-            earlier = _find_earlier(core, upload)
-            if earlier:
-                return earlier, False
-        else:
-            try:
-                publish(core, upload)
-            except BaseException:
-                core.store.delete(upload.id)  # while it is ours for certain
-                raise
-            finally:
-                draft.close()
+        if _made(core, upload):
             return upload, True
+        earlier = _find_earlier(core, upload)
+        if earlier:
+            return earlier, False
         if time.monotonic() > deadline:
             raise Locked("an upload by this name is being made; try again")
         time.sleep(0.005)
+
+
+def _made(core: Core, upload: Upload) -> bool:
+    """Whether we made it: some stores find only when it is saved that another request did."""
+    try:
+        with closing(core.store.create(upload, fence=ALONE)):
+            publish(core, upload)
+    except (FileExistsError, Changed):
+        return False
+    return True
 
 
 def _find_earlier(core: Core, upload: Upload) -> Upload | None:
@@ -174,6 +175,9 @@ def _begin(core: Core, upload: Upload, known: bool, exact: bool) -> tuple[Lease,
         publish(core, upload)
         draft.close()
         return _lease_known(core, upload, exact)
+    except Changed:  # it is another request's
+        draft.close()
+        raise Refused(f"the id {upload.id} is taken", status=409) from None
     except BaseException:
         core.store.delete(upload.id)  # while it is ours for certain
         draft.close()

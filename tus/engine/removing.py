@@ -53,24 +53,30 @@ def remove(core: Core, upload: Upload, over: Callable[[Upload], bool] | None = N
     try:
         lease = core.locker.lease(upload.id, brief=True)
     except StoreFull:
-        _remove_without_room(core, upload.id)
-        return True
+        return _remove_without_room(core, upload.id, over)
     gone = True
     try:
-        with lease.turn(), suppress(NotFound):
-            gone = over is None or over(core.store.load(upload.id))
-            if gone:
-                core.store.delete(upload.id)
+        with lease.turn():
+            gone = _delete(core, upload.id, over)
     finally:
         lease.release(forget=gone)
     return gone
 
 
-def _remove_without_room(core: Core, id: str) -> None:
+def _delete(core: Core, id: str, over: Callable[[Upload], bool] | None) -> bool:
+    with suppress(NotFound):
+        if over and not over(core.store.load(id)):
+            return False
+        core.store.delete(id)
+    return True
+
+
+def _remove_without_room(core: Core, id: str, over: Callable[[Upload], bool] | None) -> bool:
     """The disk is too full to take the lease, and removing is what helps. Writers find nothing then."""
-    core.store.delete(id)
+    gone = _delete(core, id, over)
     with suppress(TusError):
-        core.locker.lease(id, brief=True).release(forget=True)
+        core.locker.lease(id, brief=True).release(forget=gone)
+    return gone
 
 
 def remove_failed(core: Core, id: str) -> None:

@@ -123,8 +123,9 @@ class FileStore:
             if since is not None:
                 self._infos.change(upload.id, lambda now: _unchanged(now, since, upload), durable=durable)
             elif upload.id in self._making:
-                self._infos.publish(upload, durable=durable)
+                # First: if this fails, another process may make an upload by this name, and we no longer did.
                 self._making.discard(upload.id)
+                self._infos.publish(upload, durable=durable)
             else:
                 self._infos.replace(upload, durable=durable)
         except OSError as error:

@@ -54,9 +54,9 @@ class S3Store:
         self._secret = b""
 
     def create(self, upload: Upload, *, fence: Fence) -> S3Draft:
-        # A name that is made up each time is nobody else's; one that is made of the parts is.
+        # A name that is made up each time is nobody else's; one that follows from what a client says may be.
         name = Name(self.uploads.bucket, self.uploads.keys(upload.id))
-        if upload.parts or not is_random(upload.id):
+        if upload.parts or upload.chunks or upload.expected is not None or not is_random(upload.id):
             name.reserve()
         part = grid.part_size(upload.length, self._part, self._unknown)
         state = Holding(upload, Place(part, secrets.token_hex(8), touched=self._clock()))
