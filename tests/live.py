@@ -84,10 +84,20 @@ def _gunicorn(**fixed: Any) -> Callable[[int, dict[str, Any]], list[str]]:
     return command
 
 
-def _uvicorn(port: int, settings: dict[str, Any]) -> list[str]:
-    given = {"port": port, "http": "h11", "ws": "none", "lifespan": "off", "log-level": "warning", **settings}
-    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return [sys.executable, "-m", "uvicorn", "--no-proxy-headers", *words, "--factory", "tests.apps:coroutines"]
+def _coroutines(module: str, **fixed: Any) -> Callable[[int, dict[str, Any]], list[str]]:
+    """A server of ASGI, with its options; True is one without a value, and `{port}` the port."""
+
+    def command(port: int, settings: dict[str, Any]) -> list[str]:
+        words: list[str] = []
+        for name, value in {**fixed, **settings}.items():
+            words += [f"--{name.replace('_', '-')}"] + ([str(value).format(port=port)] if value is not True else [])
+        return [sys.executable, "-m", module, *words, "tests.coroutines:application"]
+
+    return command
+
+
+_UVICORN = {"port": "{port}", "no_proxy_headers": True, "ws": "none", "log_level": "warning"}
+_STOP = {"timeout_graceful_shutdown": 1}
 
 
 KINDS = {
@@ -116,7 +126,49 @@ KINDS = {
             ("gunicorn",),
             processes=3,
         ),
-        Kind("asgi", _uvicorn, ("uvicorn",), waits=True, trailers=False, hears_halves=False, reasons=False),
+        Kind(
+            "asgi",
+            _coroutines("uvicorn", **_UVICORN, **_STOP, loop="asyncio", http="h11"),
+            ("uvicorn",),
+            waits=True,
+            trailers=False,
+            hears_halves=False,
+            reasons=False,
+        ),
+        Kind(
+            "asgi-uvloop",
+            _coroutines("uvicorn", **_UVICORN, **_STOP, loop="uvloop", http="httptools"),
+            ("uvicorn", "uvloop", "httptools"),
+            waits=True,
+            trailers=False,
+            hears_halves=False,
+            reasons=False,
+        ),
+        Kind(
+            "asgi-hypercorn",
+            _coroutines("hypercorn", bind="127.0.0.1:{port}", graceful_timeout=1),
+            ("hypercorn",),
+            trailers=False,
+            hears_halves=False,
+            reasons=False,
+        ),
+        Kind(
+            "asgi-granian",
+            _coroutines("granian", interface="asgi", port="{port}", no_access_log=True, log_level="error"),
+            ("granian",),
+            trailers=False,
+            hears_halves=False,
+            reasons=False,
+        ),
+        Kind(
+            "asgi-daphne",
+            _coroutines("daphne", port="{port}", verbosity=0),
+            ("daphne",),
+            streams=False,
+            trailers=False,
+            hears_halves=False,
+            reasons=False,
+        ),
     )
 }
 

@@ -21,7 +21,16 @@ from tests import live, wire
 
 # More than one process wherever the server can, since clients do not choose who answers them.
 SETTINGS: dict[str, dict[str, Any]] = {"gunicorn-sync": {"workers": 2}}
-KINDS = ("ours", "ours-workers", "waitress", "gunicorn-sync", "gunicorn-gthread", "gunicorn-workers")
+KINDS = (
+    "ours",
+    "ours-workers",
+    "waitress",
+    "gunicorn-sync",
+    "gunicorn-gthread",
+    "gunicorn-workers",
+    "asgi",
+    "asgi-granian",
+)
 
 Digest = str
 MakeFile = Callable[[int], Path]

@@ -17,8 +17,9 @@ from ..http.address import below
 from ..http.messages import status_line
 from ..options import Options
 from ..talk import Talk
-from .feeding import GATHERED, Arriving, Conversation, Reply, Threads
+from .feeding import GATHERED, Arriving, Conversation, Reply
 from .scopes import AsgiApp, Environ, Message, Receive, Scope, Send, environ_of, places, scope_of
+from .steps import Threads
 from .wsgi import Filter
 
 if TYPE_CHECKING:

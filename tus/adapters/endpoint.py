@@ -15,8 +15,9 @@ from ..options import Options
 from ..tus import Tus
 from ..upload import Upload
 from .body import Body
-from .feeding import Arriving, Conversation, Reply, Threads
+from .feeding import Arriving, Conversation, Reply
 from .scopes import Receive, Scope, Send, environ_of
+from .steps import Threads
 from .wsgi import outgoing, viewed
 
 if TYPE_CHECKING:

@@ -8,54 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from typing import Any
 
 from ..engine import Engine
-from ..hooks import LOOP
 from ..http.messages import Request
 from ..talk import Filling, Talk
-from .body import DRAIN, DRAIN_TIME
+from .body import DRAIN, DRAIN_TIME, PIECE
 from .scopes import Message, Receive, Send
 from .sources import PATIENCE
+from .steps import Threads
 
 SMALL = 1 << 16  # bytes of a body that may be waited for before anything is done
 GATHERED = 1 << 18  # bytes that are stored in one step
 _GLANCES = 2  # turns of the loop that a server needs to hand out what the socket has
 _LEFT: Message = {"type": "http.disconnect"}
-
-
-class Threads:
-    """Where everything runs that may block, so that the event loop never does."""
-
-    def __init__(self, name: str, most: int) -> None:
-        self._name, self._most = name, most
-        self._pool: ThreadPoolExecutor | None = None
-
-    async def run(self, act: Callable[..., Any], *args: Any) -> Any:
-        """What the act returns. One that began comes to its end, also if this request is cancelled."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._most, self._name)
-        loop, context = asyncio.get_running_loop(), copy_context()
-        context.run(LOOP.set, loop)
-        running = loop.run_in_executor(self._pool, context.run, act, *args)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            while not running.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait({running})
-            if not running.cancelled():
-                running.exception()  # nobody else looks at it
-            raise
-
-    def close(self) -> None:
-        """No thread is kept for later; one that works comes to its end. A request after this makes new ones."""
-        pool, self._pool = self._pool, None
-        if pool:
-            pool.shutdown(wait=False)
 
 
 class Arriving:
@@ -134,12 +101,14 @@ class Arriving:
             self.over = self.over or self._left <= 0
         return len(block)
 
-    def taken(self) -> bytes:
-        """What was gathered, to be stored."""
+    def taken(self) -> list[bytes]:
+        """What was gathered, to be stored: blocks that are worth a write each, or one."""
         blocks, self._blocks = self._blocks, []
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        if len(blocks) > 1 and sum(map(len, blocks)) < len(blocks) * PIECE:
+            return [b"".join(blocks)]
+        return blocks
 
-    def rest(self) -> bytes:
+    def rest(self) -> list[bytes]:
         """All that came, when nothing more is waited for: the message that came last, too."""
         coming, self._coming = self._coming, None
         if coming and coming.done() and not coming.cancelled() and not coming.exception():
@@ -159,7 +128,7 @@ class Arriving:
         left = DRAIN
         while left > 0 and not self.over:
             await self.gather()
-            left -= len(self.taken())
+            left -= sum(map(len, self.taken()))
 
 
 def _unread(receive: Receive) -> bytes:
@@ -211,7 +180,7 @@ class Conversation:
                 return
             goes_on = await threads.run(self._stored, arriving.taken())
         if self._asking:
-            await threads.run(self._ended, b"")
+            await threads.run(self._ended, [])
 
     def _is_small(self) -> bool:
         """Whether the end of the body is worth waiting for. A client that asks first sends nothing before an answer."""
@@ -222,7 +191,7 @@ class Conversation:
 
     # In a thread
 
-    def _at_once(self, request: Request, body: bytes) -> None:
+    def _at_once(self, request: Request, body: list[bytes]) -> None:
         if self._begun(request):
             self._ended(body)
 
@@ -244,18 +213,22 @@ class Conversation:
         with suppress(RuntimeError):  # the loop is over, and so is the wait
             self._loop.call_soon_threadsafe(self._arriving.end, error)
 
-    def _stored(self, block: bytes) -> bool:
+    def _feed(self, blocks: list[bytes]) -> None:
+        for block in blocks:
+            self._filling.feed(block)
+
+    def _stored(self, blocks: list[bytes]) -> bool:
         """Whether more is wanted."""
         try:
-            self._filling.feed(block)
+            self._feed(blocks)
         except Exception as error:  # what the store or the lease says
             self._failed(error)
             return False
         return self._filling.wants(1) > 0
 
-    def _ended(self, block: bytes) -> None:
+    def _ended(self, blocks: list[bytes]) -> None:
         try:
-            self._filling.feed(block)
+            self._feed(blocks)
         except Exception as error:
             self._failed(error)
             return
@@ -272,12 +245,12 @@ class Conversation:
         self._talk.deliver()
         self._outcome = self._then(self._talk)
 
-    def _given_up(self, rest: bytes, error: BaseException) -> None:
+    def _given_up(self, rest: list[bytes], error: BaseException) -> None:
         """The server wants no answer any more; what arrived is kept."""
         if self._asking:
             self._asking = False
             try:
-                self._filling.feed(rest)
+                self._feed(rest)
             except Exception as failure:
                 self._talk.fail(failure)
             else:
