@@ -86,11 +86,12 @@ class Server(socketserver.ThreadingTCPServer):
         if grant.kind == "lease" and owner and over not in (None, owner.key):
             return {"owner": owner.key}
         lost = [] if grant.kind == "share" else self._end(id, ("lease", "share"), quiet=grant.kind == "claim")
+        before = self._newest.get(id, 0)
         if grant.kind == "lease":
             self._newest[id] = self._last = self._last + 1
         grant.renew()
         grants[grant.key] = grant
-        return {"token": self._newest.get(id, self._first), **self._losing(lost)}
+        return {"token": self._newest.get(id, self._first), "before": before, **self._losing(lost)}
 
     def keep(self, id: str, key: int) -> Answer:
         grants = self._alive(id)

@@ -23,7 +23,7 @@ from tus.lockers.ear import Ends
 class SocketHold:
     """A share or a claim, and what a lease has in common with them."""
 
-    token, until, lost, left = 0, 0.0, False, False
+    token, before, until, lost, left = 0, 0, 0.0, False, False
 
     def __init__(self, locker: SocketLocker, id: str) -> None:
         self._locker, self.id, self.key = locker, id, randbits(60)
@@ -135,7 +135,7 @@ class SocketLocker:
             given = {"kind": kind, "kept": kept, "over": over, "ttl": self._ttl, "by": self._wires.name}
             answer = self.ask("take", id=hold.id, key=hold.key, **given)
             if "token" in answer:
-                hold.token, hold.until = answer["token"], sent + self._ttl
+                hold.token, hold.before, hold.until = answer["token"], answer["before"], sent + self._ttl
                 self._awake.set()
             if "busy" not in answer:
                 return answer

@@ -29,6 +29,11 @@ class Admission(NamedTuple):
         """As it was when the request was admitted."""
         return self.reading.upload
 
+    @property
+    def glimpsed(self) -> bool:
+        """Whether its offset and time may be old."""
+        return isinstance(self.reading, _Glimpsed)
+
 
 class _Loaded:
     """A record of a store that has no cheaper way to look again."""
@@ -44,6 +49,10 @@ class _Loaded:
         """Nothing is held."""
 
 
+class _Glimpsed(_Loaded):
+    """A record whose offset and time may be old: what follows from those is decided under the lease."""
+
+
 def identify(core: Core, request: Request) -> Request:
     """The request, with the user whom the hook `user` names; what happens from now on happens because of them. The hook
     is asked once, and not about an id that no upload can have."""
@@ -55,28 +64,41 @@ def identify(core: Core, request: Request) -> Request:
     return request.by(core.hooks.user(request))
 
 
-def admit(core: Core, request: Request, intent: Intent) -> Admission:
-    """Find the upload, and out whether this request may do that with it."""
+def admit(core: Core, request: Request, intent: Intent, *, glimpsed: bool = False) -> Admission:
+    """Find the upload, and out whether this request may do that with it; of one that is only `glimpsed`, whether it has
+    expired is found out later."""
     id = checked_id(request.id)
     request = identify(core, request)
     try:
-        reading = core.rereading.hold(id) if core.rereading else _Loaded(core, core.store.load(id))
+        reading = _reading(core, id, glimpsed)
     except NotFound:
         core.hooks.authorise(request, intent, None)
         raise
     try:
         _check_rights(core, request, intent, reading.upload)
+        if intent != "terminate" and not isinstance(reading, _Glimpsed):
+            check_alive(core, reading.upload)
     except BaseException:
         reading.close()
         raise
     return Admission(request, reading)
 
 
+def _reading(core: Core, id: str, glimpsed: bool) -> Reading:
+    if glimpsed and core.distant:
+        return _Glimpsed(core, core.distant.glimpse(id))
+    return core.rereading.hold(id) if core.rereading else _Loaded(core, core.store.load(id))
+
+
 def _check_rights(core: Core, request: Request, intent: Intent, upload: Upload) -> None:
     core.hooks.authorise(request, intent, upload)
     if not visible(upload, request):
         raise NotFound("no such upload")
-    if intent != "terminate" and core.expired(upload):
+
+
+def check_alive(core: Core, upload: Upload) -> None:
+    """Raise Gone if its time is over."""
+    if core.expired(upload):
         raise Gone("the upload has expired")
 
 

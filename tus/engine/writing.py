@@ -26,7 +26,7 @@ from ..http.messages import Request
 from ..lockers import Lease
 from ..stores import Draft
 from ..upload import Metadata, Upload, checked_id
-from .admission import Admission, admit
+from .admission import Admission, admit, check_alive
 from .core import MOMENT, Core, change, contended, fall_back, publish
 from .creating import check_offset, progress, rescue, room_for
 from .finishing import complete
@@ -148,15 +148,14 @@ def append(
 ) -> Writer:  # fmt: skip
     """Take over the upload, to write at `offset`. `exact`: all of this body is kept, or nothing. `trailing`: a checksum
     will come behind it. `last`: whether this request ends the upload; None, where its length alone tells."""
-    admitted = admit(core, request, "write")
+    admitted = admit(core, request, "write", glimpsed=True)
     with closing(admitted.reading):
         upload = admitted.upload
         if upload.result and upload.refused:  # wherever the client wants to go on
             return Writer(upload)
-        if upload.final or upload.chunks:
-            how = "by concatenation" if upload.final else "of numbered chunks"
-            raise Refused(f"an upload made {how} cannot be written to", status=403)
-        _check_current(core, upload, offset, request.since)
+        _check_writable(upload)
+        if upload.complete or not admitted.glimpsed:
+            _check_current(core, upload, offset, request.since)
         if upload.complete:
             room_for(core, upload, offset, length, announced)
             return Writer(upload)
@@ -184,6 +183,12 @@ def append(
     )
 
 
+def _check_writable(upload: Upload) -> None:
+    if upload.final or upload.chunks:
+        how = "by concatenation" if upload.final else "of numbered chunks"
+        raise Refused(f"an upload made {how} cannot be written to", status=403)
+
+
 Taken = tuple[Lease | None, Draft | None, Upload, int | None]
 
 
@@ -202,7 +207,7 @@ def _take_over(
     )
     try:
         with lease.turn():
-            upload = reading.again()
+            upload = _current(core, admitted, offset, lease)
             _check_since(core, upload, request.since)
             check_offset(upload, offset)
             room = room_for(core, upload, offset, length, announced)
@@ -216,6 +221,15 @@ def _take_over(
         raise
     lease.release(forget=True)
     return None, None, upload, room
+
+
+def _current(core: Core, admitted: Admission, offset: int, lease: Lease) -> Upload:
+    """The upload as it is, in the first turn of this lease."""
+    if not (core.distant and admitted.glimpsed):
+        return admitted.reading.again()
+    upload = core.distant.current(admitted.upload.id, offset, fence=lease)
+    check_alive(core, upload)
+    return upload
 
 
 def _declare(core: Core, upload: Upload, length: int | None, exact: bool) -> Upload:

@@ -6,7 +6,7 @@ shows a `Fence`: a store of one machine writes inside its turns, and a store tha
 token that is older than the newest one it has seen.
 
 What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Reviewable`,
-`Eager`, `Positioned`, `OnDisk`, `Rereading`. The engine has another way for stores that cannot.
+`Eager`, `Positioned`, `OnDisk`, `Rereading`, `Distant`. The engine has another way for stores that cannot.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ class Fence(Protocol):
 
     def turn(self) -> AbstractContextManager[object]:
         """A moment for one change; raises Interrupted once a newer request took over. Turns do not nest."""
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A fence that knows which one was before it, on whatever machine: it tells a store what it need not ask."""
+
+    @property
+    def before(self) -> int:
+        """The token of the lease before; 0 if there was none within the last five minutes."""
 
 
 class Draft(Protocol):
@@ -172,6 +181,19 @@ class OnDisk(Protocol):
 
     def give(self, id: str) -> None:
         """The host may keep what was lent."""
+
+
+@runtime_checkable
+class Distant(Protocol):
+    """A store that is so far away that a request should ask it as little as it can."""
+
+    def glimpse(self, id: str) -> Upload:
+        """The record, with an offset and a time that may be old. Raises NotFound."""
+
+    def current(self, id: str, offset: int, *, fence: Fence) -> Upload:
+        """What `load` gives. Called in the first turn of a lease: where this knows which lease was before it, it need
+        not be asked what that one told. `offset` is where the request wants to go on: if anything else is found, it is
+        looked at twice."""
 
 
 class Reading(Protocol):

@@ -20,8 +20,9 @@ from ..apart import Free
 from ..records import same
 from . import grid
 from .bucket import LOST, Bucket
-from .client import Failed
+from .client import Failed, Unavailable
 from .draft import S3Draft
+from .memory import Memory
 from .names import Name
 from .reader import reader
 from .state import Holding, Place
@@ -31,12 +32,13 @@ from .uploads import Uploads
 __all__ = ["S3Store"]
 
 _SECRET = 32  # bytes
+_PAUSE, _PATIENCE = 0.05, 2.0  # seconds between two looks at what another request does, the first and the last time
 _RECENT = 1000  # states
 
 
 class S3Store:
     """`part`: bytes of a part, in uploads that are not so long that they need larger ones; `unknown`, in uploads whose
-    length nobody knows."""
+    length nobody knows; `remembered`: bytes that are kept for the next request."""
 
     def __init__(
         self,
@@ -45,12 +47,14 @@ class S3Store:
         *,
         part: int = grid.LEAST,
         unknown: int = 64 * grid.MIB,
+        remembered: int = 64 * grid.MIB,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.uploads = Uploads(bucket, prefix, clock=clock)
         self._part, self._unknown, self._clock = part, unknown, clock
         self._making: dict[str, S3Draft] = {}
-        self._recent: dict[str, Holding] = {}
+        self._recent: dict[str, tuple[Holding, bytearray]] = {}
+        self.memory = Memory(remembered)
         self._secret = b""
 
     def create(self, upload: Upload, *, fence: Fence) -> S3Draft:
@@ -59,7 +63,8 @@ class S3Store:
         if upload.parts or upload.chunks or upload.expected is not None or not is_random(upload.id):
             name.reserve()
         part = grid.part_size(upload.length, self._part, self._unknown)
-        state = Holding(upload, Place(part, secrets.token_hex(8), touched=self._clock()))
+        now = self._clock()
+        state = Holding(upload.evolve(offset=0, touched=now), Place(part, secrets.token_hex(8), touched=now))
         draft = S3Draft(self, state, 0, fence, name=name)
         self._making[upload.id] = draft
         return draft
@@ -70,20 +75,44 @@ class S3Store:
         if self._making.get(id) is draft:
             del self._making[id]
             self.uploads.forget(draft.state)
+        elif not draft.failed:
+            draft.remember()
 
     def load(self, id: str, *, durable: bool = False) -> Upload:
-        state = self.uploads.find(id)
+        return self._seen(self.uploads.find(id), bytearray())
+
+    def _seen(self, state: Holding, held: bytearray) -> Upload:
+        """It may be gone on with in a moment."""
         if len(self._recent) > _RECENT:
             self._recent.clear()
-        self._recent[id] = state
+        self._recent[state.upload.id] = state, held
         return state.upload
+
+    def glimpse(self, id: str) -> Upload:
+        state = self.memory.look(id)
+        if not state:
+            state = self.uploads.record(id, alone=True)
+            if state.upload.complete:
+                return self.load(id)
+            self.memory.glimpsed(id, state)
+        return state.upload
+
+    def current(self, id: str, offset: int, *, fence: Fence) -> Upload:
+        if known := self.memory.take(id, fence, offset):
+            return self._seen(known.state, known.held)
+        state = self.memory.fresh(id)
+        state = self.uploads.complete(state) if state else None
+        if not state or state.end != offset or state.end == state.upload.length:  # it may be finished since
+            state = self.uploads.find(id)
+        return self._seen(state, bytearray())
 
     def save(self, upload: Upload, *, since: Upload | None = None, durable: bool = False) -> None:
         draft = self._making.get(upload.id) if since is None else None
         if not draft:
+            self.memory.forget(upload.id)
             self.uploads.replace(upload, since)
             return
-        draft.state.upload = upload
+        draft.state.upload = upload.evolve(offset=draft.state.end, touched=draft.state.upload.touched)
         self.uploads.begin(draft.state)
         self.uploads.save(draft.state, upload, fresh=True)
         self._made(draft)
@@ -95,17 +124,20 @@ class S3Store:
     def append(
         self, id: str, offset: int, *, fence: Fence, exact: bool = False, known: Upload | None = None
     ) -> S3Draft:
-        state = self._recent.pop(id, None)
+        state, held = self._recent.pop(id, (None, bytearray()))
         if not (known and state and state.upload == known):
-            state = self.uploads.find(id)
+            state, held = self.uploads.find(id), bytearray()
         if state.upload.dropped:
             raise NotFound("no such upload")
         if offset > state.end:
             raise OffsetMismatch(f"the upload has {state.end} bytes, not {offset}", offset=state.end)
         if known and known.offset != state.end:
             raise Changed("another request added to the upload meanwhile")
+        self.memory.forget(id)
+        if offset != state.end:
+            held = bytearray()
         self.uploads.cut(state, offset, fence.token)
-        return S3Draft(self, state, offset, fence, exact=exact)
+        return S3Draft(self, state, offset, fence, exact=exact, held=held)
 
     def finish(
         self, upload: Upload, draft: Draft | None = None, *, since: Upload | None = None, durable: bool = False
@@ -146,19 +178,35 @@ class S3Store:
         except Failed as error:
             if error.answer not in LOST:
                 raise
-            # Somebody did it at the same time, or put together what there was in order to read it.
+            self._finish_after_others(upload, draft)
+
+    def _finish_after_others(self, upload: Upload, draft: S3Draft) -> None:
+        """Somebody puts the parts together at the same time, or did it in order to read them."""
+        pause = _PAUSE
+        while True:
             draft.state = state = draft.state if draft.fresh else self.uploads.find(upload.id)
-            state.upload = upload
-            if not state.place.whole:
-                self.uploads.cut(state, state.end, 0, fresh=draft.fresh)
-                self._put_together(upload, draft)
+            if state.place.whole:
+                return
+            if state.parts_end == state.end:
+                break
+            if pause > _PATIENCE:
+                raise Unavailable(f"another request finishes upload {upload.id}, and does not come to an end")
+            time.sleep(pause)
+            pause *= 2
+        state.upload = upload
+        self.uploads.cut(state, state.end, 0, fresh=draft.fresh)
+        self._put_together(upload, draft)
 
     def _put_together(self, upload: Upload, draft: S3Draft) -> None:
         draft.commit()
         draft.put_last()
         state = draft.state
-        if state.end != upload.length or state.parts_end != upload.length:
+        if state.end != upload.length:
             raise StoreBroken(f"upload {upload.id} has {state.end} bytes, not {upload.length}", offset=state.end)
+        if state.parts_end != upload.length:  # another request is at it
+            raise Failed("the storage lists the parts no more", 404, "")
+        if not (draft.alone or draft.fresh):
+            self.uploads.fill(state)
         self.uploads.seal(state)
         self.uploads.finished(state, upload, fresh=draft.fresh)
 
@@ -182,9 +230,11 @@ class S3Store:
         return self._secret
 
     def drop(self, id: str) -> None:
+        self.memory.forget(id)
         self.uploads.drop(id)
 
     def delete(self, id: str) -> None:
+        self.memory.forget(id)
         self.uploads.delete(id)
 
     def ids(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING
 
 from ...errors import Interrupted, StoreBroken, StoreFull
-from .. import Block, Fence
+from .. import Block, Fence, Following
 from . import grid
 from .client import Failed
 from .names import Name
@@ -31,16 +31,23 @@ class S3Draft:
         *,
         exact: bool = False,
         name: Name | None = None,
+        held: bytearray | None = None,
     ) -> None:
         self._store, self._uploads, self._fence, self._exact = store, store.uploads, fence, exact
         self.state, self._name = state, name
         self.fresh = name is not None  # nobody knows of this upload yet
         self.taken = self._committed = start
-        self._held = bytearray()  # the last bytes that were taken, of the part that is not full
+        # The last bytes that were taken, of the part that is not full.
+        self._held = bytearray() if held is None else held
         self._piece_end = start  # up to there they lie in pieces as well
         self._going: dict[int, Future[str]] = {}  # parts on their way
         self._parked: dict[int, list[grid.Span]] = {}  # parts of an exact draft that wait
-        self.closed = False
+        self.closed = self.failed = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether a lease keeps all others out, wherever they are."""
+        return isinstance(self._fence, Following)
 
     # Taking
 
@@ -124,7 +131,7 @@ class S3Draft:
 
     def _fail(self, error: BaseException) -> None:
         """What follows a part that failed does not count."""
-        self._held = bytearray()
+        self._held, self.failed = bytearray(), True
         self.state.pieces = grid.row(self.state.pieces, self.state.parts_end)
         self.taken = self._committed = self._piece_end = max(self.state.end, self._committed)
         if isinstance(error, Failed) and error.missing:
@@ -144,6 +151,7 @@ class S3Draft:
                 except (StoreBroken, StoreFull) as error:
                     self._fail(error)
             self._committed = self.taken
+            self.state.upload = self.state.upload.evolve(offset=self.taken, touched=self._uploads.clock())
         return self.taken
 
     def _flush(self) -> None:
@@ -213,7 +221,12 @@ class S3Draft:
             return
         self.closed = True
         wait(self._going.values())
-        self._held = bytearray()
         self._store.closed(self)
         if self._name:
             self._name.release()
+
+    def remember(self) -> None:
+        """Let the next request of this process go on without asking what is there."""
+        whole, state = self.taken == self._committed == self.state.end, self.state
+        if whole and not (self._going or self._parked or state.sealed or state.place.whole):
+            self._store.memory.put(state.upload.id, self._fence.token, state, self._held)

@@ -25,6 +25,7 @@ class Place(NamedTuple):
     upload_id: str = ""  # of the multipart upload; "" if one part is enough
     whole: bool = False  # it is finished: one object has all of it
     touched: float = 0.0  # when it began, or was finished
+    filled: bool = False  # every byte is in a part, and somebody puts the parts together
 
 
 class Keys(NamedTuple):
@@ -66,7 +67,7 @@ class Holding:
     @property
     def end(self) -> int:
         """How many bytes are there without a gap."""
-        if self.place.whole:
+        if self.place.whole or self.place.filled:
             return self.upload.length or 0
         return max([self.parts_end, *(one.end for one in self.pieces)])
 
@@ -79,8 +80,8 @@ def written(upload: Upload, place: Place) -> bytes:
 def recorded(text: bytes, id: str) -> tuple[Upload, Place]:
     upload, _ = decoded(text, id)
     try:
-        part, nonce, upload_id, whole, touched = json.loads(text)["s3"]
-        return upload, Place(int(part), str(nonce), str(upload_id), whole is True, float(touched))
+        part, nonce, upload_id, whole, touched, filled = json.loads(text)["s3"]
+        return upload, Place(int(part), str(nonce), str(upload_id), whole is True, float(touched), filled is True)
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"the record of this upload cannot be read: {error!r}") from None
 

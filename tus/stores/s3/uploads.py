@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from ...errors import Changed, NotFound, StoreBroken
 from ...upload import Upload
@@ -41,13 +41,24 @@ class Uploads:
 
     def find(self, id: str) -> Holding:
         """The upload, with how much of it is there; raises NotFound."""
-        listing = self.pool.submit(lambda: list(self.bucket.objects(self.keys(id).tail)))
-        state = self.record(id)
-        self._measure(state, listing.result())
-        return state
+        listing = self.pool.submit(self._listing, id)
+        return self._measure(self.record(id), listing)
 
-    def record(self, id: str) -> Holding:
-        """The upload, without a look at how much of it is there."""
+    def complete(self, state: Holding) -> Holding | None:
+        """The upload of which there was only the record, with how much of it is there; None if that record is old."""
+        listing = self.pool.submit(self._listing, state.upload.id)
+        try:
+            if not state.place.upload_id and self.bucket.find(self.keys(state.upload.id).data):
+                return None
+            return self._measure(state, listing)
+        except NotFound:  # its parts are
+            return None
+
+    def _listing(self, id: str) -> list[Found]:
+        return list(self.bucket.objects(self.keys(id).tail))
+
+    def record(self, id: str, *, alone: bool = False) -> Holding:
+        """The upload, without a look at how much of it is there; `alone`: nor at whether it was finished since."""
         try:
             answer = self.bucket.get(self.keys(id).info)
         except Failed as error:
@@ -56,7 +67,7 @@ class Uploads:
             return self._attached(id)
         upload, place = recorded(answer.body, id)
         state = Holding(upload, place, answer.etag)
-        if place.whole or place.upload_id or not state.single:
+        if alone or place.whole or place.upload_id or not state.single:
             return state
         with contextlib.suppress(NotFound):  # it may have been finished since, in one step
             whole = self._attached(id)
@@ -73,16 +84,19 @@ class Uploads:
             raise NotFound("no such upload")
         return Holding(*recorded(text, id))
 
-    def _measure(self, state: Holding, listing: list[Found]) -> None:
+    def _measure(self, state: Holding, listing: Future[list[Found]]) -> Holding:
         """Count what is there."""
         upload, place, touched = state.upload, state.place, state.place.touched
-        state.litter = [one.key for one in listing if place.nonce in one.key]
+        touched = touched if place.whole else max(touched, self._count_parts(state))
+        state.litter = [one.key for one in listing.result() if place.nonce in one.key]
         own = f"{self.keys(upload.id).tail}{place.nonce}-"
-        pieces = [grid.span_of(one.key[len(own) :], one.key, one.size) for one in listing if one.key.startswith(own)]
+        found = [one for one in listing.result() if one.key.startswith(own)]
+        pieces = [grid.span_of(one.key[len(own) :], one.key, one.size) for one in found]
         if not place.whole:
-            touched = max([touched, self._count_parts(state), *(one.touched for one in pieces)])
+            touched = max([touched, *(one.touched for one in pieces)])
             state.pieces = grid.row(pieces, state.parts_end)
         state.upload = upload.evolve(offset=state.end, touched=touched)
+        return state
 
     def _count_parts(self, state: Holding) -> float:
         """Count the parts; says when the last one came."""
@@ -103,6 +117,8 @@ class Uploads:
         """The parts were put together, by a request that saw the end or had to read them. That they are not there is
         never a proof of it; the object is."""
         answer = self.bucket.find(self.keys(state.upload.id).data)
+        if not answer and state.place.filled:
+            return  # in this moment
         if not answer:
             raise NotFound("the parts of this upload are gone")
         size, part, length = int(answer.headers["content-length"]), state.place.part, state.upload.length
@@ -140,9 +156,16 @@ class Uploads:
                 continue  # by one who changed it back, perhaps
         raise Changed("the record is changed all the time")
 
+    def fill(self, state: Holding) -> None:
+        """Note that every byte is there: while an engine puts parts together, it does not list them any more. Where a
+        lease keeps others out, nobody looks."""
+        if not state.sealed:
+            self.save(state, state.upload, place=state.place._replace(filled=True))
+            state.place = state.place._replace(filled=True)
+
     def finished(self, state: Holding, upload: Upload, *, fresh: bool = False) -> None:
         """Save a record of an upload that is one object now."""
-        place = state.place._replace(whole=True, touched=self.clock(), upload_id="")
+        place = state.place._replace(whole=True, touched=self.clock(), upload_id="", filled=False)
         self.save(state, upload, place=place, fresh=fresh)
         state.place = place
 
@@ -232,7 +255,9 @@ class Uploads:
         row = self.row(state) if offset else []
         old, litter = state.place, state.litter
         many = offset // old.part if row else 0
-        new = Holding(state.upload, old._replace(upload_id="", whole=False, nonce=secrets.token_hex(8)), state.etag)
+        new = Holding(
+            state.upload, old._replace(upload_id="", whole=False, filled=False, nonce=secrets.token_hex(8)), state.etag
+        )
         if not fresh or offset:
             new.etag, etag = "", new.etag
             self.begin(new)

@@ -1,0 +1,187 @@
+"""Stands between a store and its engine: counts calls, and lets them fail, break off or wait as a test wants it."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+_OPERATIONS = {
+    ("GET", "uploads"): "ListMultipartUploads",
+    ("GET", "uploadId"): "ListParts",
+    ("GET", "list-type"): "ListObjects",
+    ("POST", "uploads"): "CreateMultipartUpload",
+    ("POST", "uploadId"): "CompleteMultipartUpload",
+    ("POST", "delete"): "DeleteObjects",
+    ("PUT", "uploadId"): "UploadPart",
+    ("DELETE", "uploadId"): "AbortMultipartUpload",
+}
+_OBJECTS = {"GET": "GetObject", "PUT": "PutObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
+
+
+@dataclass
+class Rule:
+    """What happens to calls whose name and target match: `times` of them, after the first `skip`."""
+
+    pattern: str
+    act: Callable[[Handler], bool]  # whether the call is dealt with
+    times: int = 1
+    skip: int = 0
+    met: threading.Event = field(default_factory=threading.Event)
+
+
+class Proxy(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.upstream = urlsplit(upstream)
+        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+        self.calls: list[str] = []
+        self.rules: list[Rule] = []
+        self.guard = threading.Lock()
+
+    def handle_error(self, *_: object) -> None:
+        """A connection was cut: by a test."""
+
+    def _on(self, pattern: str, act: Callable[[Handler], bool], times: int = 1, skip: int = 0) -> Rule:
+        rule = Rule(pattern, act, times, skip)
+        with self.guard:
+            self.rules.append(rule)
+        return rule
+
+    def fail(self, pattern: str, status: int = 503, times: int = 1, skip: int = 0) -> Rule:
+        """The engine says no."""
+        return self._on(pattern, lambda call: call.refuse(status), times, skip)
+
+    def cut(self, pattern: str, size: int, times: int = 1, skip: int = 0) -> Rule:
+        """The body breaks off, on its way to the engine."""
+        return self._on(pattern, lambda call: call.cut(size), times, skip)
+
+    def lose(self, pattern: str, times: int = 1, skip: int = 0) -> Rule:
+        """The engine does it, and its answer never arrives."""
+        return self._on(pattern, lambda call: call.lose(), times, skip)
+
+    def hold(self, pattern: str, go: threading.Event, times: int = 1, skip: int = 0) -> Rule:
+        """The call waits in front of the engine."""
+        return self._on(pattern, lambda call: not go.wait(20), times, skip)
+
+    def meet(self, call: Handler) -> bool:
+        """Whether a rule dealt with this call."""
+        with self.guard:
+            self.calls.append(call.operation)
+            found = next((rule for rule in self.rules if rule.times and re.search(rule.pattern, call.described)), None)
+            if found and found.skip:
+                found.skip -= 1
+                found = None
+            elif found:
+                found.times -= 1
+        if not found:
+            return False
+        found.met.set()
+        return found.act(call)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Proxy
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    @property
+    def operation(self) -> str:
+        url = urlsplit(self.path)
+        query = parse_qs(url.query, keep_blank_values=True)
+        if "x-amz-copy-source" in self.headers:
+            return "UploadPartCopy"
+        for (method, word), name in _OPERATIONS.items():
+            if method == self.command and word in query:
+                return name
+        return _OBJECTS.get(self.command, self.command)
+
+    @property
+    def described(self) -> str:
+        return f"{self.operation} {self.path}"
+
+    def handle_one(self) -> None:
+        self.body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if not self.server.meet(self):
+            self._answer(*self._forward())
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one
+
+    def _forward(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(str(self.server.upstream.hostname), self.server.upstream.port or 80)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(self.body or None)
+            response = connection.getresponse()
+            return response.status, response.getheaders(), response.read()
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        size = {name.lower(): value for name, value in headers}.get("content-length", "0")
+        self.send_header("Content-Length", size if self.command == "HEAD" else str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def refuse(self, status: int) -> bool:
+        self._answer(status, [], b"<Error><Code>Injected</Code></Error>")
+        return True
+
+    def lose(self) -> bool:
+        self._forward()
+        return self.hang_up()
+
+    def hang_up(self) -> bool:
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def cut(self, size: int) -> bool:
+        """As much of the request as that, and then the end of it."""
+        upstream = socket.create_connection((str(self.server.upstream.hostname), self.server.upstream.port or 80))
+        lines = [f"{self.command} {self.path} HTTP/1.1", *(f"{n}: {v}" for n, v in self.headers.items()), "", ""]
+        with suppress(OSError), upstream:
+            upstream.sendall("\r\n".join(lines).encode() + self.body[:size])
+            upstream.shutdown(socket.SHUT_WR)
+            upstream.settimeout(5)
+            while upstream.recv(65536):
+                pass
+        return self.hang_up()
+
+
+@contextmanager
+def running(upstream: str) -> Iterator[Proxy]:
+    proxy = Proxy(upstream)
+    threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield proxy
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+
+
+def count(calls: list[str]) -> dict[str, Any]:
+    """How often each was called."""
+    return {name: calls.count(name) for name in sorted(set(calls))}
