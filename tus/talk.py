@@ -162,14 +162,14 @@ class Talk:
 
 
 def converse(
-    request: Request, body: BodySource, engine: Engine, once: Callable[[str, Callable[[], Any]], Any] = _now
+    request: Request, body: BodySource, engine: Engine, once: Callable[[str, Callable[[], Any]], Any] | None = None
 ) -> Talk:
     """A whole conversation in this thread, which waits for the body. What is done `once` is not done again when the
     host repeats the request."""
     talk = Talk(request, engine)
-    talk.answer = once("answered", lambda: _talked(talk, body))
+    talk.answer = once("answered", lambda: _talked(talk, body)) if once else _talked(talk, body)
     if talk.answer.finished is not None:
-        talk.deliver(once)
+        talk.deliver(once or _now)
     return talk
 
 

@@ -75,24 +75,41 @@ def _behind() -> float:
     return time.time() - time.monotonic()
 
 
+_sweepers: weakref.WeakSet[Sweeper] = weakref.WeakSet()
+
+
+def _stopped() -> None:
+    """No thread has come along into a new process."""
+    for sweeper in _sweepers:
+        sweeper.rest()
+
+
+os.register_at_fork(after_in_child=_stopped)
+
+
 class Sweeper:
     """Removes what has expired, in a thread that sleeps nearly always, and ends with its engine. The first request of
     a process starts it, so after a fork."""
 
     def __init__(self, engine: Engine, interval: float | None) -> None:
         self._engine, self._interval = weakref.ref(engine), interval
-        self._process = 0
+        self._running = False
         self._guard = threading.Lock()
         self._over = threading.Event()
         weakref.finalize(engine, self._over.set).atexit = False
+        _sweepers.add(self)
 
     def start(self) -> None:
-        if self._process == os.getpid() or not self._interval:
+        if self._running or not self._interval:
             return
         with self._guard:
-            if self._process != os.getpid():
-                self._process = os.getpid()
+            if not self._running:
+                self._running = True
                 threading.Thread(target=self._run, name="tus-sweeper", daemon=True).start()
+
+    def rest(self) -> None:
+        """The thread is gone; the next request starts another one."""
+        self._running, self._guard = False, threading.Lock()
 
     def _run(self) -> None:
         behind = _behind()

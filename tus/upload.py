@@ -9,7 +9,7 @@ import re
 from base64 import b64encode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID}}}")
 _RANDOM = re.compile(r"[0-9a-f]{32}")
 _KEY = re.compile(r"[!-+\--~\x80-\xff]+")  # what may stand in a header that HEAD echoes
 _ECHOED = re.compile(r"[\t -~\x80-\xff]*")
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", re.ASCII)
 _SAFE = "".join(map(chr, range(0x21, 0x7F))).replace(",", "")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -96,13 +97,17 @@ class Metadata(Mapping[str, bytes]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def items(self) -> ItemsView[str, bytes]:
+        return self._values.items()
+
     def __repr__(self) -> str:
         return f"Metadata({self.raw!r})"
 
     def text(self, *keys: str) -> str:
         """The first of these keys that has a value, as text; "" if none has."""
+        values = self._values
         for key in keys:
-            value = self.get(key)
+            value = values.get(key)
             if value:
                 return value.decode("utf-8", "replace")
         return ""
@@ -117,7 +122,7 @@ class Metadata(Mapping[str, bytes]):
     def media_type(self) -> str:
         """The media type that the client claims, if it looks like one."""
         claimed = self.text("filetype", "type", "content-type")
-        return claimed if re.fullmatch(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", claimed, re.ASCII) else ""
+        return claimed if _MEDIA_TYPE.fullmatch(claimed) else ""
 
 
 def harmless(text: str) -> str:

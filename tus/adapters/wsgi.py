@@ -48,10 +48,10 @@ class EnvironHeaders(Mapping[str, str]):
         return self._environ.get(_keys.get(name) or _key(name), default)
 
     def __getitem__(self, name: str) -> str:
-        return self._environ[_key(name)]  # type: ignore[no-any-return]
+        return self._environ[_keys.get(name) or _key(name)]  # type: ignore[no-any-return]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _key(name) in self._environ
+        return isinstance(name, str) and (_keys.get(name) or _key(name)) in self._environ
 
     def __iter__(self) -> Iterator[str]:
         for key in self._environ:
@@ -124,25 +124,28 @@ def incoming(
     length, chunked, said = framed(environ)
     body = Body(environ, length, chunked)
     # By position, since Python takes longer to match this many names than to make the request.
-    request = Request(
-        environ["REQUEST_METHOD"],
-        id,
-        EnvironHeaders(environ),
-        length,
-        body.chunked,
-        said,
-        environ.get("QUERY_STRING", ""),
-        environ.get("REMOTE_ADDR", ""),
-        Address(options, facts, environ, path, public),
-        body.trailers,
-        body.shows_cuts,
-        body.arrived,
-        body.collected,
-        environ.get("tus.since"),
-        interim(environ) if options.interim_responses else None,
-        target,
-        environ,
-        environ.get("REMOTE_USER") or None,
+    request = Request._make(
+        (
+            environ["REQUEST_METHOD"],
+            id,
+            EnvironHeaders(environ),
+            length,
+            body.chunked,
+            said,
+            environ.get("QUERY_STRING", ""),
+            environ.get("REMOTE_ADDR", ""),
+            Address(options, facts, environ, path, public),
+            body.trailers,
+            body.shows_cuts,
+            body.arrived,
+            body.collected,
+            environ.get("tus.since"),
+            interim(environ) if options.interim_responses else None,
+            target,
+            environ,
+            environ.get("REMOTE_USER") or None,
+            False,
+        )
     )
     return request if target else override(request), body
 

@@ -5,7 +5,7 @@ need nothing else: how large it may become, when it expires, what state it is in
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -31,7 +31,7 @@ _ATTEMPTS = 1000  # times that a change of a record begins anew, because somebod
 
 def new_id() -> str:
     """128 random bits: knowing an id is being allowed to use it."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 class Core:
@@ -101,9 +101,10 @@ class Core:
 
     def limit(self, upload: Upload | None = None) -> int | None:
         """Most bytes that this upload, or any, may have."""
-        own = upload.limit if upload else None
-        limits = [limit for limit in (own, self.options.max_size) if limit is not None]
-        return min(limits) if limits else None
+        own, most = upload.limit if upload else None, self.options.max_size
+        if own is None or most is None:
+            return most if own is None else own
+        return min(own, most)
 
     def check_size(self, upload: Upload, length: int) -> None:
         """Raise TooLarge if the upload may not have so many bytes."""

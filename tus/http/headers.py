@@ -18,6 +18,7 @@ PAGE_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # wha
 
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^';]*'([^;\s]+)", re.IGNORECASE | re.ASCII)
 _PLAIN = re.compile(r';\s*filename\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]+)', re.IGNORECASE | re.ASCII)
+_ODD = re.compile(r'[^ -~]|["\\%]')  # what a quoted string of an old browser cannot hold
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)  # int() would take "٣", "+5", "1_0" and " 5" too
 
 
@@ -99,6 +100,8 @@ def disposition(kind: str, filename: str) -> str:
     """Content-Disposition with a name that old and new browsers understand."""
     if not filename:
         return kind
-    plain = re.sub(r'[^ -~]|["\\%]', "_", filename)
+    plain = _ODD.sub("_", filename)
+    if plain == filename:
+        return f'{kind}; filename="{plain}"'
     encoded = quote(filename.encode("utf-8", "replace"), safe="!#$&+-.^_`|~")
-    return f'{kind}; filename="{plain}"' + ("" if plain == filename else f"; filename*=UTF-8''{encoded}")
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"

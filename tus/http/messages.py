@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -134,6 +135,7 @@ def interim_head(status: int, headers: Headers) -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
+@lru_cache(256)
 def status_line(status: int) -> str:
     """The status as WSGI wants it: a code and a reason, also for codes that have no official one."""
     return f"{status} {REASONS.get(status) or 'Unknown'}"

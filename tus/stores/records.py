@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from json.encoder import encode_basestring_ascii as _quoted
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 from ..errors import Damaged, NotFound, TusError
@@ -23,25 +25,34 @@ _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 def encoded(upload: Upload) -> str:
     """The record as tusd writes it, with what only we know under a key of its own. Put together by hand: most of it is
     the same for every upload, and it is written twice or more for each."""
-    raw, values = upload.metadata.raw, "{}"
+    raw, values = upload.metadata.raw, ""
     ours = f'"created":{_number(upload.created)}'
     if raw:
-        ours += f',"metadata":{_write(raw)}'
-        values = _write({key: value.decode("utf-8", "replace") for key, value in upload.metadata.items()})
-    for at, name in _OURS:
-        value = upload[at]
-        # `in` would find 0 to be False. And an owner without a name is an owner.
-        if value is _BLANK[at] or value is None or value is False or value == () or value == "" and name != "owner":
-            continue
-        ours += f',"{name}":{"true" if value is True else _write(value)}'
+        ours += f',"metadata":{_quoted(raw)}'
+        pairs = upload.metadata.items()
+        values = ",".join([f"{_quoted(key)}:{_quoted(value.decode('utf-8', 'replace'))}" for key, value in pairs])
+    found = _ours(upload)
+    if found != _NONE_OF_OURS:
+        ours += _more(found)
     if upload.result:
         ours += f',"result":{_answer(*upload.result) if upload.result != Result() else _NO_ANSWER}'
     return (
-        f'{{"ID":{_write(upload.id)},"Size":{_number(upload.length or 0)},'
-        f'"SizeIsDeferred":{_flag(upload.length is None)},"Offset":0,"MetaData":{values},'
-        f'"IsPartial":{_flag(upload.partial)},"IsFinal":{_flag(upload.final)},'
+        f'{{"ID":{_quoted(upload.id)},"Size":{_number(upload.length or 0)},'
+        f'"SizeIsDeferred":{_FLAGS[upload.length is None]},"Offset":0,"MetaData":{{{values}}},'
+        f'"IsPartial":{_FLAGS[upload.partial]},"IsFinal":{_FLAGS[upload.final]},'
         f'"PartialUploads":{_write(upload.parts) if upload.parts else "null"},"Storage":null,"tus":{{{ours}}}}}'
     )
+
+
+def _more(found: tuple[Any, ...]) -> str:
+    """What only some uploads have."""
+    text = ""
+    for name, blank, value in zip(_OURS, _NONE_OF_OURS, found, strict=True):
+        # `in` would find 0 to be False. And an owner without a name is an owner.
+        if value is blank or value is None or value is False or value == () or value == "" and name != "owner":
+            continue
+        text += f',"{name}":{"true" if value is True else _write(value)}'
+    return text
 
 
 def same(now: Upload, since: Upload) -> bool:
@@ -53,10 +64,13 @@ def same(now: Upload, since: Upload) -> bool:
 
 _BLANK = list(Upload(""))
 _AT = {name: at for at, name in enumerate(Upload._fields)}
-_OURS = tuple((_AT[name], name) for name in (
+_OURS = (
     "concat", "complete", "owner", "limit", "expires", "unverified_from", "dropped", "expected", "finals", "digests",
     "target", "chunks",
-))  # fmt: skip
+)  # fmt: skip
+_ours = attrgetter(*_OURS)
+_NONE_OF_OURS = _ours(Upload(""))
+_FLAGS = ("false", "true")
 
 
 def _answer(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> str:
@@ -69,10 +83,6 @@ _NO_ANSWER = _answer(*Result())
 def _number(value: float) -> str:
     """As JSON has it, whatever kind of number the host made of it."""
     return repr(value) if type(value) in (int, float) and abs(value) < inf else _write(value)
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def decoded(text: bytes, id: str) -> tuple[Upload, bool]:
