@@ -31,7 +31,7 @@ OUTSIDE = LAYERS[-1]
 CLIENTS = ("client", "doctor")
 STRANGERS = ("stores", "lockers", "protocols")  # what lies in these knows nothing of its neighbours
 # But for what all stores or lockers of one kind have in common.
-SHARED = {"disk", "drafts", "ear", "filesystems", "infos", "notes", "records", "secret"}
+SHARED = {"disk", "drafts", "ear", "filesystems", "flocks", "infos", "notes", "records", "secret"}
 # The engine: each module has some deeds, and uses those to its left.
 ENGINE = (
     "writer", "pieces", "core", "admission", "finishing", "delivering", "removing", "creating", "joining", "writing",

@@ -26,7 +26,7 @@ from tests.kinds import LOCKERS, PATIENCE, locker_at
 from tests.lock_server import Server
 from tests.socket_locker import SocketLocker
 from tus.errors import Interrupted, Locked, StoreBroken
-from tus.lockers import Locker, file
+from tus.lockers import Locker, flocks
 from tus.lockers.file import FileLocker
 
 AT_ONCE = 0.1  # seconds that a newer request may wait for an older one
@@ -953,7 +953,7 @@ def test_collected_lease_does_not_lock_up_its_thread(tmp_path: Path) -> None:
     def collect() -> None:
         lease = locker.lease("a")
         lease.on_lost(lambda: None)
-        with file._ear.ends._guard:
+        with flocks.ear.ends._guard:
             del lease
             gc.collect()
         done.set()

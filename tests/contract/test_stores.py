@@ -1297,7 +1297,7 @@ def test_long_creation_is_not_tidied_away(files: FileStore, tmp_path: Path) -> N
     """A body that takes hours belongs to a record that was begun hours ago."""
     draft = begin(files)
     draft.write(b"abc")
-    os.utime(tmp_path / "a.new", (1, 1))
+    os.utime(tmp_path / "a.info", (1, 1))
 
     files.tidy(time.time() - 3600)
     files.save(Upload("a"))
@@ -1467,7 +1467,7 @@ def test_link_in_place_of_a_new_record_is_not_followed(files: FileStore, tmp_pat
     (tmp_path / "a.new").symlink_to(target)
 
     with pytest.raises(OSError):
-        files.save(Upload("a"))
+        files.save(Upload("a", length=9))
 
     assert target.read_text() == "precious"
 

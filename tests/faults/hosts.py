@@ -33,6 +33,14 @@ class Greedy(Hooks):
         return None
 
 
+class GreedyWithWords(Greedy):
+    """The same, with an answer that has to be remembered."""
+
+    def finished(self, upload: Upload) -> Result | None:
+        super().finished(upload)
+        return Result(200, (("Content-Type", "text/plain"),), b"thank you")
+
+
 class Attentive(Hooks):
     """Writes down all that it hears. What the file `refuse` names, it refuses; what the file `fail` names, fails."""
 

@@ -27,6 +27,7 @@ from tests.faults.mortal import Mortal
 from tests.servers import SLOW, slowly
 from tus import Engine
 from tus.options import Options
+from tus.stores.file import FileStore
 
 CONTENT = random.Random(4).randbytes(700_000)
 BIG = 400_000  # bytes of the first piece; enough for splice
@@ -73,7 +74,8 @@ class Stubborn(Client):
         self.told |= forgotten
 
     def remembered(self, handed: Handed) -> bool:
-        return "result" in self.record(handed.upload or "")["tus"]
+        ours = self.record(handed.upload or "")["tus"]
+        return "result" in ours or ours["complete"] == 2
 
     def record(self, id: str) -> dict[str, Any]:
         """What is recorded of this upload."""
@@ -82,7 +84,11 @@ class Stubborn(Client):
 
     def records(self) -> list[str]:
         """The ids of all uploads."""
-        return [name.removesuffix(".info") for name in self.files() if name.endswith(".info")]
+        names = [name.removesuffix(".info") for name in self.files() if name.endswith(".info")]
+        begun = set(names) - set(FileStore(str(self.home / "uploads")).ids()) if self.kind.on_files else set()
+        assert not begun & {self.id(url) for url in self.known}
+        assert {self.head(f"{self.path}/{id}").status for id in begun} <= {404}
+        return [name for name in names if name not in begun]
 
     def make(self, start: int, end: int, *, upload: bool = False, **headers: str) -> str:
         """Create an upload of this part of the content; a creation whose answer is lost is done again."""

@@ -98,7 +98,8 @@ def test_name_is_free_after_a_creation_that_found_no_room(monkeypatch: pytest.Mo
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        for call in ("write", "pwrite"):
+            patch.setattr(os, call, full)
         with pytest.raises(StoreFull):
             create_named(engine, Upload(name, length=3))
 

@@ -63,8 +63,8 @@ class Core:
         self.sees = overridden(self.hooks, "chunk")
         self.syncs = options.durable != "none"  # what is complete is on the disk
         self.assures = options.durable == "always"  # so is what a client is told
-        # Nothing between taking a lease and releasing it takes time: no hook, and no disk that is waited for.
-        self.quick = not (self.checks or self.reports or self.syncs)
+        # Nothing between taking a lease and keeping or releasing it takes time: no hook, and no disk.
+        self.quick = not (self.reports or self.assures)
         # What this store can do beyond the contract, and another way to what it cannot do.
         self.store, self.places, self.rereading = _equipped(store, clock)
         self.distant = store if isinstance(store, Distant) else None

@@ -1,8 +1,12 @@
-"""Leases for the processes of one machine, through one small file an upload.
+"""Leases for the processes of one machine, through one small file an upload, or none.
 
 `<id>.lease` holds a number and the address of the owner. Taking the lease raises the number; a turn holds flock on the
 file and writes only while the number is still the one it took. So a dead connection can neither block the next request
 nor write after it. A claim is flock held for longer, on the same file.
+
+A brief lease of an upload that has no such file is flock on its data, `<id>`: small uploads come and go without a file
+more. So `<id>.lease` is made only while the data is locked; where it is there, it alone tells. Where locks keep others
+from reading and writing, as on some network file systems, and where there is no data, every lease has its file.
 """
 
 from __future__ import annotations
@@ -12,13 +16,12 @@ import logging
 import os
 import re
 import stat
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import FULL, Interrupted, Locked, NotFound, StoreFull
 from ..upload import checked_id, is_random
-from .ear import Ear
+from .flocks import MOMENT, Data, DataLease, Held, ear, flocked, unlock
 
 log = logging.getLogger("tus")
 
@@ -26,7 +29,6 @@ _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _NUMBER = 12  # digits; a number is raised once a request
 _RECORD = 64  # bytes: the number, a space, the owner's address, blanks
 _OURS = re.compile(rb"[0-9]{%d} [ -~]{%d}" % (_NUMBER, _RECORD - _NUMBER - 1))
-_MOMENT = 0.05  # seconds; longer than a turn, shorter than a hand-over
 _BRIEFLY = 1.0  # seconds; longer than a record takes to be saved on a busy disk
 _PATIENCE = 5.0  # seconds to wait for another's turn; a turn is one write
 
@@ -38,6 +40,7 @@ class FileLocker:
         self._directory = os.path.abspath(directory)
         self._dir = self._opened()
         self._patience = patience
+        self._data = Data(self._directory, self._dir)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         # At the end of a process, modules and what they imported may be gone already.
@@ -63,8 +66,13 @@ class FileLocker:
         brief: bool = False,
         patience: float | None = None,
         check: Callable[[], object] | None = None,
-    ) -> FileLease:
-        fd, size = self._locked(id, self._patience if patience is None else max(patience, _MOMENT))
+    ) -> FileLease | DataLease:
+        patience = self._patience if patience is None else max(patience, MOMENT)
+        if brief and (data := self._data.locked(id, patience)) >= 0:
+            if not os.access(id + ".lease", os.F_OK, dir_fd=self._dir):
+                return DataLease(data)
+            unlock(data)
+        fd, size = self._locked(id, patience)
         lease = FileLease(self, fd, id)
         try:
             lease.take(*_read(fd, size), brief, check)
@@ -80,7 +88,7 @@ class FileLocker:
         return share
 
     def claim(self, id: str, *, patience: float = 0.0) -> FileClaim:
-        fd, size = self._locked(id, max(patience, _MOMENT))
+        fd, size = self._locked(id, max(patience, MOMENT))
         claim = FileClaim(self, id, fd)
         try:
             if size:  # who wrote before writes no more, not even if we die
@@ -94,14 +102,13 @@ class FileLocker:
         """The lease file, opened and locked, and certainly the one that goes by this name; and its size."""
         while True:
             try:
-                fd = os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+                fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
             except FileNotFoundError:
-                self._renew()
-                continue
+                fd = self._made(id, patience)
             except OSError as error:
                 raise _fullness(error) from None
             try:
-                if not _lock(fd, patience, how):
+                if not flocked(fd, patience, how):
                     raise Locked("the upload is busy")
                 found = os.fstat(fd)
                 if found.st_nlink:
@@ -111,14 +118,30 @@ class FileLocker:
                 raise
             os.close(fd)  # removed while we waited
 
+    def _made(self, id: str, patience: float) -> int:
+        """A new lease file."""
+        data = self._data.locked(id, patience)
+        try:
+            return os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+        except FileNotFoundError:
+            self._renew()
+            return os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+        except OSError as error:
+            raise _fullness(error) from None
+        finally:
+            if data >= 0:
+                unlock(data)
+
     def writing(self, id: str) -> bool:
-        return self._held(id, bool)
+        return self._data.busy(id) or self._held(id, bool)
 
     def lives(self, id: str) -> bool:
-        return self._held(id, _ear.reaches)  # a process that was killed left its address behind
+        return self._data.busy(id) or self._held(id, ear.reaches)  # a process that was killed left its address behind
 
     def _held(self, id: str, counts: Callable[[str], bool]) -> bool:
         """Whether a request has it, if the owner that the file names counts."""
+        if not os.access(id + ".lease", os.F_OK, dir_fd=self._dir):
+            return False
         try:
             fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
         except OSError:
@@ -126,9 +149,9 @@ class FileLocker:
         try:
             number, owner = _read(fd)
             # A writer without a number keeps the file locked while it writes.
-            return counts(owner) or not number and not _lock(fd, 0, fcntl.LOCK_SH)
+            return counts(owner) or not number and not flocked(fd, 0, fcntl.LOCK_SH)
         finally:
-            _unlock(fd)
+            unlock(fd)
 
     def tidy(self, before: float, exists: Callable[[str], bool]) -> None:
         for name in os.listdir(self._dir):
@@ -162,7 +185,7 @@ class FileLocker:
                 if not exists(id):
                     self.remove(id)
             finally:
-                _unlock(fd)
+                unlock(fd)
 
     def remove(self, id: str) -> None:
         """Remove the file. Call it only while the file is locked."""
@@ -170,27 +193,7 @@ class FileLocker:
             os.unlink(id + ".lease", dir_fd=self._dir)
 
 
-class _Held:
-    """What is released when nothing uses it any more."""
-
-    _fd = -1
-
-    def release(self) -> None:
-        raise NotImplementedError
-
-    def abandon(self) -> None:
-        """It was not taken after all."""
-        fd, self._fd = self._fd, -1
-        _unlock(fd)
-
-    def __del__(self) -> None:
-        try:  # noqa: SIM105
-            self.release()
-        except (AttributeError, OSError, TypeError):
-            pass  # half made, or at the end of the process, when modules are gone already
-
-
-class FileLease(_Held):
+class FileLease(Held):
     """Ours until the number in the file changes."""
 
     _unsaid = False  # no other has a number, and while the file is locked none reads ours
@@ -218,11 +221,11 @@ class FileLease(_Held):
             self._kept = False
             fcntl.flock(self._fd, fcntl.LOCK_UN)
         if owner:
-            _ear.tell(owner, self._id, self._number)
+            ear.tell(owner, self._id, self._number)
 
     def _say(self) -> None:
         try:
-            _write(self._fd, self._number, _ear.address())
+            _write(self._fd, self._number, ear.address())
         except OSError as error:
             raise _fullness(error) from None
 
@@ -232,7 +235,7 @@ class FileLease(_Held):
     def __enter__(self) -> None:
         if self._kept:
             return
-        while self._fd < 0 or not _lock(self._fd, _MOMENT):
+        while self._fd < 0 or not flocked(self._fd, MOMENT):
             # Held for long: by a newer request, while the host looks at the content. There is no waiting for that.
             self._check()
         try:
@@ -260,9 +263,9 @@ class FileLease(_Held):
         if self._kept or self._fd < 0:
             return
         self._listens = True
-        _ear.ends.listen(self._fd, self._id, self._number, end)
+        ear.ends.listen(self._fd, self._id, self._number, end)
         if self._lost():
-            _ear.ends.end(self._id, self._number + 1)
+            ear.ends.end(self._id, self._number + 1)
 
     def release(self, *, forget: bool = False) -> None:
         fd, self._fd = self._fd, -1
@@ -272,25 +275,25 @@ class FileLease(_Held):
             os.close(fd)
             return
         if self._listens:
-            _ear.ends.forget(fd)
+            ear.ends.forget(fd)
         try:
             self._leave(fd, forget)
         except OSError as error:  # such as a disk that is read-only now: the next request can still take over
             log.warning("upload %s: cannot record that writing has ended: %s", self._id, error)
         finally:
             self._kept = False
-            _unlock(fd)
+            unlock(fd)
 
     def _leave(self, fd: int, forget: bool) -> None:
         # Not worth waiting for: a request that holds it for longer is newer than we are, or hands the upload over.
-        if self._kept or _lock(fd, _MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
+        if self._kept or flocked(fd, MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
             if forget or self._unsaid:
                 self._locker.remove(self._id)
             else:
                 _write(fd, self._number, "")
 
 
-class FileShare(_Held):
+class FileShare(Held):
     """Ours until the number in the file changes, or the file goes away; its turns exclude those of leases only."""
 
     def __init__(self, fd: int, mark: bytes) -> None:
@@ -304,7 +307,7 @@ class FileShare(_Held):
         return self
 
     def __enter__(self) -> None:
-        if self._fd < 0 or not _lock(self._fd, _BRIEFLY, fcntl.LOCK_SH):
+        if self._fd < 0 or not flocked(self._fd, _BRIEFLY, fcntl.LOCK_SH):
             raise Interrupted("this upload is being handed over")
         # A request that hands the upload over, or removes it, removes the file and need not raise the number.
         if os.pread(self._fd, _NUMBER, 0) != self._mark or not os.fstat(self._fd).st_nlink:
@@ -320,7 +323,7 @@ class FileShare(_Held):
             os.close(fd)
 
 
-class FileClaim(_Held):
+class FileClaim(Held):
     """Holds flock; the kernel lets go of it when the process dies."""
 
     def __init__(self, locker: FileLocker, id: str, fd: int) -> None:
@@ -337,21 +340,7 @@ class FileClaim(_Held):
         try:
             self._locker.remove(self._id)
         finally:
-            _unlock(fd)
-
-
-def _lock(fd: int, patience: float, how: int = fcntl.LOCK_EX) -> bool:
-    deadline = None
-    while True:
-        try:
-            fcntl.flock(fd, how | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            now = time.monotonic()
-            deadline = deadline or now + patience
-            if now >= deadline:
-                return False
-            time.sleep(0.001)
+            unlock(fd)
 
 
 def _fullness(error: OSError) -> Exception:
@@ -372,14 +361,3 @@ def _read(fd: int, size: int = _RECORD) -> tuple[int, str]:
 
 def _write(fd: int, number: int, owner: str) -> None:
     os.pwrite(fd, b"%s %-*s" % (_mark(number), _RECORD - _NUMBER - 1, owner.encode()), 0)
-
-
-def _unlock(fd: int) -> None:
-    """Let go, also of what a forked child holds of the same lock."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_UN)
-    finally:
-        os.close(fd)
-
-
-_ear = Ear()

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from ..errors import FULL, NO_LINKS, NotFound, StoreBroken, StoreFull, TooLarge
-from ..upload import checked_id
+from ..upload import is_id
 
 NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 OLD = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # somebody's pipe by such a name must not hold us up
@@ -199,11 +199,16 @@ class Directory:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.fd)
 
+    def clear(self, *names: str) -> None:
+        """Remove those of these files that there are; most of them never are."""
+        for name in names:
+            if os.access(name, os.F_OK, dir_fd=self.fd):
+                self.unlink(name)
+
     def named(self, suffix: str) -> Iterator[str]:
         """The ids of which there is such a file."""
         with os.scandir(self.path) as entries:
             for entry in entries:
                 id = entry.name.removesuffix(suffix)
-                if id != entry.name:
-                    with suppress(NotFound):
-                        yield checked_id(id)
+                if id != entry.name and is_id(id):
+                    yield id

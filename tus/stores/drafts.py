@@ -31,6 +31,7 @@ class Home(Protocol):
     def note(self, id: str, size: int) -> None: ...
     def doubt(self, id: str, size: int) -> None: ...
     def cut(self, id: str, fd: int) -> None: ...
+    def leave(self, id: str, draft: NewDraft) -> None: ...
 
 
 class FileDraft:
@@ -170,6 +171,25 @@ class FileDraft:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+class NewDraft(FileDraft):
+    """The first bytes of an upload. Until that is saved, its record is locked: somebody makes it."""
+
+    def __init__(self, store: Home, id: str, fd: int, fence: Fence, record: int) -> None:
+        super().__init__(store, id, fd, 0, fence)
+        self.record = record
+
+    def settled(self) -> None:
+        """The upload exists, or it never will."""
+        record, self.record = self.record, -1
+        if record >= 0:
+            os.close(record)
+
+    def close(self) -> None:
+        super().close()
+        if self.record >= 0:
+            self._store.leave(self._id, self)
 
 
 class FilePiece(FileDraft):

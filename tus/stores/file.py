@@ -23,18 +23,16 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from ..errors import Changed, NotFound, OffsetMismatch, StoreBroken, StoreFull, TusError
-from ..upload import Upload, is_random
+from ..upload import Upload
 from . import Draft, Fence, filesystems
-from .disk import NEW, OLD, Directory, absent, alone, explained, link, lock, sync
-from .drafts import FileDraft, FilePiece
-from .infos import KEPT, FileRecord, Infos, lost
+from .disk import NEW, OLD, Directory, absent, alone, explained, link, sync
+from .drafts import FileDraft, FilePiece, NewDraft
+from .infos import KEPT, FileRecord, Infos, Making, lost
 from .notes import NOTES, Notes
-from .records import OPENING, same
+from .records import same
 from .secret import secret
 
 log = logging.getLogger("tus")
-
-_DATA = (NOTES, KEPT, "")  # the data last: what is left without it belongs to nobody
 
 
 class FileStore:
@@ -48,7 +46,7 @@ class FileStore:
         self.directory, self._dir = self._home.path, self._home.fd
         self.certify = certify
         self._file_mode = file_mode
-        self._making: set[str] = set()  # what was begun here and is not saved yet
+        self._making: dict[str, NewDraft] = {}  # what was begun here and is not saved yet
         self._secret = b""
         type = filesystems.kind(self.directory)
         filesystems.warn(self.directory, type)
@@ -57,55 +55,49 @@ class FileStore:
 
     # Beginning
 
-    def create(self, upload: Upload, *, fence: Fence) -> FileDraft:
+    def create(self, upload: Upload, *, fence: Fence) -> NewDraft:
         id = upload.id
         try:
             try:
-                fd = self._begun(id)
+                draft = self._begun(id, fence)
             except FileNotFoundError:
                 self._home.renew()
-                fd = self._begun(id)
+                draft = self._begun(id, fence)
         except OSError as error:
             raise explained(error) from None
-        self._making.add(id)
+        self._making[id] = draft
         self._notes.doubted.pop(id, None)
-        return FileDraft(self, id, fd, 0, fence)
+        return draft
 
-    def _begun(self, id: str) -> int:
-        """The new data file. The name of something unfinished comes first: whatever happens then, it tells whose the
-        data file is. Only saving the record makes the upload exist."""
-        if os.access(id + ".info", os.F_OK, dir_fd=self._dir):
-            raise FileExistsError(id)
-        new, made = self._infos.locked(id)
+    def _begun(self, id: str, fence: Fence) -> NewDraft:
+        """The new data file. The beginning of a record comes first: whatever happens then, it tells whose the data file
+        is. Only saving the record makes the upload exist."""
+        record, left = self._infos.begin(id)
         try:
-            if os.access(id + ".info", os.F_OK, dir_fd=self._dir):
-                raise FileExistsError(id)
-            if made:
-                if not is_random(id):  # others may have files by such a name
-                    os.write(new, f'{OPENING}"{id}"'.encode())
-            elif not self._infos.is_ours(id):
-                raise FileExistsError(id)
-            return self._data_file(id, made)
+            return NewDraft(self, id, self._data_file(id, left), fence, record)
         except OSError:
-            if made and self._home.leads(id + ".new", new) and not self._busy(id):
-                self._home.unlink(id + ".new")
+            self._home.unlink(id + ".info")
+            os.close(record)
             raise
-        finally:
-            os.close(new)
 
-    def _data_file(self, id: str, made: bool) -> int:
+    def _data_file(self, id: str, left: bool) -> int:
         try:
             fd = os.open(id, os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
         except FileExistsError:
-            # Who has just saved it lets go of the data after that.
-            if made or self._busy(id) or self._home.exists(id + ".info"):
+            # A crash left it, perhaps of an older version, whose half-made records have another name.
+            if not left and (not self._infos.is_ours(id) or self._busy(id)):
                 raise
-            self.drop(id)  # a crash left it
+            self.drop(id)
             fd = os.open(id, os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
         if self._file_mode != 0o600:
             os.fchmod(fd, self._file_mode)
-        lock(fd)  # while it is open, nobody takes it for what a crash left
         return fd
+
+    def leave(self, id: str, draft: NewDraft) -> None:
+        """This creation is over."""
+        if self._making.get(id) is draft:
+            del self._making[id]
+        draft.settled()
 
     # Records
 
@@ -122,10 +114,9 @@ class FileStore:
         try:
             if since is not None:
                 self._infos.change(upload.id, lambda now: _unchanged(now, since, upload), durable=durable)
-            elif upload.id in self._making:
-                # First: if this fails, another process may make an upload by this name, and we no longer did.
-                self._making.discard(upload.id)
-                self._infos.publish(upload, durable=durable)
+            elif draft := self._making.get(upload.id):
+                self._infos.publish(upload, draft.record, durable=durable)
+                self.leave(upload.id, draft)
             else:
                 self._infos.replace(upload, durable=durable)
         except OSError as error:
@@ -275,43 +266,69 @@ class FileStore:
         return self._secret
 
     def drop(self, id: str) -> None:
-        for suffix in _DATA:
-            self._home.unlink(id + suffix)
+        self._home.clear(id + NOTES, id + KEPT)
+        self._home.unlink(id)  # the data last: what is left without it belongs to nobody
 
     def delete(self, id: str) -> None:
-        self._making.discard(id)
         self._notes.doubted.pop(id, None)  # another one may come by this name
-        with self._infos.ended(id):
-            for suffix in (*_DATA, ".new"):
-                self._home.unlink(id + suffix)
+        draft = self._making.pop(id, None)
+        if draft:
+            record, draft.record = draft.record, -1
+        else:
+            try:
+                record, _ = self._infos.locked(id)
+            except Making:
+                return
+            except NotFound:
+                record = -1
+        self._removed(id, record)
+
+    def _removed(self, id: str, record: int) -> None:
+        """Remove everything; nobody begins another upload by this id before we are done, if there is a record."""
+        try:
+            if record >= 0:
+                self._infos.forget(record)
+            self.drop(id)
+            self._home.clear(id + ".new")
+            self._home.unlink(id + ".info")
+        finally:
+            if record >= 0:
+                os.close(record)
 
     def ids(self) -> Iterator[str]:
-        return self._home.named(".info")
+        return self._infos.ids()
 
     def tidy(self, before: float) -> None:
-        for suffix, tidied in ((".new", self._tidy_new), (KEPT, self._tidy_kept)):
-            for id in self._home.named(suffix):
+        begun, named = self._infos.ids(begun=True), self._home.named
+        for ids, tidied in ((begun, self._tidy_begun), (named(".new"), self._tidy_new), (named(KEPT), self._tidy_kept)):
+            for id in ids:
                 try:
                     tidied(id, before)
                 except (OSError, TusError) as error:
-                    log.warning("%s%s is left as it is: %s", id, suffix, error)
+                    log.warning("upload %s is left as it is: %s", id, error)
+
+    def _tidy_begun(self, id: str, before: float) -> None:
+        # A long creation-with-upload writes to its data file all the time, and to its record only at the end.
+        if max(self._home.touched(id), self._home.touched(id + ".info")) > before:
+            return
+        record = self._infos.left(id)
+        if record >= 0:
+            self._removed(id, record)
 
     def _tidy_new(self, id: str, before: float) -> None:
-        # A long creation-with-upload writes to its data file all the time, and to its record only at the end.
-        if not self._is_left(id, before):
-            return
-        new, _ = self._infos.locked(id)
-        try:
-            if self._is_left(id, before):  # still, now that nobody can begin another one by this name
-                if not self._home.exists(id + ".info"):
-                    self.drop(id)
-                self._home.unlink(id + ".new")
-        finally:
-            os.close(new)
-
-    def _is_left(self, id: str, before: float) -> bool:
+        """What replaces a record is soon done; and before records were begun in place, it named what was half made."""
         touched = max(self._home.touched(id), self._home.touched(id + ".new"))
-        return touched <= before and self._infos.is_ours(id) and not self._busy(id)
+        if touched > before or not self._infos.is_ours(id) or self._busy(id):
+            return
+        try:
+            record, _ = self._infos.locked(id)
+        except Making:
+            return
+        except NotFound:
+            self._removed(id, self._infos.begin(id)[0])  # so that nobody begins another one by this name meanwhile
+            return
+        self._home.unlink(id + ".new")
+        os.close(record)
 
     def _tidy_kept(self, id: str, before: float) -> None:
         with suppress(NotFound):
@@ -319,7 +336,7 @@ class FileStore:
                 self.give(id)
 
     def _busy(self, id: str) -> bool:
-        """Whether somebody is still at this creation, whatever the clock says."""
+        """Whether somebody writes to it in this moment, whatever the clock says."""
         try:
             with open(self._open(id, os.O_RDONLY), "rb", buffering=0) as file:
                 return not alone(file.fileno())

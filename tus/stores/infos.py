@@ -1,81 +1,97 @@
 """The records of the file store: `<id>.info`, and `<id>.new`, which will become one.
 
-Who has flock on the file that goes by the name `<id>.new`, and nobody else, may begin an upload by this id or replace
-its record. Only a request that has made the upload, and not saved it yet, may do that without: it has flock on the data
-file instead.
+Who has flock on the file that goes by the name `<id>.info`, and nobody else, may change this record; a request that
+makes the upload has it until the record is saved. A record is written where it is in two cases: when it is new, with a
+zero in place of its first character until the rest is there; and when only the one digit changes that says how far the
+upload came. Neither can be seen, or left by a crash, half done. Every other change is a new file, `<id>.new`, that
+takes the place of the old one. A record that begins with a zero, or is empty, is no upload's.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 
-from ..errors import Damaged, NotFound, TusError
+from ..errors import Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..upload import Result, Upload, is_random
 from .disk import NEW, OLD, Directory, absent, alone, lock, sync
 from .notes import Notes
-from .records import OPENING, decoded, encoded
+from .records import OPENING, STATE, decoded, encoded
 
 KEPT = ".kept"
 _READ = 1 << 16  # a record is smaller than this, nearly always
 _MOST = 1 << 24  # bytes; of a larger file we do not want to know
 
 
+class Making(NotFound):
+    """There will be an upload."""
+
+
 class Infos:
-    """Reads records, and replaces them one after the other."""
+    """Reads records, and changes them one after the other."""
 
     def __init__(self, home: Directory, notes: Notes, stats: Callable[[str, int], os.stat_result]) -> None:
         self._home, self._dir, self._notes, self._stat = home, home.fd, notes, stats
 
+    # Reading
+
     def load(self, id: str) -> Upload:
-        with closing(self.hold(id)) as record:
-            return record.upload
+        return self.read(id, self.text(id))
 
     def hold(self, id: str) -> FileRecord:
+        text = self.text(id)
+        return FileRecord(self, text, self.read(id, text))
+
+    def text(self, id: str) -> bytes:
+        """What the record says; a name without one, or with the beginning of one, is no upload's."""
         try:
             fd = os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir)
         except OSError as error:
             if self._home.gone():
                 self._home.renew()
-                return self.hold(id)
+                return self.text(id)
             reason = absent(error)
             raise reason if isinstance(reason, NotFound) else _unreadable(error) from None
         try:
-            return FileRecord(self, fd, self._read(id, fd))
-        except _Replaced:
+            text = _text(fd)
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ESPIPE):
+                raise NotFound("no such upload") from None
+            raise _unreadable(error) from None
+        finally:
             os.close(fd)
-            return self.hold(id)
-        except BaseException:
-            os.close(fd)
-            raise
+        if _is_begun(text):
+            raise NotFound("no such upload")
+        return text
 
-    def _read(self, id: str, fd: int) -> Upload:
+    def read(self, id: str, text: bytes) -> Upload:
+        """The upload with this record."""
+        upload, ours = decoded(text, id)
         try:
-            text = os.read(fd, _READ)
-            upload, ours = decoded(text if len(text) < _READ else text + _rest(fd), id)
             upload = self.placed(upload)
         except FileNotFoundError:
-            return self._without_data(upload, fd)
-        except (IsADirectoryError, BlockingIOError):
-            raise NotFound("no such upload") from None
+            return self._without_data(upload, text)
         except OSError as error:
             raise _unreadable(error) from None
         if not ours and upload.filled:  # tusd finished it, and told its host
             return upload.evolve(complete=True, result=Result())
         return upload
 
-    def _without_data(self, upload: Upload, fd: int) -> Upload:
+    def _without_data(self, upload: Upload, text: bytes) -> Upload:
         """What the record means while there is no data file by its name."""
         if upload.complete and not upload.pending:  # handed over, and moved or removed since
-            return upload.evolve(offset=upload.length or 0, touched=os.fstat(fd).st_mtime, dropped=True)
+            touched = self._home.touched(upload.id + ".info")
+            return upload.evolve(offset=upload.length or 0, touched=touched, dropped=True)
         if upload.pending:
             for name in (upload.id + KEPT, upload.id):  # a host has it, or has just given it back
                 with suppress(FileNotFoundError):
                     return self.placed(upload, name)
-        if not os.fstat(fd).st_nlink and self._home.exists(upload.id + ".info"):
-            raise _Replaced  # between two looks it was finished, handed over and dropped
+        newer = self.text(upload.id)
+        if newer != text:  # between two looks it was finished, handed over and dropped
+            return self.read(upload.id, newer)
         if upload.pending:
             raise lost()
         raise NotFound("no such upload")
@@ -94,132 +110,186 @@ class Infos:
             size = min(size, self._notes.doubted.get(upload.id, size))
         return upload.evolve(offset=size, touched=found.st_mtime)
 
-    def number(self, id: str) -> int:
-        """The inode of the record, which is another one each time it is saved."""
-        return self._home.number(id + ".info")
+    # Beginning
 
-    def publish(self, upload: Upload, *, durable: bool) -> None:
-        """Save the record of an upload that the caller has just made."""
-        id = upload.id
-        fd = os.open(id + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OLD, 0o600, dir_fd=self._dir)
+    def begin(self, id: str) -> tuple[int, bool]:
+        """The record of an upload that will be, opened and locked; and whether a crash had left it. While it is open,
+        nobody else takes it for that."""
+        while True:
+            try:
+                fd = os.open(id + ".info", os.O_RDWR | NEW, 0o600, dir_fd=self._dir)
+            except FileExistsError:
+                with suppress(FileNotFoundError):
+                    return self._left(id), True
+                continue
+            try:
+                if is_random(id):  # only we have files by such a name, so its beginning need not say so
+                    taken = not alone(fd)
+                else:
+                    lock(fd)
+                    taken = False
+                if taken or os.lseek(fd, 0, os.SEEK_END):  # somebody was quicker
+                    raise FileExistsError(id)
+                if not is_random(id):
+                    os.write(fd, _begun(id))
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd, False
+
+    def _left(self, id: str) -> int:
+        """The record that a crash left half made, locked; raises FileExistsError if it is any other."""
         try:
-            if not alone(fd):  # another request looks whether there is such an upload
-                self.replace(upload, durable=durable)
-                return
-            _write(fd, upload, durable=durable)
-            self._home.rename(id + ".new", id + ".info")
+            fd = os.open(id + ".info", os.O_RDWR | OLD, dir_fd=self._dir)
         except FileNotFoundError:
-            self.replace(upload, durable=durable)
-        finally:
+            raise
+        except OSError:
+            raise FileExistsError(id) from None
+        try:
+            if alone(fd) and self._home.leads(id + ".info", fd) and _is_ours(_text(fd), id):
+                os.ftruncate(fd, len(_opening(id)))
+                return fd
+            raise FileExistsError(id)
+        except OSError:
             os.close(fd)
-        if durable:
-            os.fsync(self._dir)
+            raise FileExistsError(id) from None
+
+    def forget(self, fd: int) -> None:
+        """Make the record, which is locked, the beginning of one: there is no upload any more. Should we die before its
+        files are gone, `tidy` does the rest."""
+        with suppress(OSError):  # on a full disk, removing is what helps
+            os.pwrite(fd, b"\0", 0)
+
+    # Changing
+
+    def publish(self, upload: Upload, fd: int, *, durable: bool) -> None:
+        """Save the record of an upload that the caller has just made, and whose record it has locked."""
+        self._put(fd, upload, b"", durable=durable)
 
     def replace(self, upload: Upload, *, durable: bool) -> None:
         """Save the record, whatever it was before."""
-
-        def put(new: int, made: bool) -> bool:
-            _write(new, upload, durable=durable, over=not made)
-            self._home.rename(upload.id + ".new", upload.id + ".info")
-            return True
-
-        self._replace(upload.id, put, durable)
+        try:
+            fd, old = self.locked(upload.id)
+        except NotFound:
+            fd, old = self.begin(upload.id)[0], b""
+        try:
+            self._put(fd, upload, old, durable=durable)
+        finally:
+            os.close(fd)
 
     def change(self, id: str, changed: Callable[[Upload], Upload], *, durable: bool) -> None:
         """Replace the record by what is made of it, while nobody else replaces it."""
+        fd, old = self.locked(id)
+        try:
+            if _is_begun(old):
+                raise NotFound("no such upload")
+            now = self.read(id, old)
+            upload = changed(now)
+            if upload is not now:
+                self._put(fd, upload, old, durable=durable)
+        finally:
+            os.close(fd)
 
-        def put(new: int, made: bool) -> bool:
-            with closing(self.hold(id)) as record:
-                stays = record.lock()  # from here on, `delete` waits
-                try:
-                    upload = changed(record.upload) if stays else record.upload
-                    if upload is not record.upload:
-                        _write(new, upload, durable=durable, over=not made)
-                        self._home.rename(id + ".new", id + ".info")
-                except FileNotFoundError:  # removed by a request that began before
-                    return False
-                finally:
-                    self._remove(id, new)  # if it is still there
-                return stays
-
-        self._replace(id, put, durable)
-
-    def _replace(self, id: str, put: Callable[[int, bool], bool], durable: bool) -> None:
-        """Have a file put in the place of the record, and tried again if it was in vain; nothing is left of one that
-        cannot be."""
-        done = False
-        while not done:
-            new, made = self.locked(id)
+    def locked(self, id: str) -> tuple[int, bytes]:
+        """The record, opened and locked, and its text. Raises NotFound if there is none, and Making if somebody makes
+        an upload by this name in this moment."""
+        while True:
             try:
-                done = put(new, made)
+                fd = os.open(id + ".info", os.O_RDWR | OLD, dir_fd=self._dir)
+            except OSError as error:
+                raise absent(error) from None
+            try:
+                if not alone(fd):
+                    if _is_begun(_text(fd)):
+                        raise Making("no such upload")
+                    lock(fd)
+                if self._home.leads(id + ".info", fd):
+                    return fd, _text(fd)
             except BaseException:
-                if made:
-                    self._remove(id, new)
+                os.close(fd)
                 raise
-            finally:
-                os.close(new)
+            os.close(fd)  # replaced while we waited
+
+    def _put(self, fd: int, upload: Upload, old: bytes, *, durable: bool) -> None:
+        """Write the record, which is locked, and was `old`."""
+        new = encoded(upload).encode()
+        if _is_begun(old):
+            if len(old) > len(new):
+                os.ftruncate(fd, len(new))
+            _write(fd, new[1:], 1)
+            self._turn(fd, 0, new, b"\0", durable=durable)
+        elif len(new) == len(old) and new[:STATE] == old[:STATE] and new[STATE + 1 :] == old[STATE + 1 :]:
+            self._turn(fd, len(new) + STATE, new, old[STATE : STATE + 1], durable=durable)
+        else:
+            self._replace(upload.id, new, durable=durable)
+
+    def _turn(self, fd: int, at: int, new: bytes, old: bytes, *, durable: bool) -> None:
+        """Change one byte, which makes all the difference."""
+        try:
+            os.pwrite(fd, new[at : at + 1], at)
+            if durable:
+                sync(fd)
+                os.fsync(self._dir)
+        except (OSError, StoreFull, StoreBroken):
+            with suppress(OSError):  # nobody may be told what is not on the disk
+                os.pwrite(fd, old, at)
+            raise
+
+    def _replace(self, id: str, text: bytes, *, durable: bool) -> None:
+        """Let a new file take the place of the record."""
+        try:
+            new = os.open(id + ".new", os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
+        except FileExistsError:  # a crash left it; to empty a file that is empty makes some disks write it at once
+            new = os.open(id + ".new", os.O_WRONLY | os.O_TRUNC | OLD, dir_fd=self._dir)
+        try:
+            _write(new, text, 0)
+            if durable:
+                sync(new)
+            self._home.rename(id + ".new", id + ".info")
+        except BaseException:
+            self._home.unlink(id + ".new")
+            raise
+        finally:
+            os.close(new)
         if durable:
             os.fsync(self._dir)
 
-    def _remove(self, id: str, new: int) -> None:
-        if self._home.leads(id + ".new", new):
-            self._home.unlink(id + ".new")
+    # Looking through
 
-    def locked(self, id: str) -> tuple[int, bool]:
-        """The file of the record that will be, while nobody else has it; and whether it is new."""
-        while True:
-            try:
-                fd, made = os.open(id + ".new", os.O_RDWR | NEW, 0o600, dir_fd=self._dir), True
-            except FileExistsError:
-                try:
-                    fd, made = os.open(id + ".new", os.O_RDWR | OLD, dir_fd=self._dir), False
-                except FileNotFoundError:
-                    continue
-            try:
-                lock(fd)
-                # Another one may have had it before us, and is done with it.
-                if not os.lseek(fd, 0, os.SEEK_END) if made else self._home.leads(id + ".new", fd):
-                    return fd, made
-            except BaseException:
-                os.close(fd)
-                raise
+    def ids(self, *, begun: bool = False) -> Iterator[str]:
+        """Every upload that has a record; or all that was begun, and is no upload."""
+        for id in self._home.named(".info"):
+            if self._is_begun(id) is begun:
+                yield id
+
+    def _is_begun(self, id: str) -> bool:
+        try:
+            fd = os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir)
+        except OSError:
+            return False
+        try:
+            return _is_begun(os.pread(fd, 1, 0))
+        except OSError:
+            return False
+        finally:
             os.close(fd)
 
-    @contextmanager
-    def ended(self, id: str) -> Iterator[None]:
-        """Make the record one of something unfinished: should we die before the end, `tidy` does the rest. And nobody
-        begins another upload by this id before we are done."""
-        fd = self._last(id)
+    def left(self, id: str) -> int:
+        """The record of what a crash left half made, locked; or -1, if it is none."""
         try:
-            with suppress(FileNotFoundError):
-                self._home.rename(id + ".info", id + ".new")
-            yield
-        finally:
-            if fd >= 0:
-                os.close(fd)
-
-    def _last(self, id: str) -> int:
-        """The record, and nobody replaces it any more; -1, if there is none, or it is a link."""
-        while True:
-            try:
-                fd = os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir)
-            except OSError:
-                return -1
-            lock(fd)
-            if os.fstat(fd).st_nlink:
-                return fd
-            os.close(fd)  # replaced while we waited
+            return self._left(id)
+        except (FileNotFoundError, FileExistsError):
+            return -1
 
     def is_ours(self, id: str) -> bool:
         """Whether `<id>.new` is certainly the beginning of a record of ours: others may use such names, too."""
-        opening = f'{OPENING}"{id}"'.encode()
         try:
             with open(os.open(id + ".new", os.O_RDONLY | OLD, dir_fd=self._dir), "rb", buffering=0) as file:
-                found = file.read(len(opening)) or b""
+                found = file.read(len(_opening(id))) or b""
         except OSError:
             return False
         # Of a name that only we give, less will do: the process may have died before it wrote anything.
-        return found == opening or opening.startswith(found) and (is_random(id) or self._is_known(id))
+        return found == _opening(id) or _opening(id).startswith(found) and (is_random(id) or self._is_known(id))
 
     def _is_known(self, id: str) -> bool:
         with suppress(TusError):
@@ -227,54 +297,57 @@ class Infos:
         return False
 
 
-def _write(fd: int, upload: Upload, *, durable: bool, over: bool = False) -> None:
-    """Write the record, `over` what a crash may have left there."""
-    if over:
-        os.ftruncate(fd, 0)
-    text = memoryview(encoded(upload).encode())
+def _opening(id: str) -> bytes:
+    """How a record of ours begins."""
+    return f'{OPENING}"{id}"'.encode()
+
+
+def _begun(id: str) -> bytes:
+    """The same, while the rest is not there."""
+    return b"\0" + _opening(id)[1:]
+
+
+def _is_begun(text: bytes) -> bool:
+    """Whether this is not a record yet, or no more."""
+    return not text or not text[0]
+
+
+def _is_ours(text: bytes, id: str) -> bool:
+    """Whether what was begun is certainly ours: others may use such names, too."""
+    return _is_begun(text) and (is_random(id) or text.startswith(_begun(id)))
+
+
+def _text(fd: int) -> bytes:
+    text = os.pread(fd, _READ, 0)
+    if len(text) < _READ or os.fstat(fd).st_size > _MOST:
+        return text
+    while more := os.pread(fd, _READ, len(text)):
+        text += more
+    return text
+
+
+def _write(fd: int, text: bytes, start: int) -> None:
     while text:
-        text = text[os.write(fd, text) :]
-    if durable:
-        sync(fd)
-
-
-def _rest(fd: int) -> bytes:
-    """More of a long record, as far as it is one."""
-    return b"".join(iter(lambda: os.read(fd, _READ), b"")) if os.fstat(fd).st_size < _MOST else b""
-
-
-class _Replaced(Exception):
-    """The record that was opened is not the one that goes by this name any more."""
+        written = os.pwrite(fd, text, start)
+        text, start = text[written:], start + written
 
 
 class FileRecord:
-    """A record, and the file that it was read from. While that is open, no newer one can have its inode."""
+    """A record as it was read."""
 
-    def __init__(self, infos: Infos, fd: int, upload: Upload) -> None:
-        self._infos, self._fd = infos, fd
+    def __init__(self, infos: Infos, text: bytes, upload: Upload) -> None:
+        self._infos, self._text = infos, text
         self.upload = upload
 
-    def stays(self) -> bool:
-        """Whether nobody saved another one since."""
-        return os.fstat(self._fd).st_ino == self._infos.number(self.upload.id)
-
-    def lock(self) -> bool:
-        """Keep it from being removed until this is closed; return whether it is still the one that counts."""
-        lock(self._fd)
-        return self.stays()
-
     def again(self) -> Upload:
-        if self.upload.complete or not self.stays():
-            return self._infos.load(self.upload.id)
-        try:
-            return self._infos.placed(self.upload)
-        except FileNotFoundError:
-            return self._infos.load(self.upload.id)
+        text = self._infos.text(self.upload.id)
+        if text == self._text and not self.upload.complete:
+            with suppress(FileNotFoundError):
+                return self._infos.placed(self.upload)
+        return self._infos.read(self.upload.id, text)
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        """Nothing is held."""
 
 
 def _unreadable(error: OSError) -> Damaged:
