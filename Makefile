@@ -14,7 +14,7 @@ test: .venv/.tested clients engines
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 test-quick: .venv/.tested
-	$(BIN)/pytest -n $(JOBS) -m "not slow and not clients and not zope" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) -m "not slow and not clients and not zope and not engines" $(ARGS)
 
 coverage: .venv/.tested clients engines
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered $(ARGS)

@@ -9,6 +9,8 @@ here = Path(__file__).parent
 version = re.search(r'^__version__ = "(.+)"$', (here / "tus/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
 clients = ["aiotus>=1.1", "tuspy>=1.1"]
 checks = ["mypy>=1.11", "ruff>=0.9"]
+postgresql = ["psycopg[binary]>=3.1"]
+redis = ["redis>=5"]
 
 setup(
     name="tus",
@@ -60,9 +62,13 @@ setup(
         ],
         "s3": ["botocore>=1.34"],  # which finds the keys of machines and containers; nothing else of it is used
         "paste": ["Paste>=3.10"],
+        "postgresql": postgresql,
+        "redis": redis,
         "test": [
             *clients,
             *checks,
+            *postgresql,
+            *redis,
             "Paste>=3.10",
             "Pillow>=11.3",
             "daphne>=4.1",
@@ -87,6 +93,11 @@ setup(
             "main = tus.adapters.wsgi:app_factory",
             "demo = tus.site.site:demo_factory",
             "gallery = tus.site.gallery:gallery_factory",
+        ],
+        "tus.lockers": [
+            "postgresql = tus.lockers.postgresql:postgresql_locker",
+            "redis = tus.lockers.redis:redis_locker",
+            "rediss = tus.lockers.redis:redis_locker",
         ],
         "paste.server_runner": ["server = tus.server:paste_main"],
     },

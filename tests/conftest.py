@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import live
+from tests.kinds import SERVED
 from tests.servers import Running, check_files
 
 
@@ -40,10 +41,14 @@ def server(kind: live.Kind, running: Running) -> live.Live:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs on real object storage takes its time."""
+    """What runs on a real server says so; on real object storage it takes its time, too."""
     for item in items:
-        if "s3" in getattr(getattr(item, "callspec", None), "params", {}).values():
+        kinds = [
+            kind for kind in getattr(getattr(item, "callspec", None), "params", {}).values() if isinstance(kind, str)
+        ]
+        if "s3" in kinds or not SERVED.isdisjoint(kinds):
             item.add_marker("engines")
+        if "s3" in kinds:
             item.add_marker("slow")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tests import real
+from tests import lease_servers, real
 from tests.lock_server import Server
 from tests.shelves import Objects
 from tests.slow_store import SlowStore
@@ -18,6 +18,8 @@ from tus import Engine, TusFilter
 from tus.lockers import Claim, Lease, Locker, Share
 from tus.lockers.file import FileLocker
 from tus.lockers.memory import MemoryLocker
+from tus.lockers.network import NetworkLocker
+from tus.lockers.servers import settings
 from tus.stores import Store
 from tus.stores.file import FileStore
 from tus.stores.memory import MemoryStore
@@ -31,6 +33,33 @@ server = cache(Server)  # one for the process; each directory has uploads of its
 
 def _clock(clock: Callable[[], float] | None) -> dict[str, Any]:
     return {"clock": clock} if clock else {}
+
+
+def at_server(kind: str, directory: Path) -> Locker:
+    """A locker at a server of ours; the test is skipped where it cannot be had."""
+    lease_servers.available(kind)
+    return network_locker(lease_servers.shared(kind).url, prefix=f"{directory}/")
+
+
+def network_locker(url: str, **given: Any) -> NetworkLocker:
+    """A locker at this URL, which is connected."""
+    url, said = settings(url)
+    server = _server(url)
+    locker = NetworkLocker(server, **{"patience": PATIENCE, **said, **given})
+    locker.writing("any")
+    return locker
+
+
+def _server(url: str) -> Any:
+    if url.startswith("redis"):
+        from tus.lockers.redis import RedisServer
+
+        return RedisServer(url)
+    from tus.lockers.postgresql import PostgresqlServer
+
+    server = PostgresqlServer(url)
+    server.prepare()
+    return server
 
 
 # With `clock`, what tells the time, where a store does not leave that to the disk; with `certify`, as FileStore has it.
@@ -54,10 +83,19 @@ LOCKERS: dict[str, Callable[[Path], Locker]] = {
     "memory": lambda directory: MemoryLocker(patience=PATIENCE),
     "file": lambda directory: FileLocker(str(directory), patience=PATIENCE),
     "socket": lambda directory: SocketLocker(server().address, patience=PATIENCE, prefix=f"{directory}/"),
+    "redis": partial(at_server, "redis"),
+    "postgresql": partial(at_server, "postgresql"),
 }
 
+SERVED = {"redis", "postgresql"}  # tests of these kinds have the marker `engines`
+
 # What the suites of the engine run on: a store, and the locker that belongs to it.
-PAIRS = {"memory": ("memory", "memory"), "file": ("file", "file"), "slow": ("slow", "socket")}
+PAIRS = {
+    "memory": ("memory", "memory"),
+    "file": ("file", "file"),
+    "slow": ("slow", "socket"),
+    "redis": ("slow", "redis"),
+}
 if "s3" in STORES:
     PAIRS["s3"] = ("s3", "socket")
 
@@ -69,7 +107,9 @@ def pair(kind: str, directory: Path, **given: Any) -> tuple[Store, Locker]:
 
 
 def locker_at(place: str) -> Locker:
-    """A locker that meets those of other processes: in a directory, or at the address of a server."""
+    """A locker that meets those of other processes: in a directory, or at the address or URL of a server."""
+    if "://" in place:
+        return network_locker(place)
     host, _, port = place.partition(":")
     return SocketLocker((host, int(port)), patience=PATIENCE) if port else FileLocker(place, patience=PATIENCE)
 

@@ -31,7 +31,10 @@ OUTSIDE = LAYERS[-1]
 CLIENTS = ("client", "doctor")
 STRANGERS = ("stores", "lockers", "protocols")  # what lies in these knows nothing of its neighbours
 # But for what all stores or lockers of one kind have in common.
-SHARED = {"disk", "drafts", "ear", "filesystems", "flocks", "infos", "notes", "records", "secret"}
+SHARED = {
+    "disk", "drafts", "ear", "filesystems", "flocks", "infos", "network", "notes", "pool", "records", "secret",
+    "servers",
+}  # fmt: skip
 # The engine: each module has some deeds, and uses those to its left.
 ENGINE = (
     "writer", "pieces", "core", "admission", "finishing", "delivering", "removing", "creating", "joining", "writing",
@@ -110,7 +113,7 @@ def test_clients_use_nothing_of_the_server(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in MODULES if parts(path)[0] not in OUTSIDE], ids=name)
 def test_core_knows_no_framework(path: Path) -> None:
     """Below the outermost layer there is the standard library, and what a module can do without."""
-    optional = {"botocore", "google_crc32c", "multipart", "typing_extensions"}
+    optional = {"botocore", "google_crc32c", "multipart", "psycopg", "redis", "typing_extensions"}
 
     used = {imported[0] for imported in imports(path)} - {"tus"}
 

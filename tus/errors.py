@@ -177,6 +177,13 @@ class StoreBroken(TusError):
     status = 500
 
 
+class StoreAway(StoreBroken):
+    """What keeps the uploads, or says who may write, does not answer at the moment. Nothing is lost by it."""
+
+    status = 503
+    retry_after = 1
+
+
 class Damaged(StoreBroken):
     """What is stored of this upload is of no use any more: asking again does not help."""
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from tests import lock_server
+from tests import lease_servers, lock_server
 from tests.contract.conftest import ROOT, Other
-from tests.kinds import LOCKERS, PATIENCE, locker_at
+from tests.kinds import LOCKERS, PATIENCE, SERVED, locker_at
 from tests.lock_server import Server
 from tests.socket_locker import SocketLocker
 from tus.errors import Interrupted, Locked, StoreBroken
@@ -982,11 +982,15 @@ def test_only_one_of_many_gets_the_claim(locker: Locker) -> None:
 # Between processes
 
 
-@pytest.fixture(params=["file", "socket"])
+@pytest.fixture(params=["file", "socket", *sorted(SERVED)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where lockers of several processes meet."""
     if request.param == "file":
         yield str(tmp_path)
+        return
+    if request.param in SERVED:
+        lease_servers.available(request.param)
+        yield f"{lease_servers.shared(request.param).url}?prefix={tmp_path.name}"
         return
     server = Server()
     yield f"{server.address[0]}:{server.address[1]}"

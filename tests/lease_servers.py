@@ -1,0 +1,76 @@
+"""A Redis and a PostgreSQL of our own, started when a test needs one, and ended with this process."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parent / "engines"
+COMMANDS = {"redis": "redis-server", "postgresql": "postgres"}
+
+
+class LeaseServer:
+    """One server, in a directory of its own. What it is good for in tests: it can be killed and started again."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._script = SCRIPTS / f"{COMMANDS[kind].partition('-')[0]}.sh"
+        self._home = Path(tempfile.mkdtemp(prefix=f"tus-{kind}-", dir="/tmp"))
+        self._home.chmod(0o755)  # PostgreSQL runs as another user, if we are root
+        atexit.register(self.stop)
+        self.start()
+
+    def start(self) -> None:
+        """At the same port as before, if it ran before."""
+        said = self._run("start")
+        self.url = next(line.partition("=")[2] for line in said.splitlines() if "_URL=" in line)
+
+    def crash(self) -> None:
+        """`kill -9`: Redis forgets everything, and PostgreSQL empties its unlogged tables."""
+        self._run("crash")
+
+    def stop(self) -> None:
+        self._run("stop")
+        atexit.unregister(self.stop)
+
+    def __enter__(self) -> LeaseServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self, verb: str) -> str:
+        done = subprocess.run([self._script, verb, self._home], capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            shutil.rmtree(self._home, ignore_errors=True)
+            raise RuntimeError(f"{self.kind} did not {verb}: {done.stderr}")
+        return done.stdout
+
+
+def missing(kind: str) -> str:
+    """Why no such server can be had here; or ""."""
+    client = {"redis": "redis", "postgresql": "psycopg"}[kind]
+    try:
+        __import__(client)
+    except ImportError:
+        return f"the Python package {client} is not installed"
+    installed = shutil.which(COMMANDS[kind]) or list(Path("/usr/lib/postgresql").glob(f"*/bin/{COMMANDS[kind]}"))
+    return "" if installed else f"{COMMANDS[kind]} is not installed"
+
+
+def available(kind: str) -> None:
+    """Skip the test, if there is none."""
+    if why := missing(kind):
+        pytest.skip(why)
+
+
+@cache
+def shared(kind: str) -> LeaseServer:
+    """One for all tests of this process that do not harm it."""
+    return LeaseServer(kind)
