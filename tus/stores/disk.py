@@ -65,6 +65,15 @@ def lock(fd: int) -> None:
         pass
 
 
+def release(fd: int) -> None:
+    """Close it, and let go of its lock, also of what a forked child holds of it."""
+    try:  # noqa: SIM105 (this runs for every request)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except OSError:  # no locks here
+        pass
+    os.close(fd)
+
+
 def sync(fd: int) -> None:
     try:
         if _FULL_SYNC is not None:  # macOS, where fsync leaves the data in the drive's own memory

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 from ..errors import StoreBroken, StoreFull, TusError
 from . import Block, Fence
-from .disk import copied, sync, unwritten, write_back
+from .disk import copied, release, sync, unwritten, write_back
 
 log = logging.getLogger("tus")
 
@@ -184,7 +184,7 @@ class NewDraft(FileDraft):
         """The upload exists, or it never will."""
         record, self.record = self.record, -1
         if record >= 0:
-            os.close(record)
+            release(record)
 
     def close(self) -> None:
         super().close()

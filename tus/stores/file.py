@@ -25,7 +25,7 @@ from typing import BinaryIO
 from ..errors import Changed, NotFound, OffsetMismatch, StoreBroken, StoreFull, TusError
 from ..upload import Upload
 from . import Draft, Fence, filesystems
-from .disk import NEW, OLD, Directory, absent, alone, explained, link, sync
+from .disk import NEW, OLD, Directory, absent, alone, explained, link, release, sync
 from .drafts import FileDraft, FilePiece, NewDraft
 from .infos import KEPT, FileRecord, Infos, Making, lost
 from .notes import NOTES, Notes
@@ -77,7 +77,7 @@ class FileStore:
             return NewDraft(self, id, self._data_file(id, left), fence, record)
         except OSError:
             self._home.unlink(id + ".info")
-            os.close(record)
+            release(record)
             raise
 
     def _data_file(self, id: str, left: bool) -> int:
@@ -293,7 +293,7 @@ class FileStore:
             self._home.unlink(id + ".info")
         finally:
             if record >= 0:
-                os.close(record)
+                release(record)
 
     def ids(self) -> Iterator[str]:
         return self._infos.ids()
@@ -328,7 +328,7 @@ class FileStore:
             self._removed(id, self._infos.begin(id)[0])  # so that nobody begins another one by this name meanwhile
             return
         self._home.unlink(id + ".new")
-        os.close(record)
+        release(record)
 
     def _tidy_kept(self, id: str, before: float) -> None:
         with suppress(NotFound):

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from ..errors import Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..upload import Result, Upload, is_random
-from .disk import NEW, OLD, Directory, absent, alone, lock, sync
+from .disk import NEW, OLD, Directory, absent, alone, lock, release, sync
 from .notes import Notes
 from .records import OPENING, STATE, decoded, encoded
 
@@ -133,7 +133,7 @@ class Infos:
                 if not is_random(id):
                     os.write(fd, _begun(id))
             except BaseException:
-                os.close(fd)
+                release(fd)
                 raise
             return fd, False
 
@@ -151,7 +151,7 @@ class Infos:
                 return fd
             raise FileExistsError(id)
         except OSError:
-            os.close(fd)
+            release(fd)
             raise FileExistsError(id) from None
 
     def forget(self, fd: int) -> None:
@@ -175,7 +175,7 @@ class Infos:
         try:
             self._put(fd, upload, old, durable=durable)
         finally:
-            os.close(fd)
+            release(fd)
 
     def change(self, id: str, changed: Callable[[Upload], Upload], *, durable: bool) -> None:
         """Replace the record by what is made of it, while nobody else replaces it."""
@@ -188,7 +188,7 @@ class Infos:
             if upload is not now:
                 self._put(fd, upload, old, durable=durable)
         finally:
-            os.close(fd)
+            release(fd)
 
     def locked(self, id: str) -> tuple[int, bytes]:
         """The record, opened and locked, and its text. Raises NotFound if there is none, and Making if somebody makes
@@ -206,9 +206,9 @@ class Infos:
                 if self._home.leads(id + ".info", fd):
                     return fd, _text(fd)
             except BaseException:
-                os.close(fd)
+                release(fd)
                 raise
-            os.close(fd)  # replaced while we waited
+            release(fd)  # replaced while we waited
 
     def _put(self, fd: int, upload: Upload, old: bytes, *, durable: bool) -> None:
         """Write the record, which is locked, and was `old`."""
