@@ -94,7 +94,14 @@ setup(
             "demo = tus.site.site:demo_factory",
             "gallery = tus.site.gallery:gallery_factory",
         ],
+        "tus.stores": [
+            "file = tus.backends:file_store",
+            "memory = tus.backends:memory_store",
+            "s3 = tus.backends:s3_store",
+        ],
         "tus.lockers": [
+            "file = tus.backends:file_locker",
+            "memory = tus.backends:memory_locker",
             "postgresql = tus.lockers.postgresql:postgresql_locker",
             "redis = tus.lockers.redis:redis_locker",
             "rediss = tus.lockers.redis:redis_locker",

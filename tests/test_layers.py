@@ -19,8 +19,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tus"
 LAYERS = (
-    ("errors", "old_names", "upload", "checksum", "http", "hooks", "options", "keywords"),
-    ("events", "stores", "lockers"),
+    ("errors", "old_names", "upload", "checksum", "http", "hooks", "options"),
+    ("events", "stores", "lockers", "keywords", "backends"),
     ("engine",),
     ("exchange", "cors", "visitors", "progress", "forms", "downloads", "protocols", "talk"),
     ("tus",),

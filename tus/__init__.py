@@ -8,7 +8,9 @@ from .engine import Engine
 from .errors import OptionError, Refused, TusError
 from .hooks import Hooks, Intent
 from .http.messages import Request
+from .lockers import Claim, Lease, Locker, Share
 from .options import Options
+from .stores import Draft, Fence, Store
 from .tus import Tus
 from .upload import Metadata, Result, Upload
 
@@ -25,16 +27,23 @@ __version__ = "2.0.0.dev0"
 
 __all__ = [
     "AsyncTus",
+    "Claim",
+    "Draft",
     "Engine",
+    "Fence",
     "Filter",
     "Hooks",
     "Intent",
+    "Lease",
+    "Locker",
     "Metadata",
     "OptionError",
     "Options",
     "Refused",
     "Request",
     "Result",
+    "Share",
+    "Store",
     "Tus",
     "TusASGI",
     "TusError",

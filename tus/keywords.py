@@ -10,11 +10,20 @@ from collections.abc import Iterable
 from typing import Literal, TypedDict
 
 from .hooks import Hooks
+from .lockers import Locker
+from .stores import Store
 
 
 class TusOptions(TypedDict, total=False):
     """What `Tus` takes by keyword, besides what it takes by position."""
 
+    store: Store | str | None
+    """Where uploads are kept instead, as a URL: `file:///var/uploads`, `memory:`, `s3://bucket/prefix`, or what
+    an installed package brings; in Python also an object (docs/extending.rst). Default: files in
+    `tmp_file_dir`."""
+    locker: Locker | str | None
+    """Who decides which request may write, as a URL or an object. Default: what fits the store; files and memory
+    have a locker each, and other stores get one for a single process."""
     file_mode: int | str | None
     """Who may read a file of uploaded bytes, in octal digits as for `chmod`, whatever the umask says: `0640` lets
     the group read it. Only the server can read records."""
@@ -46,7 +55,8 @@ class TusOptions(TypedDict, total=False):
     """What is forced to the disk and when: see Durability. One of `none`, `finish` and `always`."""
     hand_over: Literal["path", "file", "form", "none"]
     """How the application behind the filter gets a finished file: its path as the body, the file as the body, a
-    form as a browser sends it, or not at all. One of `path`, `file`, `form` and `none`."""
+    form as a browser sends it, or not at all. With a store that keeps no files, the default is `file`. One of
+    `path`, `file`, `form` and `none`."""
     draft_targets: str | Iterable[str] | None
     """What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos
     POST:/albums/* PUT`. It sees the original request once its body is whole."""

@@ -23,6 +23,7 @@ _TIME = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([a-z]*)", re.IGNORECASE)
 _LONGEST = 100 * 365 * 86400.0  # seconds; an HTTP date has a year of four digits
 _SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TARGET = re.compile(r"(?:[A-Z]+:)?/\S*|[A-Z]+")
+_BACKEND = re.compile(r"[a-z][a-z0-9+.-]*:.*", re.IGNORECASE)
 _ORIGIN = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^\s/?#@,]+/?|null)", re.IGNORECASE)
 _TRUE = frozenset(("true", "yes", "on", "y", "t", "1"))
 _FALSE = frozenset(("false", "no", "off", "n", "f", "0"))
@@ -177,6 +178,15 @@ def whatever(value: Hooks | type[Hooks] | str | None) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
+def backend(value: Any) -> Any:
+    """An object, or a URL."""
+    if value is None or isinstance(value, str):
+        value = (value or "").strip()
+    if isinstance(value, os.PathLike) or isinstance(value, str) and value and not _BACKEND.fullmatch(value):
+        raise ValueError("is not a URL such as file:///var/uploads or memory:")
+    return value
+
+
 class Choice:
     """One of a few words."""
 
@@ -210,6 +220,8 @@ class Option:
 
 OPTIONS = (
     Option("tmp_file_dir", directory, "", "Where uploads are kept. Default: a private directory in the system's temporary one, which a reboot may empty."),
+    Option("store", backend, "", "Where uploads are kept instead, as a URL: `file:///var/uploads`, `memory:`, `s3://bucket/prefix`, or what an installed package brings; in Python also an object (docs/extending.rst). Default: files in `tmp_file_dir`."),
+    Option("locker", backend, "", "Who decides which request may write, as a URL or an object. Default: what fits the store; files and memory have a locker each, and other stores get one for a single process."),
     Option("file_mode", file_mode, "0600", "Who may read a file of uploaded bytes, in octal digits as for `chmod`, whatever the umask says: `0640` lets the group read it. Only the server can read records."),
     Option("directory_mode", directory_mode, "0700", "The same for `tmp_file_dir`, if the server makes it: `0750` lets the group in. An existing directory stays as it is."),
     Option("upload_path", url_path, "/upload", "URL path that takes uploads, below the place where the application is mounted."),
@@ -222,7 +234,7 @@ OPTIONS = (
     Option("refused_valid_duration", duration, "1h", "How long a file is kept that the application or a hook refused, so that its client hears the reason each time it asks; none for ever."),
     Option("sweep_finished", flag, "false", "Let finished uploads expire too, and those that the application has not taken yet."),
     Option("durable", Choice("none", "finish", "always"), "finish", "What is forced to the disk and when: see Durability."),
-    Option("hand_over", Choice("path", "file", "form", "none"), "path", "How the application behind the filter gets a finished file: its path as the body, the file as the body, a form as a browser sends it, or not at all."),
+    Option("hand_over", Choice("path", "file", "form", "none"), "path", "How the application behind the filter gets a finished file: its path as the body, the file as the body, a form as a browser sends it, or not at all. With a store that keeps no files, the default is `file`."),
     Option("draft_targets", targets, "", "What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos POST:/albums/* PUT`. It sees the original request once its body is whole."),
     Option("uploaders", uploaders, "chunks filepond form progress", "Which protocols are spoken besides tus, each at its own address below `upload_path`: `chunks` (flow.js, resumable.js, Dropzone, plupload), `filepond`, `form` for any browser, and `progress`."),
     Option("legacy", flag, "false", "Also speak tus 0.2 with clients that send `Final-Length` or `Entity-Length`."),
@@ -248,6 +260,8 @@ class Options:
     """The options of one application, parsed and checked; read them as attributes."""
 
     tmp_file_dir: str
+    store: Any
+    locker: Any
     file_mode: int
     directory_mode: int
     upload_path: str
@@ -286,8 +300,12 @@ class Options:
             if name not in BY_NAME:
                 raise OptionError(unknown(name))
         _check_variables(environ)
-        near = {option.name: self._find(option, given, environ) for option in OPTIONS}
-        self._settle(near)
+        self._near = {option.name: self._find(option, given, environ) for option in OPTIONS}
+        self._settle(self._near)
+
+    def chosen(self, name: str) -> bool:
+        """Whether somebody gave this option, rather than leave its default."""
+        return self._near[name] > 0
 
     def _find(self, option: Option, given: Mapping[str, Any], environ: Mapping[str, str]) -> int:
         """Read one option, and say how near it was said: 2 explicitly, 1 in the environment, 0 nowhere."""
@@ -311,6 +329,16 @@ class Options:
         self.send_file = self.hand_over == "file"
         if self.cors_credentials and "*" in self.cors_origins:
             raise OptionError("cors_credentials = true needs cors_origins to name the origins, not *")
+
+        self._settle_place(near)
+
+    def _settle_place(self, near: Mapping[str, int]) -> None:
+        """A directory and a store are two places, unless the store is the one of that directory."""
+        if near["tmp_file_dir"] > near["store"]:
+            self.store = ""
+        named = isinstance(self.store, str) and self.store.lower().startswith("file:") and self.store.strip("/")[5:]
+        if named and self.tmp_file_dir and near["tmp_file_dir"] == near["store"]:
+            raise OptionError(f"tmp_file_dir = {self.tmp_file_dir} and store = {self.store} contradict each other")
 
     def __repr__(self) -> str:
         return f"Options({', '.join(f'{o.name}={getattr(self, o.name)!r}' for o in OPTIONS)})"

@@ -21,8 +21,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from .backends import fitted, locker_of, store_of
 from .cors import Cors
-from .engine import Delivery, Engine, delivering, open_engine
+from .engine import Delivery, Engine, delivering
 from .errors import BadRequest, NoContent, OptionError, Refused
 from .exchange import Exchange
 from .hooks import Hooks, awaited
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .keywords import TusOptions
+    from .lockers import Locker
+    from .stores import Store
 
 
 class Adapter(Protocol):
@@ -132,10 +135,19 @@ class Sweeper:
 class Application:
     """Options, hooks, engine and CORS of one application, built once and used by every request."""
 
-    def __init__(self, options: Options, *, delivers: bool = True) -> None:
-        self.options = options
+    def __init__(
+        self,
+        options: Options,
+        *,
+        store: Store | str | None = None,
+        locker: Locker | str | None = None,
+        delivers: bool = True,
+    ) -> None:
+        """`store` and `locker`, objects or URLs, go before the options of these names."""
         self.hooks = hooks_of(options.hooks)
-        self.engine = open_engine(options, self.hooks, delivers=delivers)
+        kept = store_of(store, options)
+        self.options = options = fitted(options, kept)
+        self.engine = Engine(kept, locker_of(locker, options, kept), options, self.hooks, delivers=delivers)
         self.cors = Cors(options)
         self.sweeper = Sweeper(self.engine, options.sweep_interval)
 
@@ -149,7 +161,7 @@ _guard = threading.Lock()
 
 def application(given: dict[str, Any]) -> Application:
     """The application for these options: a view names them at every request, and means the same one."""
-    key = tuple(sorted((name, repr(value)) for name, value in given.items()))
+    key = tuple(sorted((name, _told(name, value)) for name, value in given.items()))
     found = _applications.get(key)
     if found is None:
         with _guard:
@@ -159,6 +171,12 @@ def application(given: dict[str, Any]) -> Application:
                     _applications.clear()
                 found = _applications[key] = Application(Options(given))
     return found
+
+
+def _told(name: str, value: Any) -> str:
+    """What tells this value from others. Two stores may look alike and are two; and while an application is
+    remembered, it has its store, so no other object gets that one's number."""
+    return str(id(value)) if name in ("store", "locker") and not isinstance(value, str) else repr(value)
 
 
 def hooks_of(named: Any) -> Hooks:
@@ -291,7 +309,8 @@ class Tus:
             raise BadRequest(text) if status == 400 else Refused(text, status=status)
 
     def get_filepath(self) -> str:
-        """Where the finished file lies. The view may move it; if it then fails, the upload is still there."""
+        """Where the finished file lies. The view may move it; if it then fails, the upload is still there. Raises
+        NotImplementedError where the option `store` names a store without files; `open_file` works with every store."""
         return self._handing.path()
 
     def open_file(self) -> BinaryIO:

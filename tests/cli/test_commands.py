@@ -278,6 +278,51 @@ def test_sweep_of_nothing_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("environ", [False, True])
+def test_uploads_are_found_by_the_url_of_their_store(tmp_path: Path, environ: bool) -> None:
+    """As the server was started; the variable says it for all commands."""
+    place = tmp_path / "a b"
+    old = stored(place, content=b"he")
+    aged(place, old)
+    words, variables = (), {"TUS_STORE": place.as_uri()}
+    if not environ:
+        words, variables = ("--store", place.as_uri(), "--locker", "file:"), {}
+
+    listed = command("ls", *words, **variables).stdout
+    swept = command("sweep", *words, **variables).stdout
+
+    assert old in listed and old in swept
+    assert not list(place.iterdir())
+
+
+def test_two_places_are_a_contradiction(tmp_path: Path) -> None:
+    """A directory and a store in another one."""
+    answer = command("ls", str(tmp_path), "--store", "file:///elsewhere")
+
+    assert answer.returncode == 2 and "contradict each other" in answer.stderr
+
+
+def test_serve_keeps_uploads_where_the_url_says(tmp_path: Path) -> None:
+    """And says so when it starts; nothing is made where uploads go by default."""
+    said: list[str] = []
+    with serving("--store", "memory:", "--port", "0", TUS_TMP_FILE_DIR=str(tmp_path / "unused")) as (url, process):
+        assert process.stdout
+        said += [process.stdout.readline(), process.stdout.readline()]
+        answer = create(url)
+
+    assert answer.status == 201
+    assert "files go to memory:" in "".join(said)
+    assert not (tmp_path / "unused").exists()
+
+
+def test_processes_do_not_share_a_memory() -> None:
+    """Each would have uploads of its own."""
+    answer = command("serve", "--store", "memory:", "--workers", "2", "--port", "0")
+
+    assert answer.returncode == 2
+    assert "option locker" in answer.stderr and "--workers 1" in answer.stderr
+
+
 def test_options_names_all() -> None:
     """Every option with its default."""
     listed = command("options").stdout

@@ -15,8 +15,9 @@ from tests import live
 from tests.drafting import new
 from tests.faults.conftest import Client
 from tus import Options
-from tus.engine import new_id, open_engine
+from tus.engine import new_id
 from tus.errors import Interrupted
+from tus.tus import Application
 from tus.upload import Chunks
 
 pytestmark = pytest.mark.on_files("its files are made old, or swept by a command")
@@ -107,7 +108,7 @@ with engine.append(ask(upload.id), 0, announced=10) as writer:
 def test_upload_whose_process_was_killed_expires(tmp_path: Path) -> None:
     """It left word that it writes, and nobody does."""
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=live.ROOT)
-    engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
+    engine = Application(Options({"tmp_file_dir": str(tmp_path)}, environ={})).engine
     (upload,) = engine.uploads()
     assert engine.locker.writing(upload.id)
 
@@ -119,7 +120,7 @@ def test_upload_whose_process_was_killed_expires(tmp_path: Path) -> None:
 
 def test_sweep_leaves_the_lease_of_a_chunk_that_takes_long(tmp_path: Path) -> None:
     """An hour after it began, a newer request still takes it over, and they never write side by side."""
-    engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
+    engine = Application(Options({"tmp_file_dir": str(tmp_path)}, environ={})).engine
     upload = new(engine.store, new_id(), chunks=Chunks(10, 2))
     older = engine.locker.lease(f"{upload.id}-1")
     then = time.time() - 7200

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.live import START, free_port, until
-from tus.engine import open_engine
 from tus.options import Options
 from tus.site.operators import token
+from tus.tus import Application
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +50,7 @@ def serving(*arguments: str, said: list[str] | None = None) -> Iterator[str]:
 
 def operators(directory: Path) -> str:
     """The way to the operators' page over this directory of uploads."""
-    return f"/~tus/operators/?token={token(open_engine(Options({'tmp_file_dir': str(directory)})))}"
+    return f"/~tus/operators/?token={token(Application(Options({'tmp_file_dir': str(directory)})).engine)}"
 
 
 def page(address: str) -> str:

@@ -21,7 +21,6 @@ from tests import engines, live
 from tests.engines import Clock, append, ask, content, create
 from tus import Engine, Hooks, Metadata, Options, Refused, Result, Upload
 from tus.checksum import Checksum
-from tus.engine import open_engine
 from tus.errors import (
     BadRequest,
     BodyCut,
@@ -36,6 +35,7 @@ from tus.errors import (
 )
 from tus.lockers.file import FileLease
 from tus.stores.disk import Directory
+from tus.tus import Application
 
 Build = Callable[..., Engine]
 
@@ -791,7 +791,7 @@ def test_who_may_not_ask_ends_nobodys_request(build: Build, asking: str) -> None
 
 def test_stale_request_that_waited_for_its_turn_ends_nobody(tmp_path: Path) -> None:
     """It began before a HEAD, and found nobody then; but when its turn comes, the client's next request writes."""
-    engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
+    engine = Application(Options({"tmp_file_dir": str(tmp_path)}, environ={})).engine
     upload = create(engine, 3)
     stale = ask(upload.id, since=time.monotonic())
     good = engine.locker.lease(upload.id)

@@ -14,7 +14,6 @@ from tests import live
 from tus import Hooks, Metadata, OptionError, Refused, TusFilter
 from tus.adapters import wsgi
 from tus.cors import Cors
-from tus.engine import open_engine
 from tus.errors import BadRequest
 from tus.http.messages import Request, Response
 from tus.options import Options
@@ -22,7 +21,7 @@ from tus.tus import Application
 
 
 def opened(directory: Path, **options: Any) -> Any:
-    return open_engine(Options({"tmp_file_dir": str(directory), **options}, environ={}), delivers=False)
+    return Application(Options({"tmp_file_dir": str(directory), **options}, environ={}), delivers=False).engine
 
 
 def stored(engine: Any, content: bytes = b"hello", **words: Any) -> str:
@@ -35,7 +34,7 @@ def stored(engine: Any, content: bytes = b"hello", **words: Any) -> str:
 
 def test_sweep_from_outside_speaks_for_no_host(tmp_path: Path) -> None:
     """An operator's sweep leaves what waits for the application as it is."""
-    host = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}))
+    host = Application(Options({"tmp_file_dir": str(tmp_path)}, environ={})).engine
     id = stored(host)
 
     assert list(opened(tmp_path).sweep()) == []
@@ -105,7 +104,7 @@ def test_concatenation_never_answers_with_another_upload(tmp_path: Path) -> None
         def before_create(self, request: Request, upload: Any) -> Any:
             return upload.evolve(id="same") if upload.final else upload
 
-    engine = open_engine(Options({"tmp_file_dir": str(tmp_path)}, environ={}), Same(), delivers=False)
+    engine = Application(Options({"tmp_file_dir": str(tmp_path), "hooks": Same()}, environ={}), delivers=False).engine
     one, two = stored(engine, partial=True), stored(engine, partial=True)
     engine.join(Request("POST"), [one], metadata=Metadata(), concat="final;1")
 

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from ..errors import Locked, TusError
 from ..exchange import Exchange
 from ..http.messages import Request, Response
 from ..talk import put_off
-from ..tus import Application
+from ..tus import Application, handed
 from ..upload import Result, Upload, definite, name_of
 from .targets import repeated
 
@@ -117,7 +118,7 @@ class HandOver:
         """The application's answer; None if its work was undone."""
         with closing(self._file(delivery)) as file:
             prepared = self._prepared(environ, path, delivery.upload, file)
-            prepared["tus.path"] = delivery.path  # for a host that moves the file, and then repeats the request
+            prepared["tus.file"] = partial(handed, delivery)  # for a host that moves it, and then repeats the request
             answer = call(self._app, prepared)
         # Set by a host whose transaction was rolled back, which need not show in its answer.
         return None if answer[0] < 400 and prepared.get("tus.undone") else answer
@@ -158,8 +159,7 @@ class HandOver:
         if self._options.hand_over == "path" and not upload.target:
             return io.BytesIO(delivery.path().encode())
         if self._options.hand_over == "file" or upload.target:
-            # With a name, where there is one: ZODB moves it into its storage by that.
-            return open(delivery.path(), "rb") if delivery.core.disk else delivery.open()
+            return handed(delivery)
         return FormBody(upload, delivery.open())  # type: ignore[return-value]
 
     def _prepared(self, environ: Environ, path: str, upload: Upload, file: BinaryIO) -> Environ:

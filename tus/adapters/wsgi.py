@@ -198,7 +198,7 @@ class Filter:
         if app is None:
             parsed.hand_over = "none"
         self._given = Application(parsed, delivers=parsed.hand_over != "none")
-        self.options = parsed
+        self.options = self._given.options
         self.engine = self._given.engine
         self._root = parsed.upload_path
         self._hand_over = HandOver(self._given, self.app)

@@ -99,7 +99,7 @@ class Zope2RequestAdapter:
         self._shown = partial(tus.exchange.shown, tus.upload)
         self._shows = tus.exchange.renders or self._options.pass_body
         if tus.send_file:
-            self.req._file = open(tus.get_filepath(), "rb")  # noqa: SIM115 - the view reads it, or moves it by its name
+            self.req._file = tus.open_file()
         else:
             self.req._file = io.BytesIO(tus.get_filepath().encode())
         self.req.other.pop("BODYFILE", None)

@@ -119,15 +119,14 @@ def handed_over(event: Any) -> None:
     if environ.get("tus.unforgeable"):
         exempt(request)
     if request.retry_count:
-        environ["tus.path"]()  # the last try may have given the file to the ZODB; now it is there again
+        environ["tus.file"]().close()  # the last try may have given the file to the ZODB; now it is there again
     if _is_old(environ["PATH_INFO"]) and not environ["CONTENT_TYPE"].startswith("multipart/"):
-        request.form["file"] = _posted(environ["tus.path"](), environ["tus.upload"])
+        request.form["file"] = _posted(environ["tus.file"](), environ["tus.upload"])
     transaction.get().addAfterAbortHook(environ.__setitem__, ("tus.undone", True))
 
 
-def _posted(path: str, upload: Upload) -> Any:
+def _posted(file: Any, upload: Upload) -> Any:
     """The file as those views find it in a form, which is all that they take but tus. It stays where it is."""
-    file: Any = open(path, "rb")  # noqa: SIM115 - the view reads it, or the ZODB moves it by its name
     file.filename = upload.metadata.filename or upload.id
     return file
 

@@ -6,6 +6,7 @@ import ipaddress
 import os
 from urllib.parse import urlsplit
 
+from ..backends import without_password
 from ..client.meter import human
 from ..options import Options
 from .login import Login
@@ -33,7 +34,9 @@ def _kept(options: Options, place: str) -> str:
     else:
         stay = f"finished ones stay, unfinished ones are removed {spoken(duration)} after their last byte"
     limit = "any size" if options.max_size is None else f"up to {human(options.max_size)} each"
-    return f"files go to {os.path.abspath(place)}, {limit} (--max-size); {stay} (--upload-valid-duration)"
+    place = place or options.tmp_file_dir
+    where = without_password(options.store) if options.store else os.path.abspath(place)
+    return f"files go to {where}, {limit} (--max-size); {stay} (--upload-valid-duration)"
 
 
 def _reach(urls: list[str], login: Login | None) -> str:

@@ -9,11 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..cors import Cors
+from ..errors import OptionError
+from ..lockers.memory import MemoryLocker
 from ..options import OPTIONS, Options, flag
 from . import logs
 from .access import Access, App
 from .login import Login, passwords
 from .opening import opening
+from .uploads import kept
 
 if TYPE_CHECKING:
     from ..adapters.wsgi import Filter
@@ -76,11 +79,12 @@ def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
     from ..server import serve
 
     app = _application(args, given)
+    if args.workers > 1 and isinstance(app.engine.locker, MemoryLocker):
+        raise OptionError("option locker: processes share none in memory; take another store or locker, or --workers 1")
     login = _login(app, args, Cors(app.options))
 
     def announce(urls: list[str]) -> None:
-        place = args.gallery or app.options.tmp_file_dir
-        for line in opening(urls, app.options, place=place, page=not args.no_page, login=login):
+        for line in opening(urls, app.options, place=args.gallery or "", page=not args.no_page, login=login):
             print(f"tus: {line}", flush=True)
         _announce_operators(_link(app), urls)
 
@@ -100,13 +104,13 @@ def _logged(app: App, args: argparse.Namespace) -> App:
 
 def _application(args: argparse.Namespace, given: dict[str, Any]) -> Filter:
     """What answers: uploads alone, or with a page, or with a gallery that takes them over."""
-    directory = args.directory or os.environ.get("TUS_TMP_FILE_DIR")
     if args.gallery:
         from ..site import gallery
 
+        directory = args.directory or os.environ.get("TUS_TMP_FILE_DIR")
         return gallery.with_uploads(args.gallery, directory, operators=args.operators, host=args.host or HOST, **given)
     given.setdefault("upload_path", os.environ.get("TUS_UPLOAD_PATH", "/files"))
-    given["tmp_file_dir"] = directory or "./uploads"
+    given.update(kept(args))
     if args.no_page:
         from ..adapters.wsgi import Filter
 
@@ -133,7 +137,6 @@ def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
     from paste.deploy import loadapp
     from paste.deploy.loadwsgi import SERVER, loadcontext
 
-    from ..errors import OptionError
     from ..server import paste_main, serve
 
     if given or args.set:

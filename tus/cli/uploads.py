@@ -1,21 +1,26 @@
-"""`tus ls` and `tus sweep`: list the uploads in a directory, and remove expired ones. Safe beside a running server."""
+"""`tus ls` and `tus sweep`: list uploads, and remove expired ones. Safe beside a running server."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
-from ..engine import Engine, open_engine
+from ..engine import Engine
 from ..options import Options
+from ..tus import Application
 from ..upload import Upload
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", nargs="?", default="./uploads", metavar="DIR", help="default: ./uploads")
+    parser.add_argument("directory", nargs="?", metavar="DIR", help="default: ./uploads")
+    parser.add_argument("--store", metavar="URL", help="the same as the server's, instead of DIR")
+    parser.add_argument("--locker", metavar="URL", help="the same as the server's")
     parser.add_argument("--expired", action="store_true", help="only expired ones")
     parser.add_argument("--unfinished", action="store_true", help="only unfinished ones")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
@@ -25,13 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if not _is_directory(args.directory):
-        print(f"tus: {args.directory} is not a directory", file=sys.stderr)
+    options = {**kept(args), "sweep_finished": args.sweep_finished}
+    directory = options.get("tmp_file_dir")
+    if directory and not _is_directory(directory):
+        print(f"tus: {directory} is not a directory", file=sys.stderr)
         return 2
-    options: dict[str, object] = {"tmp_file_dir": args.directory, "sweep_finished": args.sweep_finished}
     if args.upload_valid_duration is not None:
         options["upload_valid_duration"] = args.upload_valid_duration
-    engine = open_engine(Options(options), delivers=False)
+    engine = Application(Options(options), delivers=False).engine
     if args.command == "sweep" and not args.dry_run:
         return _report(engine.sweep(), args.json, engine, "removed")
     if args.command == "sweep":
@@ -41,6 +47,16 @@ def main(args: argparse.Namespace) -> int:
     for id in bad:
         print(f"tus: the record {id}.info cannot be read; other uploads are not affected", file=sys.stderr)
     return 1 if bad else 0
+
+
+def kept(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that say where the uploads of a command are: `./uploads`, if nobody says anything."""
+    said = {name: value for name in ("store", "locker") if (value := getattr(args, name)) is not None}
+    if args.directory:
+        return {**said, "tmp_file_dir": args.directory}
+    if "store" in said or os.environ.get("TUS_STORE"):
+        return said
+    return {**said, "tmp_file_dir": os.environ.get("TUS_TMP_FILE_DIR") or "./uploads"}
 
 
 def _is_directory(path: str) -> bool:

@@ -384,9 +384,10 @@ def with_uploads(
 ) -> Filter:
     """The gallery with uploads in front of it, for `tus serve --gallery` at `host`."""
     given = {"upload_path": UPLOADS, "hooks": Gate(Tree(directory)), **given, "hand_over": "path"}
-    uploads = uploads or os.path.join(directory, ".tus", "uploads")  # the same file system: moving costs nothing
-    checked = Options({**given, "tmp_file_dir": uploads})
+    if uploads or "store" not in given:  # beside the photos, on the same file system: moving costs nothing
+        given["tmp_file_dir"] = uploads or os.path.join(directory, ".tus", "uploads")
+    checked = Options(given)
     gallery = Gallery(directory, upload_path=checked.upload_path, max_size=checked.max_size)
     if operators:
         gallery.operators = Operators(gallery.pages, hosts=[host])
-    return Filter(gallery, tmp_file_dir=uploads, **given)
+    return Filter(gallery, **given)
