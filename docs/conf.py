@@ -13,7 +13,8 @@ autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]
 nitpicky = True
 # Types in signatures that have no page of their own.
-nitpick_ignore_regex = [("py:class", r"collections\.abc\..*|os\.PathLike|Adapter|OptionsDict|TusOptions")]
+_WITHOUT = r"(collections\.abc|contextlib)\..*|os\.PathLike|Adapter|OptionsDict|TusOptions"
+nitpick_ignore_regex = [("py:class", _WITHOUT)]
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"
 

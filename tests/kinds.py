@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +181,7 @@ def filtered(app: Any, directory: Path, kind: str = "", **options: Any) -> TusFi
     )
     given.sweeper = Sweeper(made.engine, made.options.sweep_interval)
     return made
+
+
+for module in os.environ.get("KINDS", "").split():  # of others, who add theirs: docs/extending.rst
+    import_module(module)

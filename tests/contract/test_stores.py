@@ -364,7 +364,7 @@ def test_changes_of_two_processes_are_all_there(store: Store, kind: str, tmp_pat
         pytest.skip("belongs to one process")
     new(store)
     command = [sys.executable, "-c", CHANGING, kind, str(tmp_path / "uploads")]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     both = [
         subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) for name in "xy"
     ]
