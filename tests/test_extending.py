@@ -205,7 +205,7 @@ def test_protocol_keeps_nothing_of_a_file_that_was_cut(put: None, tmp_path: Path
     with serving(TusFilter(Host(), tmp_file_dir=str(up))) as address:
         with wire.Wire(address) as cut:
             cut.offer(wire.head("PUT", "/upload/film.mp4", {"Content-Length": "1000"}) + b"x" * 500)
-            assert live.until(lambda: list(up.glob("*.new")))
+            assert live.until(lambda: list(up.glob("*.info")))
 
         assert live.until(lambda: not [path for path in up.iterdir() if path.name[0] != "."])
 
