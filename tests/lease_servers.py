@@ -24,6 +24,9 @@ class LeaseServer:
         self._home = Path(tempfile.mkdtemp(prefix=f"tus-{kind}-", dir="/tmp"))
         self._home.chmod(0o755)  # PostgreSQL runs as another user, if we are root
         atexit.register(self.stop)
+        # A process that is killed does nothing at its exit; but its pipes are closed.
+        words = ["sh", "-c", 'read _; exec "$0" stop "$1"', self._script, self._home]
+        self._guard = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
         self.start()
 
     def start(self) -> None:
@@ -38,6 +41,7 @@ class LeaseServer:
     def stop(self) -> None:
         self._run("stop")
         atexit.unregister(self.stop)
+        self._guard.communicate()
 
     def __enter__(self) -> LeaseServer:
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from tests import lease_servers
 from tests.contract.test_lockers import take_turn
 from tests.lease_servers import LeaseServer
+from tests.lockers.test_network import until
 from tus.errors import OptionError
 from tus.lockers import Locker, postgresql, redis
 
@@ -98,6 +101,32 @@ def test_entry_points_name_the_factories() -> None:
 
     for scheme, kind in (("redis", "redis"), ("rediss", "redis"), ("postgresql", "postgresql")):
         assert f'"{scheme} = tus.lockers.{kind}:{kind}_locker"' in text
+
+
+KILLED = """
+import os, signal, sys
+from tests.lease_servers import LeaseServer
+from tests.lockers.test_network import until
+print(LeaseServer(sys.argv[1]).url, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_server_for_tests_ends_with_its_process(factory: Callable[..., Locker], kind: str) -> None:
+    """However that one ends."""
+    words = [sys.executable, "-c", KILLED, kind]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+    assert done.stdout.startswith(f"{kind}://")
+    assert until(lambda: is_gone(factory, done.stdout.strip()))
+
+
+def is_gone(factory: Callable[..., Locker], url: str) -> bool:
+    try:
+        factory(url)
+    except OptionError as error:
+        return "refused" in str(error)
+    return False
 
 
 # Redis
