@@ -20,6 +20,7 @@ from ..apart import Free
 from ..records import same
 from . import grid
 from .bucket import LOST, Bucket
+from .budget import Budget
 from .client import Failed, Unavailable
 from .draft import S3Draft
 from .memory import Memory
@@ -38,7 +39,8 @@ _RECENT = 1000  # states
 
 class S3Store:
     """`part`: bytes of a part, in uploads that are not so long that they need larger ones; `unknown`, in uploads whose
-    length nobody knows; `remembered`: bytes that are kept for the next request."""
+    length nobody knows; `remembered`: bytes that are kept for the next request; `budget`: bytes that
+    all requests may hold together."""
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class S3Store:
         part: int = grid.LEAST,
         unknown: int = 64 * grid.MIB,
         remembered: int = 64 * grid.MIB,
+        budget: int = 256 * grid.MIB,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.uploads = Uploads(bucket, prefix, clock=clock)
@@ -55,6 +58,7 @@ class S3Store:
         self._making: dict[str, S3Draft] = {}
         self._recent: dict[str, tuple[Holding, bytearray]] = {}
         self.memory = Memory(remembered)
+        self.budget = Budget(budget)
         self._secret = b""
 
     def create(self, upload: Upload, *, fence: Fence) -> S3Draft:

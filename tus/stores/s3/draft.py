@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING
 
-from ...errors import Interrupted, StoreBroken, StoreFull
+from ...errors import Interrupted, StoreBroken, StoreFull, TusError
 from .. import Block, Fence, Following
 from . import grid
 from .client import Failed
@@ -39,6 +41,10 @@ class S3Draft:
         self.taken = self._committed = start
         # The last bytes that were taken, of the part that is not full.
         self._held = bytearray() if held is None else held
+        self._apart: list[grid.Span] = []  # what an exact draft has stored of that part, without a commit
+        self._budget, self.touched = store.budget, time.monotonic()
+        self._budget.force(len(self._held))
+        self._lock = threading.RLock()
         self._piece_end = start  # up to there they lie in pieces as well
         self._going: dict[int, Future[str]] = {}  # parts on their way
         self._parked: dict[int, list[grid.Span]] = {}  # parts of an exact draft that wait
@@ -52,20 +58,82 @@ class S3Draft:
     # Taking
 
     def write(self, block: Block) -> None:
-        with self._fence.turn():
-            """Raises Interrupted if it is lost."""
-        self._check_going()
-        view = memoryview(block).cast("B")
-        while view:
-            if self._exact and self._fills():
-                self._park()
-            room = self._room()
-            taken = view[:room] if room else view
-            self._held += taken
-            self.taken += len(taken)
-            view = view[len(taken) :]
-            if not self._exact and self._fills():
-                self._send()
+        with self._lock:
+            with self._fence.turn():
+                """Raises Interrupted if it is lost."""
+            self._check_going()
+            view = memoryview(block).cast("B")
+            while view:
+                if self._exact and self._fills():
+                    self._park()
+                room = self._room()
+                taken = view[:room] if room else view
+                self._take(taken)
+                view = view[len(taken) :]
+                if not self._exact and self._fills():
+                    self._send()
+            self.touched = time.monotonic()
+
+    def _take(self, block: memoryview) -> None:
+        fits = self._has_room(len(block))
+        if not fits:
+            self._budget.force(len(block))
+        self._held += block
+        self.taken += len(block)
+        if not fits and not self._fills():
+            self._spill()
+
+    def _has_room(self, size: int) -> bool:
+        """Whether so many more bytes may be held; others store what they hold first, or this draft what it does."""
+        while not self._budget.take(size, self):
+            going = [one for one in self._going.values() if not one.done()]
+            if going:
+                wait(going, return_when=FIRST_COMPLETED)
+                self._check_going()
+            elif not self._budget.relieve(self):
+                if not self._held:
+                    return False
+                self._spill()
+        return True
+
+    def _spill(self) -> None:
+        try:
+            with self._fence.turn():
+                self._store_held()
+        except (StoreBroken, StoreFull) as error:
+            self._fail(error)
+
+    @property
+    def holds(self) -> int:
+        return len(self._held)
+
+    def spill(self) -> bool:
+        """Store what is held as it is, although it fills no part."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self.closed or self._fills():
+                return False
+            self._spill()
+            return True
+        except TusError:
+            return False
+        finally:
+            self._lock.release()
+
+    def _store_held(self) -> None:
+        if self._exact:
+            token = self._fence.token
+            self._apart.append(self._uploads.put_piece(self.state, self._from, token, self._held, apart=True))
+        else:
+            self._put_piece()
+        self._drop_held()
+
+    def _drop_held(self) -> bytearray:
+        """Let go of what is held."""
+        held, self._held = self._held, bytearray()
+        self._budget.give(len(held))
+        return held
 
     def _room(self) -> int:
         """Bytes that the part still lacks; 0 if there are to be no parts."""
@@ -94,18 +162,21 @@ class S3Draft:
         return grid.between(self.state.pieces, (self._number() - 1) * self.state.place.part, self._from)
 
     def _park(self) -> None:
-        head, token = self._head(), self._fence.token
-        piece = self._uploads.put_piece(self.state, self._from, token, self._held, apart=True)
-        self._parked[self._number()] = [*head, piece]
-        self._held = bytearray()
+        head = [*self._head(), *self._apart]
+        if self._held:
+            head.append(self._uploads.put_piece(self.state, self._from, self._fence.token, self._held, apart=True))
+        self._parked[self._number()] = head
+        self._apart = []
+        self._drop_held()
 
     def _send(self) -> None:
         """A part that is full goes on its way."""
         self._make_room()
         self._uploads.begin(self.state)
         number, head = self._number(), self._head()
-        held, self._held = self._held, bytearray()
-        self._going[number] = self._uploads.pool.submit(self._uploads.put_part, self.state, number, head, held)
+        held, self._held = self._held, bytearray()  # it is given back when it has arrived
+        self._going[number] = going = self._uploads.pool.submit(self._uploads.put_part, self.state, number, head, held)
+        going.add_done_callback(lambda _: self._budget.give(len(held)))
 
     def _make_room(self) -> None:
         """Wait until there is room for one more part on its way."""
@@ -115,9 +186,9 @@ class S3Draft:
 
     def _check_going(self) -> None:
         if any(one.done() and one.exception() for one in self._going.values()):
-            self._settle()
+            self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait for all parts on their way; raises with the offset that is certain, if one failed."""
         going, self._going = self._going, {}
         wait(going.values())
@@ -131,7 +202,8 @@ class S3Draft:
 
     def _fail(self, error: BaseException) -> None:
         """What follows a part that failed does not count."""
-        self._held, self.failed = bytearray(), True
+        self._drop_held()
+        self._apart, self.failed = [], True
         self.state.pieces = grid.row(self.state.pieces, self.state.parts_end)
         self.taken = self._committed = self._piece_end = max(self.state.end, self._committed)
         if isinstance(error, Failed) and error.missing:
@@ -143,16 +215,20 @@ class S3Draft:
     # Committing
 
     def commit(self, *, durable: bool = False) -> int:
-        if self.taken != self._committed:
-            self._settle()
-            with self._fence.turn():
-                try:
-                    self._reveal() if self._parked else self._flush()
-                except (StoreBroken, StoreFull) as error:
-                    self._fail(error)
-            self._committed = self.taken
-            self.state.upload = self.state.upload.evolve(offset=self.taken, touched=self._uploads.clock())
-        return self.taken
+        with self._lock:
+            if self.taken != self._committed:
+                self.settle()
+                with self._fence.turn():
+                    self._commit()
+            return self.taken
+
+    def _commit(self) -> None:
+        try:
+            self._reveal() if self._parked or self._apart else self._flush()
+        except (StoreBroken, StoreFull) as error:
+            self._fail(error)
+        self._committed = self.taken
+        self.state.upload = self.state.upload.evolve(offset=self.taken, touched=self._uploads.clock())
 
     def _flush(self) -> None:
         """What is held becomes a part, or else a piece; those of its bytes that are in pieces already need none."""
@@ -160,8 +236,11 @@ class S3Draft:
             self._uploads.begin(self.state)
             number = self._number()
             self.state.etags[number - 1 :] = [self._uploads.put_part(self.state, number, self._head(), self._held)]
-            self._held = bytearray()
-            return
+            self._drop_held()
+        else:
+            self._put_piece()
+
+    def _put_piece(self) -> None:
         start = max(self._piece_end, self._from)
         if start < self.taken:
             piece = self._uploads.put_piece(self.state, start, self._fence.token, self._held[start - self._from :])
@@ -171,57 +250,77 @@ class S3Draft:
     def _reveal(self) -> None:
         """What lies farthest goes first: nothing counts until the part in which this draft began is there."""
         self._uploads.begin(self.state)
-        parked, self._parked = self._parked, {}
-        rows = {number: (row, b"") for number, row in parked.items()}
-        if self._ends():
-            rows[self._number()] = ([], self._held)  # type: ignore[assignment]
+        rows: dict[int, tuple[list[grid.Span], Block]] = {number: (row, b"") for number, row in self._parked.items()}
+        if self._ends() or self._apart and self.taken == self.state.upload.length and not self.state.single:
+            head = self._apart if self._parked else [*self._head_of_apart(), *self._apart]
+            rows[self._number()] = (head, self._held)
+            self._drop_held()
         else:
-            self._flush()
+            self._reveal_piece()
         etags = {n: self._uploads.put_part(self.state, n, *rows[n]) for n in sorted(rows, reverse=True)}
-        self.state.etags[min(etags) - 1 :] = [etags[number] for number in sorted(etags)]
-        if len(rows) > len(parked):
-            self._held = bytearray()
+        if etags:
+            self.state.etags[min(etags) - 1 :] = [etags[number] for number in sorted(etags)]
+        self._parked, self._apart = {}, []
+
+    def _head_of_apart(self) -> list[grid.Span]:
+        """What was committed of the part of which the rest was stored without a commit."""
+        start = (self._number() - 1) * self.state.place.part
+        return grid.between(self.state.pieces, start, self._apart[0].start if self._apart else self._from)
+
+    def _reveal_piece(self) -> None:
+        """What was stored without a commit, and what is held, becomes a piece that counts."""
+        start = self._apart[0].start if self._apart else max(self._piece_end, self._from)
+        if start < self.taken:
+            blocks: list[Block] = [*self._uploads.data(self._apart), self._held[max(start - self._from, 0) :]]
+            piece = self._uploads.put_piece(self.state, start, self._fence.token, *blocks)
+            self.state.pieces = [*self.state.pieces, piece]
+        self._piece_end = self.taken
 
     def put_last(self) -> None:
         """What lies in pieces behind the last part becomes the last part: the end is known now."""
         state = self.state
         if state.parts_end < self.taken == state.upload.length:
-            self._held = bytearray()
+            self._drop_held()
             self._uploads.begin(state)
             number, row = len(state.etags) + 1, grid.between(state.pieces, state.parts_end, self.taken)
             state.etags.append(self._uploads.put_part(state, number, row, b""))
 
-    def settle(self) -> None:
-        """Nothing is on its way any more; raises as `commit` does."""
-        self._settle()
-
     def whole(self) -> list[Block]:
         """All that there is of an upload that fits into one part."""
-        return [*self._uploads.data(grid.between(self.state.pieces, 0, self._from)), bytes(self._held)]
+        start = self._apart[0].start if self._apart else self._from
+        row = [*grid.between(self.state.pieces, 0, start), *self._apart]
+        return [*self._uploads.data(row), bytes(self._held)]
 
     # Forgetting
 
     def abort(self) -> None:
-        if self.closed:
-            return
-        with self._fence.turn():
-            going, self._going = self._going, {}
-            wait(going.values())
-            for number in sorted(going):
-                if not going[number].exception() and len(self.state.etags) == number - 1:
-                    self.state.etags.append(going[number].result())
-            self._parked.clear()
-            self._held = bytearray()
-            self.taken = self._piece_end = self._committed
-            if going or self.state.parts_end > self._committed:
-                self._uploads.lay_out_anew(self.state, self._committed, self._fence.token, fresh=self.fresh)
+        with self._lock:
+            if not self.closed:
+                with self._fence.turn():
+                    self._forget()
+
+    def _forget(self) -> None:
+        going, self._going = self._going, {}
+        wait(going.values())
+        for number in sorted(going):
+            if not going[number].exception() and len(self.state.etags) == number - 1:
+                self.state.etags.append(going[number].result())
+        self._parked, self._apart = {}, []
+        self._drop_held()
+        self.taken = self._piece_end = self._committed
+        if going or self.state.parts_end > self._committed:
+            self._uploads.lay_out_anew(self.state, self._committed, self._fence.token, fresh=self.fresh)
+        else:
+            self._uploads.cut(self.state, self._committed, self._fence.token, fresh=self.fresh)
 
     def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
         wait(self._going.values())
         self._store.closed(self)
+        self._drop_held()
         if self._name:
             self._name.release()
 

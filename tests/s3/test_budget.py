@@ -1,0 +1,112 @@
+"""Many slow clients at once: what their requests hold together is bounded, and no byte waits for another client."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+
+import pytest
+
+from tests.drafting import begin, content, going_on, new
+from tests.s3.conftest import MIB, PART, Reopen
+from tests.s3.proxy import Proxy
+from tus import Upload
+from tus.errors import StoreBroken
+from tus.stores.s3.budget import Budget
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_slow_clients_stay_within_the_budget(reopen: Reopen, exact: bool) -> None:
+    """Each sends a little now and then, ten times as much together as may be held."""
+    store = reopen(budget=4 * MIB)
+    chance = random.Random(5)
+    clients = [(f"{number:032x}", os.urandom(chance.choice((MIB, PART + MIB)))) for number in range(24)]
+    drafts = []
+    for id, data in clients:
+        new(store, id, length=len(data))
+        drafts.append(going_on(store, 0, id, exact=exact)[0])
+    most, sent = 0, [0] * len(clients)
+
+    while left := [n for n, (_, data) in enumerate(clients) if sent[n] < len(data)]:
+        for n in left:
+            data = clients[n][1]
+            drafts[n].write(data[sent[n] : sent[n] + 256 * 1024])
+            sent[n] = min(sent[n] + 256 * 1024, len(data))
+            most = max(most, store.budget.used)
+    before = {store.load(id).offset for id, _ in clients} if exact else {0}
+    for (id, _), draft in zip(clients, drafts, strict=True):
+        store.finish(store.load(id).evolve(complete=True), draft)
+        draft.close()
+
+    assert before == {0}
+    assert most <= 4 * MIB + PART
+    assert store.budget.used == 0
+    for id, data in clients:
+        assert content(reopen(), id) == data
+
+
+def test_parts_on_their_way_count(reopen: Reopen, proxy: Proxy) -> None:
+    """A client that sends faster than the storage takes waits."""
+    store, go = reopen(budget=2 * PART), threading.Event()
+    data = os.urandom(6 * PART)
+    new(store, length=len(data))
+    held = proxy.hold("UploadPart ", go, times=100)
+    draft, _ = going_on(store, 0)
+
+    writing = threading.Thread(target=lambda: [draft.write(data[at : at + MIB]) for at in range(0, len(data), MIB)])
+    writing.start()
+    assert held.met.wait(10)
+    writing.join(0.3)
+    waits, used = writing.is_alive(), store.budget.used
+    go.set()
+    writing.join(30)
+
+    assert waits and used <= 2 * PART
+    assert draft.commit() == len(data)
+    draft.close()
+    assert store.budget.used == 0
+
+
+@pytest.mark.parametrize("ending", ["close", "abort", "fail"])
+def test_what_is_held_is_given_back(reopen: Reopen, proxy: Proxy, ending: str) -> None:
+    """However a request ends."""
+    store = reopen()
+    draft = begin(store)
+    draft.write(os.urandom(2 * PART + 7))
+
+    if ending == "fail":
+        proxy.fail("PutObject", times=4)
+        with pytest.raises(StoreBroken):
+            draft.commit()
+    elif ending == "abort":
+        draft.abort()
+        store.save(Upload("a"))
+    draft.close()
+
+    assert store.budget.used == 0
+
+
+class Phone:
+    """Holds bytes of a client that waits."""
+
+    def __init__(self, holds: int, touched: float) -> None:
+        self.holds, self.touched, self.spilled = holds, touched, False
+
+    def spill(self) -> bool:
+        self.spilled = True
+        return True
+
+
+def test_who_holds_most_stores_first() -> None:
+    """Of those that wait for their clients."""
+    budget = Budget(10)
+    phones = [Phone(3, 0), Phone(5, 0), Phone(9, float("inf")), Phone(1, 0)]
+    for phone in phones:
+        budget.take(0, phone)
+
+    assert budget.relieve(phones[0])
+
+    assert [phone.spilled for phone in phones] == [False, True, False, False]
