@@ -21,7 +21,7 @@ from tus.stores.s3.signing import Credentials
 SCRIPTS = Path(__file__).parent / "engines"
 CACHE = Path(os.environ.get("TUS_ENGINES") or Path.home() / ".cache" / "tus-engines")
 BUCKET = "tus"
-USUAL = "versitygw"  # what tests run on that need some object storage
+USUAL = os.environ.get("TUS_TEST_ENGINE", "versitygw")  # what tests run on that need some object storage
 
 
 class Needs(NamedTuple):
