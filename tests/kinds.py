@@ -173,8 +173,9 @@ def filtered(app: Any, directory: Path, kind: str = "", **options: Any) -> TusFi
     made = TusFilter(app, tmp_file_dir=str(directory), **options)
     if (kind or os.environ.get(PAIR, "file")) == "file":
         return made
-    store = SlowStore(directory)
-    store.took = Objects(directory).note
+    store = STORES[PAIRS[kind or os.environ[PAIR]][0]](directory)
+    if isinstance(store, SlowStore):
+        store.took = Objects(directory).note
     given, old = made._given, made.engine
     made.engine = given.engine = made._hand_over._engine = Engine(
         store, Within(directory), made.options, given.hooks, delivers=old.delivers

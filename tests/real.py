@@ -19,9 +19,9 @@ from tus.stores.s3.client import S3Client
 from tus.stores.s3.signing import Credentials
 
 SCRIPTS = Path(__file__).parent / "engines"
-CACHE = Path(os.environ.get("TUS_ENGINES") or Path.home() / ".cache" / "tus-engines")
+CACHE = Path(os.environ.get("ENGINES_CACHE") or Path.home() / ".cache" / "tus-engines")
 BUCKET = "tus"
-USUAL = os.environ.get("TUS_TEST_ENGINE", "versitygw")  # what tests run on that need some object storage
+USUAL = os.environ.get("LIVE_ENGINE", "versitygw")  # what tests run on that need some object storage
 
 
 class Needs(NamedTuple):
@@ -34,7 +34,7 @@ NEEDS = {
     "ceph": Needs(("radosgw", "ceph-mon", "ceph-osd", "ceph", "radosgw-admin")),
     "swift": Needs(built="swift-*"),
 }
-_RUNNING = "TUS_TEST_ENGINES"  # what runs already, for the processes that a test starts
+_RUNNING = "LIVE_ENGINES"  # what runs already, for the processes that a test starts
 
 
 @cache
@@ -55,9 +55,9 @@ def engine(name: str = USUAL) -> dict[str, str]:
     return facts
 
 
-def bucket_at(endpoint: str, facts: dict[str, str]) -> Bucket:
+def bucket_at(endpoint: str, facts: dict[str, str], name: str = BUCKET) -> Bucket:
     keys = Credentials(facts["S3_KEY"], facts["S3_SECRET"])
-    return Bucket(S3Client(endpoint, BUCKET, lambda: keys, region=facts["S3_REGION"]))
+    return Bucket(S3Client(endpoint, name, lambda: keys, region=facts["S3_REGION"]))
 
 
 @cache

@@ -18,16 +18,16 @@ PART = 5 * MIB
 Reopen = Callable[..., S3Store]
 
 
-@pytest.fixture(autouse=True)
-def _engines(request: pytest.FixtureRequest) -> None:
-    if "proxy" in request.fixturenames:
-        real.needed(real.USUAL)
+@pytest.fixture(params=["versitygw", "ceph"])
+def engine(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where it is. These two speak dialects that differ in much."""
+    real.needed(request.param)
+    return real.engine(request.param)
 
 
 @pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    real.needed(real.USUAL)
-    with proxies.running(real.engine()["S3_ENDPOINT"]) as found:
+def proxy(engine: dict[str, str]) -> Iterator[Proxy]:
+    with proxies.running(engine["S3_ENDPOINT"]) as found:
         yield found
 
 
@@ -37,9 +37,9 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def reopen(proxy: Proxy, prefix: str) -> Iterator[Reopen]:
+def reopen(proxy: Proxy, engine: dict[str, str], prefix: str) -> Iterator[Reopen]:
     """The same uploads, as another process sees them."""
-    bucket = real.bucket_at(proxy.endpoint, real.engine())
+    bucket = real.bucket_at(proxy.endpoint, engine)
 
     def made(**how: Any) -> S3Store:
         return S3Store(bucket, prefix, **{"unknown": PART, **how})

@@ -63,6 +63,10 @@ class Proxy(ThreadingHTTPServer):
         """The engine says no."""
         return self._on(pattern, lambda call: call.refuse(status), times, skip)
 
+    def answer(self, pattern: str, body: bytes) -> Rule:
+        """The engine says that."""
+        return self._on(pattern, lambda call: call.say(body))
+
     def cut(self, pattern: str, size: int, times: int = 1, skip: int = 0) -> Rule:
         """The body breaks off, on its way to the engine."""
         return self._on(pattern, lambda call: call.cut(size), times, skip)
@@ -146,6 +150,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def refuse(self, status: int) -> bool:
         self._answer(status, [], b"<Error><Code>Injected</Code></Error>")
+        return True
+
+    def say(self, body: bytes) -> bool:
+        self._answer(200, [], body)
         return True
 
     def lose(self) -> bool:

@@ -138,7 +138,7 @@ from tus.stores.s3 import S3Store
 endpoint, prefix, size, seed = sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 import random
 data = random.Random(seed).randbytes(size)
-store = S3Store(real.bucket_at(endpoint, real.engine()), prefix, unknown=5 << 20)
+store = S3Store(real.bucket_at(endpoint, json.loads(os.environ['FACTS'])), prefix, unknown=5 << 20)
 said = lambda *what: print(json.dumps(what), flush=True)
 upload = Upload("a" * 32, length=size)
 draft = store.create(upload, fence=Turns(0))
@@ -159,7 +159,9 @@ for step in (3 << 20, 1 << 20, 8 << 20, 1, size):
 """
 
 
-def killed_at(proxy: Proxy, prefix: str, call: int, data_size: int, *, done: bool) -> list[list[object]]:
+def killed_at(
+    proxy: Proxy, engine: dict[str, str], prefix: str, call: int, size: int, *, done: bool
+) -> list[list[object]]:
     """What a process told its client before it died in that call, which the engine has `done` by then or not."""
     stop, go = threading.Event(), threading.Event()
     numbers = iter(range(10**6))
@@ -174,8 +176,9 @@ def killed_at(proxy: Proxy, prefix: str, call: int, data_size: int, *, done: boo
         return handler.hang_up()  # type: ignore[attr-defined]
 
     proxy._on("", act, times=10**6)
-    command = [sys.executable, "-c", PROGRAM, str(ROOT), proxy.endpoint, prefix, str(data_size), "7"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+    command = [sys.executable, "-c", PROGRAM, str(ROOT), proxy.endpoint, prefix, str(size), "7"]
+    environ = {**os.environ, "FACTS": json.dumps(engine)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
     threading.Thread(target=lambda: (process.wait(), stop.set()), daemon=True).start()
     assert stop.wait(60)
     process.kill()
@@ -191,10 +194,11 @@ def killed_at(proxy: Proxy, prefix: str, call: int, data_size: int, *, done: boo
 CALLS = 24  # that the whole upload takes at most
 
 
+@pytest.mark.parametrize("engine", ["versitygw"], indirect=True)
 @pytest.mark.parametrize("done", [False, True], ids=["before the engine", "after it"])
 @pytest.mark.parametrize("call", range(CALLS))
 def test_process_that_is_killed_in_any_call_loses_nothing(
-    reopen: Reopen, proxy: Proxy, prefix: str, call: int, done: bool
+    reopen: Reopen, proxy: Proxy, engine: dict[str, str], prefix: str, call: int, done: bool
 ) -> None:
     """What its client was told is there, byte for byte, and another process goes on."""
     import random
@@ -202,7 +206,7 @@ def test_process_that_is_killed_in_any_call_loses_nothing(
     size, id = 13 * MIB + 12345, "a" * 32
     data = random.Random(7).randbytes(size)
 
-    told = killed_at(proxy, prefix, call, size, done=done)
+    told = killed_at(proxy, engine, prefix, call, size, done=done)
 
     after = reopen()
     highest = max([offset for _, offset in told], default=None)
@@ -229,7 +233,7 @@ from tus.stores.s3 import S3Store
 endpoint, prefix, size, seed, token = sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), int(sys.argv[6])
 data = random.Random(7).randbytes(size)
 chance = random.Random(seed)
-store = S3Store(real.bucket_at(endpoint, real.engine()), prefix, unknown=5 << 20)
+store = S3Store(real.bucket_at(endpoint, json.loads(os.environ['FACTS'])), prefix, unknown=5 << 20)
 told, turn = 0, 0
 sys.stdin.readline()
 while True:
@@ -259,7 +263,7 @@ print(json.dumps(["told", told]), flush=True)
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["without tokens", "with tokens"])
 def test_three_processes_that_write_at_once_leave_the_right_file(
-    store: S3Store, reopen: Reopen, proxy: Proxy, prefix: str, tokens: bool
+    store: S3Store, reopen: Reopen, proxy: Proxy, engine: dict[str, str], prefix: str, tokens: bool
 ) -> None:
     """No lease keeps them apart. Each finds at least what it told its client, and the file is right in the end."""
     import random
@@ -275,7 +279,7 @@ def test_three_processes_that_write_at_once_leave_the_right_file(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ.copy(),
+            env={**os.environ, "FACTS": json.dumps(engine)},
         )
         for seed in (1, 2, 3)
     ]

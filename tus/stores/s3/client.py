@@ -107,7 +107,6 @@ class S3Client:
         region: str = "us-east-1",
         path_style: bool = True,
         ca: str | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         url = urlsplit(endpoint)
         self.endpoint, self.bucket = endpoint, bucket
@@ -115,7 +114,7 @@ class S3Client:
         self._context = ssl.create_default_context(cafile=ca) if self.secure else None
         self.host = url.netloc if path_style else f"{bucket}.{url.netloc}"
         self._base = f"/{bucket}" if path_style else ""
-        self.signer = Signer(credentials, region, clock=clock)
+        self.signer = Signer(credentials, region)
         self._idle: list[http.client.HTTPConnection] = []
         self._lock, self._pid = threading.Lock(), os.getpid()
 

@@ -17,6 +17,7 @@ from .state import Holding
 if TYPE_CHECKING:
     from . import S3Store
 
+_BLOCK = 1 << 20  # bytes that are read at a time
 _SIDE_BY_SIDE = 3  # parts of one request that are on their way
 
 
@@ -73,6 +74,38 @@ class S3Draft:
                 if not self._exact and self._fills():
                     self._send()
             self.touched = time.monotonic()
+
+    def join(self, id: str, size: int) -> None:
+        """Whole parts are copied by the engine itself, and only what lies across a border of them comes here."""
+        state = self._uploads.find(id)
+        row, at = self._uploads.row(state), 0
+        size = min(size, state.end)
+        while at < size:
+            with self._lock:
+                copied = self._copy(row, at, size)
+            if not copied:
+                copied = min(self._room() or _BLOCK, _BLOCK, size - at)
+                for block in self._uploads.data(grid.between(row, at, at + copied)):
+                    self.write(block)
+            at += copied
+
+    def _copy(self, row: list[grid.Span], at: int, size: int) -> int:
+        """Have the next part copied, if all of it lies there; says how many bytes it has."""
+        state, part = self.state, self.state.place.part
+        if self._exact or state.single or self._held or self.taken % part:
+            return 0
+        number = self.taken // part + 1
+        length = grid.size_of(number, part, state.upload.length)
+        if size - at < length or not length:
+            return 0
+        with self._fence.turn():
+            """Raises Interrupted if it is lost."""
+        self._make_room()
+        self._uploads.begin(state)
+        head = grid.between(row, at, at + length)
+        self._going[number] = self._uploads.pool.submit(self._uploads.put_part, state, number, head, b"")
+        self.taken += length
+        return length
 
     def _take(self, block: memoryview) -> None:
         fits = self._has_room(len(block))

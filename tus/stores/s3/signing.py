@@ -35,9 +35,9 @@ class Signer:
     """Signs requests, with whatever credentials are valid at that moment."""
 
     def __init__(
-        self, credentials: Callable[[], Credentials], region: str, *, clock: Callable[[], float] = time.time
+        self, credentials: Callable[[], Credentials], region: str, *, clock: Callable[[], float] | None = None
     ) -> None:
-        self._credentials, self.region, self._clock = credentials, region, clock
+        self._credentials, self.region, self._clock = credentials, region, clock or time.time
         self._derived: tuple[str, str, bytes] = ("", "", b"")  # secret, day, and what they make
 
     def headers(self, method: str, path: str, query: str, headers: Mapping[str, str], payload: str) -> dict[str, str]:

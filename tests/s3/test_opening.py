@@ -1,0 +1,153 @@
+"""`s3://bucket/prefix?endpoint=…`: what is wrong is said at the start, with the option and what to change."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import real
+from tests.drafting import Turns, content, new
+from tests.s3.conftest import MIB
+from tests.s3.proxy import Proxy
+from tus import OptionError, Upload
+from tus.stores.s3 import S3Store
+from tus.stores.s3.opening import open_store
+
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest"}
+
+
+def opened(url: str, **environ: str) -> S3Store:
+    return open_store(url, None, {**KEYS, "HOME": "/nowhere", **environ})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url, said",
+    [
+        ("s3://?endpoint=http://127.0.0.1:1", "no name of a bucket"),
+        ("s3://b!?endpoint=http://127.0.0.1:1", "no name of a bucket"),
+        ("s3://key:secret@bucket", "AWS_ACCESS_KEY_ID"),
+        ("s3://bucket?endpint=http://127.0.0.1:1", "knows no 'endpint'"),
+        ("s3://bucket?endpoint=ftp://example.com", "endpoint="),
+        ("s3://bucket?endpoint=https://example.com/path", "endpoint="),
+        ("s3://bucket?endpoint=https://example.com:port", "endpoint="),
+        ("s3://bucket/a//b?endpoint=http://127.0.0.1:1", "prefix"),
+        ("s3://bucket/../b?endpoint=http://127.0.0.1:1", "prefix"),
+        ("s3://bucket?endpoint=http://127.0.0.1:1&part=3MiB", "part="),
+        ("s3://bucket?endpoint=http://127.0.0.1:1&part=many", "part="),
+        ("s3://bucket?endpoint=http://127.0.0.1:1&style=virtual", "style="),
+        ("s3://bucket?endpoint=https://127.0.0.1:1&ca=/nowhere", "ca="),
+        ("s3://bucket?endpoint=http://127.0.0.1:1&key=k", "secret"),
+        ("s3://bucket?endpoint=http://127.0.0.1:1", "cannot be reached"),
+    ],
+)
+def test_wrong_url_is_refused(url: str, said: str) -> None:
+    """Before anything is asked."""
+    with pytest.raises(OptionError, match="option store: ") as raised:
+        opened(url)
+
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+        {"AWS_SECRET_ACCESS_KEY": ""},
+    ],
+)
+def test_missing_keys_are_asked_for(environ: dict[str, str]) -> None:
+    """By the names of their variables."""
+    with pytest.raises(OptionError, match="AWS_SECRET_ACCESS_KEY"):
+        opened("s3://bucket?endpoint=http://127.0.0.1:1", **environ)
+
+
+@pytest.mark.engines
+def test_url_becomes_a_store(engine: dict[str, str], tmp_path: Path) -> None:
+    """With the keys of the environment, of the URL, or of the file of AWS's tools."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/credentials").write_text("[other]\naws_access_key_id = test\naws_secret_access_key = testtest\n")
+    url = f"s3://{real.BUCKET}/opened-{tmp_path.name}?endpoint={engine['S3_ENDPOINT']}"
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+
+    stores = [
+        opened(f"{url}&part=16MiB"),
+        opened(f"{url}&key=test&secret=testtest", **none),
+        opened(url, **none, HOME=str(tmp_path), AWS_PROFILE="other"),
+    ]
+    new(stores[0], data=b"abc")
+
+    assert [content(store) for store in stores] == [b"abc"] * 3
+    assert stores[0].create(Upload("f" * 32, length=99 * MIB), fence=Turns(0)).state.place.part == 16 * MIB
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("engine", ["versitygw"], indirect=True)  # Ceph takes any region
+@pytest.mark.parametrize(
+    "url, environ, said",
+    [
+        ("s3://nobody?endpoint={}", {}, "there is no bucket nobody at {}"),
+        ("s3://tus?endpoint={}", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "secret: {} does not accept it"),
+        ("s3://tus?endpoint={}", {"AWS_ACCESS_KEY_ID": "wrong"}, "key: {} does not accept it"),
+        ("s3://tus?endpoint={}&region=mars-1", {}, "region: the bucket tus is not in mars-1"),
+        ("s3://tus?endpoint={}", {"AWS_REGION": "mars-1"}, "say region="),
+    ],
+    ids=["bucket", "secret", "key", "region", "region of the environment"],
+)
+def test_what_the_engine_refuses_is_explained(
+    engine: dict[str, str], url: str, environ: dict[str, str], said: str
+) -> None:
+    """With what was wrong, and where to change it."""
+    endpoint = engine["S3_ENDPOINT"]
+
+    with pytest.raises(OptionError) as raised:
+        opened(url.format(endpoint), **environ)
+
+    assert said.format(endpoint) in str(raised.value)
+
+
+@pytest.mark.engines
+def test_wrong_protocol_is_explained(engine: dict[str, str]) -> None:
+    """TLS where there is none."""
+    with pytest.raises(OptionError, match="endpoint: .*SSL"):
+        opened(f"s3://tus?endpoint={engine['S3_ENDPOINT'].replace('http:', 'https:')}")
+
+
+@pytest.mark.engines
+def test_wrong_clock_is_explained(engine: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 takes 15 minutes."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 7200)
+
+    with pytest.raises(OptionError, match="the clock of this machine is 7[12][0-9][0-9] s away"):
+        opened(f"s3://tus?endpoint={engine['S3_ENDPOINT']}")
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    "call, right",
+    [("PutObject", "write"), ("GetObject", "read"), ("ListObjects", "list"), ("DeleteObject", "delete from")],
+)
+def test_missing_right_is_named(proxy: Proxy, call: str, right: str) -> None:
+    """Each thing that uploads need is done once."""
+    proxy.fail(f"^{call} ", 403)
+
+    with pytest.raises(OptionError, match=f"may not {right} the bucket tus"):
+        opened(f"s3://tus?endpoint={proxy.endpoint}")
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    "setting, xml",
+    [
+        ("versioning", b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"),
+        ("object-lock", b"<C><ObjectLockEnabled>Enabled</ObjectLockEnabled></C>"),
+    ],
+)
+def test_bucket_that_keeps_what_is_removed_is_refused(proxy: Proxy, setting: str, xml: bytes) -> None:
+    """It would grow without end."""
+    proxy.answer(f"GetObject /tus\\?{setting}=", xml)
+
+    with pytest.raises(OptionError, match=f"the bucket tus has {setting} enabled"):
+        opened(f"s3://tus?endpoint={proxy.endpoint}")
