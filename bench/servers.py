@@ -1,6 +1,7 @@
-"""How each WSGI server treats uploads under our filter: `python bench/servers.py [NAME…] [--write]`.
+"""How each server treats uploads under our filter: `python bench/servers.py [--asgi] [NAME…] [--write]`.
 
-Measures what docs/servers.rst shows in its table, on this machine. It judges nothing: the advice there is ours.
+Measures what the table in docs/servers.rst, or in docs/asgi.rst, shows, on this machine. It judges nothing: the advice
+there is ours.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import importlib.util
 import os
 import socket
 import subprocess
@@ -25,7 +27,7 @@ import workloads
 from peers import HERE, VENV, Peer
 from workloads import MIB, Failed, Stage
 
-DOCUMENT = peers.ROOT / "docs" / "servers.rst"
+DOCUMENTS = peers.ROOT / "docs"
 TAIL = 18929  # bytes that fill no block: what a server still gathers when the connection dies
 SLOW = 100  # slow uploads at once
 ROUNDS = 3  # of which the best counts: what disturbs only ever slows
@@ -61,6 +63,31 @@ SERVERS = (
     _more("paste", "Paste", "paste"),
     _more("werkzeug", "Werkzeug", "werkzeug"),
     _more("wsgiref", "wsgiref"),
+)  # fmt: skip
+
+
+def _coroutines(name: str, about: str, *argv: str) -> Peer:
+    """A server of ASGI, from the environment that runs this."""
+    module = argv[0]
+    found = importlib.util.find_spec(module)
+    program = Path(found.origin) if found and found.origin else Path(module)
+
+    def command(port: int, directory: Path) -> list[str]:
+        return [sys.executable, "-m", *(word.format(port=port) for word in argv), "coroutines:application"]
+
+    return Peer(name, about, program, command, env=_ENV, ours=True, missing="not installed", group="asgi")
+
+
+_UVICORN = ("uvicorn", "--port", "{port}", "--no-access-log", "--log-level", "error")
+ASGI_SERVERS = (
+    _coroutines("uvicorn", "uvicorn, uvloop, httptools", *_UVICORN, "--loop", "uvloop", "--http", "httptools"),
+    _coroutines("uvicorn-h11", "uvicorn, asyncio, h11", *_UVICORN, "--loop", "asyncio", "--http", "h11"),
+    _coroutines(
+        "granian", "granian", "granian", "--interface", "asgi", "--port", "{port}", "--no-access-log",
+        "--log-level", "error",
+    ),
+    _coroutines("hypercorn", "hypercorn", "hypercorn", "--bind", "127.0.0.1:{port}", "--log-level", "ERROR"),
+    _coroutines("daphne", "daphne", "daphne", "--port", "{port}", "--verbosity", "0"),
 )  # fmt: skip
 
 
@@ -244,14 +271,16 @@ def row(peer: Peer, places: tuple[Path, Path, Path]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(peer.name for peer in SERVERS)}")
+    parser.add_argument("--asgi", action="store_true", help="servers of ASGI, and asgi.rst")
+    parser.add_argument("--write", action="store_true", help="put the table into the document")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(peer.name for peer in (*SERVERS, *ASGI_SERVERS))}")
     arguments = parser.parse_args()
+    servers, document = (ASGI_SERVERS, "asgi") if arguments.asgi else (SERVERS, "servers")
     run.end_on_sigterm()
     run.build()
     rows = [["server", *(title for title, _ in QUESTIONS)]]
     with run.workshop(None) as places:
-        for peer in SERVERS:
+        for peer in servers:
             missing = peers.why_not(peer)
             if missing or (arguments.names and peer.name not in arguments.names):
                 print(f"{peer.name}: {missing or 'not asked for'}", file=sys.stderr)
@@ -260,7 +289,8 @@ def main() -> int:
     print(report.list_table(rows))
     if arguments.write:
         head = f"Measured with {os.cpu_count()} CPUs, Python {sys.version.split()[0]}, uploads on tmpfs:"
-        report.update_document(DOCUMENT, "servers", f"{head}\n\n{report.list_table(rows)}")
+        table = f"{head}\n\n{report.list_table(rows)}"
+        report.update_document(DOCUMENTS / f"{document}.rst", document, table)
     return 0
 
 

@@ -84,19 +84,21 @@ def _gunicorn(**fixed: Any) -> Callable[[int, dict[str, Any]], list[str]]:
     return command
 
 
-def _coroutines(module: str, **fixed: Any) -> Callable[[int, dict[str, Any]], list[str]]:
+def coroutines(
+    module: str, *, application: str = "tests.coroutines:application", **fixed: Any
+) -> Callable[[int, dict[str, Any]], list[str]]:
     """A server of ASGI, with its options; True is one without a value, and `{port}` the port."""
 
     def command(port: int, settings: dict[str, Any]) -> list[str]:
         words: list[str] = []
         for name, value in {**fixed, **settings}.items():
             words += [f"--{name.replace('_', '-')}"] + ([str(value).format(port=port)] if value is not True else [])
-        return [sys.executable, "-m", module, *words, "tests.coroutines:application"]
+        return [sys.executable, "-m", module, *words, application]
 
     return command
 
 
-_UVICORN = {"port": "{port}", "no_proxy_headers": True, "ws": "none", "log_level": "warning"}
+UVICORN = {"port": "{port}", "no_proxy_headers": True, "ws": "none", "log_level": "warning"}
 _STOP = {"timeout_graceful_shutdown": 1}
 
 
@@ -128,7 +130,7 @@ KINDS = {
         ),
         Kind(
             "asgi",
-            _coroutines("uvicorn", **_UVICORN, **_STOP, loop="asyncio", http="h11"),
+            coroutines("uvicorn", **UVICORN, **_STOP, loop="asyncio", http="h11"),
             ("uvicorn",),
             waits=True,
             trailers=False,
@@ -137,7 +139,7 @@ KINDS = {
         ),
         Kind(
             "asgi-uvloop",
-            _coroutines("uvicorn", **_UVICORN, **_STOP, loop="uvloop", http="httptools"),
+            coroutines("uvicorn", **UVICORN, **_STOP, loop="uvloop", http="httptools"),
             ("uvicorn", "uvloop", "httptools"),
             waits=True,
             trailers=False,
@@ -146,7 +148,7 @@ KINDS = {
         ),
         Kind(
             "asgi-hypercorn",
-            _coroutines("hypercorn", bind="127.0.0.1:{port}", graceful_timeout=1),
+            coroutines("hypercorn", bind="127.0.0.1:{port}", graceful_timeout=1),
             ("hypercorn",),
             trailers=False,
             hears_halves=False,
@@ -154,15 +156,14 @@ KINDS = {
         ),
         Kind(
             "asgi-granian",
-            _coroutines("granian", interface="asgi", port="{port}", no_access_log=True, log_level="error"),
+            coroutines("granian", interface="asgi", port="{port}", no_access_log=True, log_level="error"),
             ("granian",),
             trailers=False,
-            hears_halves=False,
             reasons=False,
         ),
         Kind(
             "asgi-daphne",
-            _coroutines("daphne", port="{port}", verbosity=0),
+            coroutines("daphne", port="{port}", verbosity=0),
             ("daphne",),
             streams=False,
             trailers=False,

@@ -170,11 +170,45 @@ def test_error_of_the_application_is_the_servers(tmp_path: Path) -> None:
 
     async def play() -> None:
         path = await site.created(5)
+        client = site.client("PATCH", path, {**PATCH, "content-length": "5"})
+        client.send(b"hello", more=False)
         with pytest.raises(RuntimeError, match="as planned"):
-            await site.ask("PATCH", path, body=b"hello", **PATCH)
+            await client.run()
+        await asyncio.sleep(0)
+        assert client.asking == 0
         assert site.file(path).read_bytes() == b"hello"
 
     played(play())
+
+
+def test_cancelled_request_lets_the_next_one_hand_over(tmp_path: Path) -> None:
+    """The server gives a request up while a hook works: nobody has the upload then, and the next request does it."""
+    begun, free = threading.Event(), threading.Event()
+
+    class Slow(Hooks):
+        def finished(self, upload: Any) -> None:
+            begun.set()
+            assert free.wait(5)
+
+    host = Host()
+    site = Site(tmp_path, host, hooks=Slow())
+
+    async def play() -> Any:
+        path = await site.created(5)
+        task = asyncio.ensure_future(site.ask("PATCH", path, body=b"hello", **PATCH))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.sleep(0)
+        free.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert host.calls == []
+        return await site.ask("PATCH", path, **{**PATCH, "upload-offset": "5"})
+
+    answer = played(play())
+
+    assert (answer.status, len(host.calls)) == (204, 1)
 
 
 class Gate(Hooks):

@@ -87,7 +87,7 @@ def flat(kind: str, home: Path, road: str, size: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ours", "gunicorn-gthread"])
+@pytest.mark.parametrize("kind", ["ours", "gunicorn-gthread", "asgi", "asgi-granian"])
 def test_memory_is_flat(roomy: Path, kind: str) -> None:
     """Half a gibibyte adds less than 10 MiB."""
     flat(kind, roomy, "plain", SMALL)
@@ -99,3 +99,10 @@ def test_memory_is_flat(roomy: Path, kind: str) -> None:
 def test_memory_is_flat_for_4_gib(roomy: Path, kind: str, road: str) -> None:
     """Four gibibytes add less than 10 MiB, on every road that bytes can take."""
     flat(kind, roomy, road, LARGE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("road", ROADS)
+def test_memory_is_flat_for_4_gib_under_asgi(roomy: Path, road: str) -> None:
+    """The same in an event loop."""
+    flat("asgi-uvloop", roomy, road, LARGE)

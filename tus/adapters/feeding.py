@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from ..engine import Engine
+from ..engine import Delivery, Engine
 from ..http.messages import Request
 from ..talk import Filling, Talk
 from .body import DRAIN, DRAIN_TIME, PIECE
@@ -147,6 +147,7 @@ class Conversation:
         self._threads, self._request, self._engine, self._then = threads, request, engine, then
         self._filling = Filling(request.length)
         self._talk: Talk
+        self._delivery: Delivery | None = None  # what the host has not been asked about yet
         self._asking = False  # the conversation waits for the body
         self._outcome: Any = None
 
@@ -156,8 +157,10 @@ class Conversation:
         try:
             await self._have()
         except asyncio.CancelledError as error:
-            rest = arriving.rest()
-            await self._threads.run(self._given_up, rest, error)
+            await self._threads.run(self._given_up, arriving.rest(), error)
+            raise
+        except BaseException:
+            arriving.rest()
             raise
         if not arriving.over and "expect" not in self._request.headers:
             await arriving.drain()
@@ -243,6 +246,7 @@ class Conversation:
 
     def _finish(self) -> None:
         self._talk.deliver()
+        self._delivery = self._talk.delivery
         self._outcome = self._then(self._talk)
 
     def _given_up(self, rest: list[bytes], error: BaseException) -> None:
@@ -255,6 +259,8 @@ class Conversation:
                 self._talk.fail(failure)
             else:
                 self._talk.end(error)
+        if self._delivery:
+            self._delivery.release()
 
 
 class Reply:
