@@ -485,3 +485,17 @@ def test_locked_is_said_when_patience_is_over(make: Make) -> None:
         make(patience=0.1).lease("a")
 
     claim.release()
+
+
+def test_lease_knows_which_one_was_before_it(make: Make) -> None:
+    """In whatever process that was taken, and also once it was released."""
+    here, elsewhere = make(), make()
+    first = here.lease("a")
+    first.release()
+
+    second = elsewhere.lease("a")
+    third = here.lease("a")
+
+    assert (first.before, second.before, third.before) == (0, first.token, second.token)
+    third.release()
+    second.release()

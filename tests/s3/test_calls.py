@@ -8,25 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from tests import engines, kinds
+from tests import engines, kinds, lease_servers
 from tests.s3.conftest import MIB, PART, Reopen
 from tests.s3.proxy import Proxy, count
 from tests.socket_locker import SocketLocker
 from tus import Engine, Options
+from tus.lockers import Locker
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 Calls = Callable[[], dict[str, int]]
 
 
-@pytest.fixture
-def made(reopen: Reopen, tmp_path: Path) -> Iterator[Callable[[], Engine]]:
+@pytest.fixture(params=["socket", *sorted(kinds.SERVED)])
+def made(request: pytest.FixtureRequest, reopen: Reopen, tmp_path: Path) -> Iterator[Callable[[], Engine]]:
     """The same uploads on another machine: its leases know of each other."""
+    if request.param in kinds.SERVED:
+        lease_servers.available(request.param)
 
-    def engine() -> Engine:
-        locker = SocketLocker(kinds.server().address, patience=1.0, prefix=f"{tmp_path}/")
-        return Engine(reopen(), locker, Options({}, environ={}), None)
+    def locker() -> Locker:
+        if request.param in kinds.SERVED:
+            return kinds.network_locker(lease_servers.shared(request.param).url, prefix=f"{tmp_path.name}/")
+        return SocketLocker(kinds.server().address, patience=1.0, prefix=f"{tmp_path}/")
 
-    yield engine
+    yield lambda: Engine(reopen(), locker(), Options({}, environ={}), None)
 
 
 @pytest.fixture

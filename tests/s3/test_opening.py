@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import real
+from tests import engines, real
 from tests.drafting import Turns, content, new
 from tests.s3.conftest import MIB
 from tests.s3.proxy import Proxy
-from tus import OptionError, Upload
+from tus import OptionError, TusFilter, Upload
 from tus.stores.s3 import S3Store
 from tus.stores.s3.opening import open_store
 
@@ -151,3 +151,15 @@ def test_bucket_that_keeps_what_is_removed_is_refused(proxy: Proxy, setting: str
 
     with pytest.raises(OptionError, match=f"the bucket tus has {setting} enabled"):
         opened(f"s3://tus?endpoint={proxy.endpoint}")
+
+
+@pytest.mark.engines
+def test_option_store_names_a_bucket(engine: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The rest is as with files; and nothing warns of the locker, since none is needed."""
+    url = f"s3://{real.BUCKET}/option-{tmp_path.name}?endpoint={engine['S3_ENDPOINT']}&key={engine['S3_KEY']}"
+
+    app = TusFilter(lambda *_: [], store=f"{url}&secret={engine['S3_SECRET']}", hand_over="none", sweep_interval="none")
+
+    assert isinstance(app.engine.disk, type(None))
+    assert engines.content(app.engine, engines.create(app.engine, 0)) == b""
+    assert caplog.records == []

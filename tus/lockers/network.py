@@ -33,7 +33,7 @@ LEASE, KEPT, CLAIM, SHARE = "L", "K", "C", "S"
 class Hold:
     """A share or a claim, and what a lease has in common with them."""
 
-    token, until, lost, left = 0, 0.0, False, False
+    token, before, until, lost, left = 0, 0, 0.0, False, False
     epoch, ended = 0, 0  # of a share: its own, and the newest one that is known
 
     def __init__(self, locker: NetworkLocker, id: str, kind: str) -> None:
@@ -168,7 +168,8 @@ class NetworkLocker:
             self.leave(hold)  # we may have it
             raise
         if answer.state == "taken":
-            hold.token, hold.epoch, hold.until = answer.token, answer.epoch, sent + self._ttl
+            hold.token, hold.before = answer.token, answer.before
+            hold.epoch, hold.until = answer.epoch, sent + self._ttl
             self._ended(hold, answer)
         return answer
 

@@ -44,9 +44,10 @@ CREATE UNLOGGED TABLE IF NOT EXISTS tus_leases (
     waiting text[] NOT NULL,
     remembered bigint NOT NULL
 ) WITH (fillfactor = 50);
-CREATE OR REPLACE FUNCTION tus_lease_1(
+CREATE OR REPLACE FUNCTION tus_lease_2(
     deed text, of text, mine text, what text, who text, ttl bigint, more text,
-    OUT state text, OUT newest bigint, OUT era bigint, OUT other text, OUT wait bigint, OUT ended boolean
+    OUT state text, OUT newest bigint, OUT era bigint, OUT other text, OUT wait bigint, OUT ended boolean,
+    OUT prior bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
     now bigint;
@@ -62,6 +63,7 @@ BEGIN
     IF NOT known THEN
         row := (of, 0, 0, '', '', '', 0, '{}', '{}', 0);
     END IF;
+    prior := row.token;
     IF row.till <= now OR deed = 'take' AND row.key = mine THEN
         row.key := '';
     END IF;
@@ -128,7 +130,7 @@ BEGIN
 END
 $$;
 """
-_MADE = "SELECT to_regprocedure('tus_lease_1(text,text,text,text,text,bigint,text)') IS NOT NULL"
+_MADE = "SELECT to_regprocedure('tus_lease_2(text,text,text,text,text,bigint,text)') IS NOT NULL"
 _FIT = """
 SELECT CASE
     WHEN pg_is_in_recovery() THEN 'it is read-only'
@@ -136,9 +138,9 @@ SELECT CASE
 END
 """
 _NOW = "extract(epoch FROM clock_timestamp()) * 1000000"
-_DO = "SELECT state, newest, era, other, wait, ended FROM tus_lease_1($1, $2, $3, $4, $5, $6::bigint, $7)"
+_DO = "SELECT state, newest, era, other, wait, ended, prior FROM tus_lease_2($1, $2, $3, $4, $5, $6::bigint, $7)"
 _ALL = """
-SELECT (tus_lease_1(a->>0, a->>1, a->>2, a->>3, a->>4, (a->>5)::bigint, a->>6)).state
+SELECT (tus_lease_2(a->>0, a->>1, a->>2, a->>3, a->>4, (a->>5)::bigint, a->>6)).state
 FROM jsonb_array_elements($1::jsonb) AS a
 """
 _OWNER = f"SELECT process FROM tus_leases WHERE id = $1 AND key <> '' AND kind <> 'C' AND till > {_NOW}"
@@ -264,9 +266,15 @@ class PostgresqlServer:
 
     def _do(self, *words: str) -> Verdict:
         (row,) = self._lines.ask(lambda line: line.ask(_DO, *words))
-        state, token, epoch, other, wait, ended = row
+        state, token, epoch, other, wait, ended, before = row
         return Verdict(
-            _text(state), int(token or 0), int(epoch or 0), _text(other), int(wait or 0) / 1e6, ended == b"t"
+            _text(state),
+            int(token or 0),
+            int(epoch or 0),
+            _text(other),
+            int(wait or 0) / 1e6,
+            ended == b"t",
+            int(before or 0),
         )
 
     def leave(self, left: Sequence[Left], ttl: float) -> None:

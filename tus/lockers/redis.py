@@ -50,6 +50,7 @@ local function next_epoch(id) e = math.max(e + 1, now); tell_all(shares, 'over '
 # ARGV: id, our key, kind, process, microseconds to live, and what else there is.
 _TAKE = """
 local id, ours, what, who, ttl, over = unpack(ARGV)
+local before = n
 if k == ours then k = '' end
 if k ~= '' and kind ~= 'L' then
   set('w', with(waiting, who))
@@ -65,7 +66,7 @@ if k ~= '' then tell(process, (what == 'C' and 'ended ' or 'lost ') .. k) end
 if what ~= 'C' then n = math.max(n + 1, now) end
 next_epoch(id)
 set('n', digits(n), 'e', digits(e), 'k', ours, 'h', what, 'p', who, 'u', digits(now + ttl), 's', '')
-return {'taken', n, e, k, 0, shares == '' and 0 or 1}
+return {'taken', n, e, k, 0, shares == '' and 0 or 1, before}
 """
 
 _KEEP = """
@@ -294,8 +295,8 @@ def _words(hold: Hold, ttl: float) -> tuple[Any, ...]:
 
 
 def _answer(row: list[Any]) -> Verdict:
-    state, token, epoch, other, wait, shares = row
-    return Verdict(state.decode(), token, epoch, other.decode(), wait / 1e6, bool(shares))
+    state, token, epoch, other, wait, shares, *before = row
+    return Verdict(state.decode(), token, epoch, other.decode(), wait / 1e6, bool(shares), *before)
 
 
 def redis_locker(url: str, options: object = None) -> NetworkLocker:

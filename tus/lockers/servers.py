@@ -25,6 +25,7 @@ class Verdict(NamedTuple):
     other: str = ""  # the key of the lease that was lost, or would be
     wait: float = 0.0  # seconds until what keeps us out times out
     shares: bool = False  # whether some were ended
+    before: int = 0  # the token of the lease before, if one is remembered
 
 
 class Left(NamedTuple):
