@@ -67,7 +67,7 @@ class Metadata(Mapping[str, bytes]):
         """What was checked when it was stored; most requests never look into it."""
         if not raw.isascii() and not is_echoed(raw):  # of a form, when such names were kept as they were
             raw = quote(raw.encode("utf-8", "replace"), safe=_SAFE + ", ")
-        metadata = cls()
+        metadata = cls.__new__(cls)
         metadata.raw, metadata._parsed = raw, None
         return metadata
 

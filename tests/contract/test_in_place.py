@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.drafting import begin, content, new
+from tests.drafting import Turns, begin, content, new
 from tus import Upload
 from tus.errors import NotFound, StoreBroken
 from tus.lockers.file import FileLocker
@@ -84,6 +84,21 @@ def test_finishing_makes_no_new_file(files: FileStore, tmp_path: Path) -> None:
 
     assert (pending.pending, files.load("a").result) == (True, Result())
     assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_nothing_stays_hidden_of_what_is_finished(files: FileStore, tmp_path: Path, exact: bool) -> None:
+    """The record of an exact draft says that its bytes do not count; finishing takes that back with the digit."""
+    upload, fence = new(files, "a", b"ab", length=3), Turns()
+    with fence.turn():
+        draft = files.append("a", 2, fence=fence, exact=exact, known=upload)
+    draft.write(b"c")
+
+    files.finish(upload.evolve(offset=3, **DONE), draft)
+    draft.close()
+
+    assert (files.load("a").offset, files.load("a").result, content(files)) == (3, Result(), b"abc")
+    assert files.load("a").unverified_from is None
 
 
 @pytest.mark.parametrize("complete", [None, True], ids=["open", "complete"])

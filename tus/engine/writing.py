@@ -267,10 +267,12 @@ def _keep(core: Core, writer: Writer, upload: Upload) -> Upload:
     """The upload with what this request brought, of which more will come."""
     assert writer.lease
     try:
-        upload = upload.evolve(offset=writer.commit(durable=core.assures))
+        offset = writer.commit(durable=core.assures)
     except (StoreFull, StoreBroken) as error:
         fall_back(core, upload, writer.lease, error)
         raise
+    if offset != upload.offset:
+        upload = upload.evolve(offset=offset)
     if writer.fresh:
         publish(core, upload)
     elif writer.exact and writer.declares:

@@ -12,6 +12,7 @@ import os
 from typing import BinaryIO, Protocol
 
 from ..errors import StoreBroken, StoreFull, TusError
+from ..upload import Upload
 from . import Block, Fence
 from .disk import copied, release, sync, unwritten, write_back
 
@@ -37,10 +38,21 @@ class Home(Protocol):
 class FileDraft:
     """Bytes that lengthen the file."""
 
-    def __init__(self, store: Home, id: str, fd: int, start: int, fence: Fence, *, exact: bool = False) -> None:
+    def __init__(
+        self,
+        store: Home,
+        id: str,
+        fd: int,
+        start: int,
+        fence: Fence,
+        *,
+        exact: bool = False,
+        known: Upload | None = None,
+    ) -> None:
         self._store, self._id, self._fd, self._fence = store, id, fd, fence
         self.taken = self._committed = self._started = start
         self._exact = self._hidden = exact  # hidden: the record says that what is not committed does not count
+        self.known = known  # the record as it was when this began, unless something was written down there since
         self._failed: StoreFull | StoreBroken | None = None
 
     def write(self, block: Block) -> None:
@@ -135,7 +147,7 @@ class FileDraft:
         size = self._store.certain(self._id) if self._store.certify else 0
         log.error("upload %s was not written to the disk; %d bytes of it are certain", self._id, size)
         failed.offset = self.taken = self._committed = self._started = size
-        self._failed = failed
+        self._failed, self.known = failed, None
         self._store.doubt(self._id, size)
         self._recover(failed)
 

@@ -29,7 +29,7 @@ from .disk import NEW, OLD, Directory, absent, alone, explained, link, release, 
 from .drafts import FileDraft, FilePiece, NewDraft
 from .infos import KEPT, FileRecord, Infos, Making, lost
 from .notes import NOTES, Notes
-from .records import same
+from .records import advanced, same
 from .secret import secret
 
 log = logging.getLogger("tus")
@@ -139,7 +139,7 @@ class FileStore:
         except BaseException:
             os.close(fd)
             raise
-        return FileDraft(self, id, fd, offset, fence, exact=exact)
+        return FileDraft(self, id, fd, offset, fence, exact=exact, known=None if exact else known)
 
     def _cut_to(self, id: str, offset: int, fd: int) -> None:
         """Forget what lies behind the offset."""
@@ -197,9 +197,20 @@ class FileStore:
             draft.secure(durable=durable)
         elif durable:
             self._sync(upload.id)
-        self.save(upload.evolve(unverified_from=None), since=since, durable=durable)
+        upload = upload.evolve(unverified_from=None)
+        known = draft.known if isinstance(draft, FileDraft) else None
+        if known and since is None and advanced(known, upload):
+            self._advance(upload, durable)
+        else:
+            self.save(upload, since=since, durable=durable)
         if isinstance(draft, FileDraft):
             draft.settle()
+
+    def _advance(self, upload: Upload, durable: bool) -> None:
+        try:
+            self._infos.advance(upload, durable=durable)
+        except OSError as error:
+            raise explained(error) from None
 
     def _sync(self, id: str) -> None:
         fd = self._open(id, os.O_WRONLY)

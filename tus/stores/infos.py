@@ -19,9 +19,10 @@ from ..errors import Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..upload import Result, Upload, is_random
 from .disk import NEW, OLD, Directory, absent, alone, lock, release, sync
 from .notes import Notes
-from .records import OPENING, STATE, decoded, encoded
+from .records import OPENING, STATE, decoded, encoded, state_of
 
 KEPT = ".kept"
+_END = b',"complete":0}}'  # of a record, whatever the digit is
 _READ = 1 << 16  # a record is smaller than this, nearly always
 _MOST = 1 << 24  # bytes; of a larger file we do not want to know
 
@@ -63,7 +64,7 @@ class Infos:
             raise _unreadable(error) from None
         finally:
             os.close(fd)
-        if _is_begun(text):
+        if not text or not text[0]:  # it was only begun
             raise NotFound("no such upload")
         return text
 
@@ -190,6 +191,17 @@ class Infos:
         finally:
             release(fd)
 
+    def advance(self, upload: Upload, *, durable: bool) -> None:
+        """Save a record of which the digit is all that has changed."""
+        fd, old = self.locked(upload.id)
+        try:
+            if old[-len(_END) :].translate(None, b"012") == _END.translate(None, b"0"):
+                self._turn(fd, len(old) + STATE, old[STATE : STATE + 1], b"%d" % state_of(upload), durable=durable)
+            else:  # an earlier version wrote it
+                self._put(fd, upload, old, durable=durable)
+        finally:
+            release(fd)
+
     def locked(self, id: str) -> tuple[int, bytes]:
         """The record, opened and locked, and its text. Raises NotFound if there is none, and Making if somebody makes
         an upload by this name in this moment."""
@@ -217,16 +229,16 @@ class Infos:
             if len(old) > len(new):
                 os.ftruncate(fd, len(new))
             _write(fd, new[1:], 1)
-            self._turn(fd, 0, new, b"\0", durable=durable)
+            self._turn(fd, 0, b"\0", new[:1], durable=durable)
         elif len(new) == len(old) and new[:STATE] == old[:STATE] and new[STATE + 1 :] == old[STATE + 1 :]:
-            self._turn(fd, len(new) + STATE, new, old[STATE : STATE + 1], durable=durable)
+            self._turn(fd, len(new) + STATE, old[STATE : STATE + 1], new[STATE : STATE + 1], durable=durable)
         else:
             self._replace(upload.id, new, durable=durable)
 
-    def _turn(self, fd: int, at: int, new: bytes, old: bytes, *, durable: bool) -> None:
+    def _turn(self, fd: int, at: int, old: bytes, new: bytes, *, durable: bool) -> None:
         """Change one byte, which makes all the difference."""
         try:
-            os.pwrite(fd, new[at : at + 1], at)
+            os.pwrite(fd, new, at)
             if durable:
                 sync(fd)
                 os.fsync(self._dir)
