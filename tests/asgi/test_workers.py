@@ -38,6 +38,22 @@ def test_upload_is_taken_over_at_once(workers: dict[str, Client], old: str, new:
     assert min(waited) < SOON
 
 
+def test_stopped_server_keeps_what_arrived(tmp_path: Path) -> None:
+    """uvicorn cancels a request that does not end in time; the upload goes on after the start."""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed (pip install uvicorn)")
+    with live.start("asgi", home=tmp_path, durable="none") as server:
+        tus = Client(server, "")
+        url = tus.create(SIZE)
+        with tus.begin(url, 0, SIZE, bytes(SIZE // 2)):
+            tus.arrived(url, SIZE // 2)
+            server.stop()
+        server.start()
+
+        answer = tus.patch(url, tus.offset(url), bytes(SIZE // 2))
+
+        assert (answer.status, answer["Upload-Offset"]) == (204, str(SIZE))
+
+
 def taken_over(old: Client, new: Client) -> float:
     """Seconds that the client waited."""
     url = old.create(SIZE)

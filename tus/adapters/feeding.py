@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from ..engine import Delivery, Engine
@@ -272,7 +273,7 @@ class Reply:
 
     def start(self, status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
         self.status = int(status[:3])
-        self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self.headers = [(_name(name), value.encode("latin-1")) for name, value in headers]
 
     async def send(self, blocks: Iterable[bytes], send: Send, *, threads: Threads, receive: Receive) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
@@ -289,6 +290,12 @@ class Reply:
             left.cancel()
             if hasattr(blocks, "close"):
                 await threads.run(blocks.close)
+
+
+@lru_cache(256)
+def _name(name: str) -> bytes:
+    """The name of a header, as ASGI has it."""
+    return name.lower().encode("latin-1")
 
 
 def _next(blocks: Iterator[bytes]) -> bytes | None:
