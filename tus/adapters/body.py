@@ -23,7 +23,7 @@ class Body:
         self._source = source(environ, chunked=chunked)
         self.chunked = chunked and self._source.dechunks
         self.shows_cuts = self._source.shows_cuts
-        self.collected = isinstance(self._source, Spooled)
+        self.collected = self._source.collected
         self.arrived = self._source.arrived
         self.trailers = self._source.trailers if self._source.shows_trailers else None
         # A client that asks first sends nothing; and unread frames of HTTP/2 harm no other answer.

@@ -98,7 +98,7 @@ class ScopeAdapter:
     def __init__(self, scope: Scope, *, upload_id: str | None, file: Any) -> None:
         self._environ = environ_of(scope)
         if file is not None:
-            self._environ["wsgi.input"] = file
+            self._environ.update({"wsgi.input": file, "tus.collected": True})
         self._id = upload_id
         self.handed_over = "tus.upload" in scope
         self.request: Request

@@ -29,6 +29,7 @@ class Source:
     shows_trailers = False
     shows_cuts = False  # granian and others end a cut chunked body as they end a whole one
     splices = False
+    collected = False  # the server waits for the whole body before it calls the application
     arrived = False  # the whole body is here, and reading it waits for nothing
     parks = False  # the server can wait for it without a thread: then `read` and `pipe` say None where nothing has come
     own = False  # the server drains, times out and ends bodies by itself
@@ -64,7 +65,7 @@ class Source:
 class Spooled(Source):
     """Stock waitress and others that call the application when the body lies in a file or in memory."""
 
-    dechunks = arrived = True
+    dechunks = arrived = collected = True
 
     def __init__(self, environ: Environ) -> None:
         self.input = environ["wsgi.input"]
@@ -294,6 +295,7 @@ class Awaited(Source):
 
     def __init__(self, environ: Environ) -> None:
         self.input = environ["wsgi.input"]
+        self.collected = "tus.collected" in environ
 
     def read(self, size: int) -> bytes | memoryview:
         return self.input.read(size)  # type: ignore[no-any-return]
