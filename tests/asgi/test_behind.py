@@ -99,6 +99,16 @@ def test_file_is_handed_over_in_blocks(tmp_path: Path) -> None:
     assert max(map(len, host.blocks)) <= 1 << 18
 
 
+def test_upload_in_any_store_is_handed_over(tmp_path: Path) -> None:
+    """One without files gives the application the file itself."""
+    host = Host()
+    site = Site(tmp_path, host, store="memory:")
+
+    answer = played(site.whole())
+
+    assert (answer.status, b"".join(host.blocks)) == (204, DATA)
+
+
 def test_refusal_of_the_application_is_the_answer(tmp_path: Path) -> None:
     """As under WSGI: with its status and its words, each time that the client asks."""
     site = Site(tmp_path, Host(422))

@@ -197,6 +197,27 @@ def test_bare_application_takes_uploads(tmp_path: Path) -> None:
     assert (answer.status, answer.headers["location"][:8]) == (201, "/upload/")
 
 
+def test_endpoint_opens_an_upload_in_any_store() -> None:
+    """One without files has no path for it."""
+    seen: list[bytes] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        tus = AsyncTus(scope, receive, store="memory:")
+        await tus.handle()
+        if tus.upload_finished:
+            with await tus.open() as file:
+                seen.append(file.read())
+        await tus.response(scope, receive, send)
+
+    async def play() -> Client:
+        fields = {"tus-resumable": "1.0.0", "upload-length": "5", "content-type": PATCH["content-type"]}
+        client = Client(application, "POST", "/upload", {**fields, "content-length": "5"})
+        client.send(b"hello", more=False)
+        return await client.run()
+
+    assert (played(play()).status, seen) == (201, [b"hello"])
+
+
 def test_request_of_a_filter_in_front_is_not_ours(tmp_path: Path) -> None:
     """What is handed over is the endpoint's, like a form."""
     scope = Client(None, "POST", "/upload", {}).scope

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests import kinds
 from tests.apps import HOME
+from tests.slow_store import SlowStore
 from tus import TusASGI
 
 LATE = 0.05  # seconds that each call of the store takes
@@ -47,9 +47,5 @@ def queued() -> float:
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
-home = Path(os.environ[HOME])
-slow = kinds.filtered(None, home / "uploads", "slow", durable="none")
-slow.engine.store._late = LATE  # type: ignore[attr-defined]
-tus = TusASGI(tmp_file_dir=str(home / "unused"), upload_path="/upload")
-tus._filter = slow
-application = Watched(tus)
+slow = SlowStore(Path(os.environ[HOME]) / "uploads", late=LATE)
+application = Watched(TusASGI(store=slow, upload_path="/upload", durable="none"))
