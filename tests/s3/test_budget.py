@@ -110,3 +110,25 @@ def test_who_holds_most_stores_first() -> None:
     assert budget.relieve(phones[0])
 
     assert [phone.spilled for phone in phones] == [False, True, False, False]
+
+
+def test_what_could_not_be_stored_for_another_client_is_told_to_its_own(reopen: Reopen, proxy: Proxy) -> None:
+    """Bytes that got lost on behalf of another request are missing: the next ones do not take their place."""
+    store, data = reopen(budget=2 * MIB), os.urandom(4 * MIB)
+    for id in ("a", "b"):
+        new(store, id, length=len(data))
+    mine, other = (going_on(store, 0, id)[0] for id in ("a", "b"))
+    mine.write(data[: 2 * MIB])
+    proxy.fail("PutObject .*/tail/a/", 503, times=4)
+    mine.touched -= 1  # it waits for its client
+
+    other.write(data[:MIB])
+    with pytest.raises(StoreBroken) as raised:
+        mine.write(data[2 * MIB : 3 * MIB])
+
+    assert raised.value.offset == 0
+    mine.write(data)
+    store.finish(store.load("a").evolve(complete=True), mine)
+    mine.close()
+    other.close()
+    assert content(reopen(), "a") == data

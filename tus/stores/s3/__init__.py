@@ -169,6 +169,8 @@ class S3Store:
     def _finish_small(self, upload: Upload, draft: S3Draft, *, alone: bool) -> None:
         """One object; and one call, if nobody changes the record at the same time."""
         state, blocks = draft.state, draft.whole()
+        if (end := sum(map(len, blocks))) != upload.length:
+            raise StoreBroken(f"upload {upload.id} has {end} bytes, not {upload.length}", offset=end)
         if alone and not state.place.upload_id and self.uploads.finish_small(state, upload, blocks):
             return
         parts = state.place

@@ -49,6 +49,7 @@ class S3Draft:
         self._piece_end = start  # up to there they lie in pieces as well
         self._going: dict[int, Future[str]] = {}  # parts on their way
         self._parked: dict[int, list[grid.Span]] = {}  # parts of an exact draft that wait
+        self._unheard: TusError | None = None  # why another request could not store what is held here
         self.closed = self.failed = False
 
     @property
@@ -62,6 +63,7 @@ class S3Draft:
         with self._lock:
             with self._fence.turn():
                 """Raises Interrupted if it is lost."""
+            self._check_heard()
             self._check_going()
             view = memoryview(block).cast("B")
             while view:
@@ -149,10 +151,17 @@ class S3Draft:
                 return False
             self._spill()
             return True
-        except TusError:
+        except TusError as error:
+            self._unheard = error if self.failed else None
             return False
         finally:
             self._lock.release()
+
+    def _check_heard(self) -> None:
+        """Raises what happened while another request stored what is held: `taken` went back then."""
+        error, self._unheard = self._unheard, None
+        if error:
+            raise error
 
     def _store_held(self) -> None:
         if self._exact:
@@ -223,6 +232,7 @@ class S3Draft:
 
     def settle(self) -> None:
         """Wait for all parts on their way; raises with the offset that is certain, if one failed."""
+        self._check_heard()
         going, self._going = self._going, {}
         wait(going.values())
         failed: BaseException | None = None
@@ -249,6 +259,7 @@ class S3Draft:
 
     def commit(self, *, durable: bool = False) -> int:
         with self._lock:
+            self._check_heard()
             if self.taken != self._committed:
                 self.settle()
                 with self._fence.turn():
@@ -338,7 +349,7 @@ class S3Draft:
         for number in sorted(going):
             if not going[number].exception() and len(self.state.etags) == number - 1:
                 self.state.etags.append(going[number].result())
-        self._parked, self._apart = {}, []
+        self._parked, self._apart, self._unheard = {}, [], None
         self._drop_held()
         self.taken = self._piece_end = self._committed
         if going or self.state.parts_end > self._committed:
