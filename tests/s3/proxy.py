@@ -75,6 +75,10 @@ class Proxy(ThreadingHTTPServer):
         """The engine does it, and its answer never arrives."""
         return self._on(pattern, lambda call: call.lose(), times, skip)
 
+    def shorten(self, pattern: str, size: int, times: int = 1) -> Rule:
+        """Of the engine's answer arrives only so much."""
+        return self._on(pattern, lambda call: call.shorten(size), times)
+
     def hold(self, pattern: str, go: threading.Event, times: int = 1, skip: int = 0) -> Rule:
         """The call waits in front of the engine."""
         return self._on(pattern, lambda call: not go.wait(20), times, skip)
@@ -158,6 +162,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def lose(self) -> bool:
         self._forward()
+        return self.hang_up()
+
+    def shorten(self, size: int) -> bool:
+        status, headers, body = self._forward()
+        self.wfile.write(f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n".encode())
+        kept = [(name, value) for name, value in headers if name.lower() not in ("content-length", "connection")]
+        self.wfile.write("".join(f"{name}: {value}\r\n" for name, value in kept).encode() + b"\r\n" + body[:size])
         return self.hang_up()
 
     def hang_up(self) -> bool:

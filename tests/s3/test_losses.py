@@ -312,3 +312,38 @@ def test_old_request_that_goes_on_changes_nothing_that_was_told(store: S3Store, 
     assert reopen().load("a").offset == 2 * PART + 3
     finish(reopen(), data)
     assert content(reopen()) == data
+
+
+@pytest.mark.parametrize("call", ["GetObject .*/info/a", "ListParts", "ListObjects"])
+def test_answer_that_breaks_off_is_asked_for_again(store: S3Store, reopen: Reopen, proxy: Proxy, call: str) -> None:
+    """Half of an answer is none."""
+    new(store, length=2 * PART)
+    add(store, 0, b"x" * (PART + 9))
+    short = proxy.shorten(call, 20)
+
+    found = reopen().load("a")
+
+    assert short.met.is_set()
+    assert found.offset == PART + 9
+
+
+def test_content_that_breaks_off_is_read_on(store: S3Store, reopen: Reopen, proxy: Proxy) -> None:
+    """Who reads a file sees nothing of it."""
+    data = os.urandom(PART)
+    new(store, length=len(data))
+    finish(store, data)
+    short = proxy.shorten("GetObject .*/a$", MIB + 7)
+
+    assert content(reopen()) == data
+    assert short.met.is_set()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_record_is_saved_although_the_engine_refuses_for_a_moment(store: S3Store, proxy: Proxy, status: int) -> None:
+    """It is not replaced twice either: the second try finds that it was."""
+    since = new(store, length=9)
+    proxy.fail("PutObject .*/info/a", status, times=3)
+
+    store.save(since.evolve(owner="eve"), since=since)
+
+    assert store.load("a").owner == "eve"

@@ -64,12 +64,12 @@ class Bucket:
         if not match:
             return self.client.ask("PUT", key, headers=headers, body=body).etag
         try:
-            answer = self.client.ask("PUT", key, headers={**headers, "if-match": f'"{match}"'}, body=body, attempts=1)
+            answer = self.client.ask("PUT", key, headers={**headers, "if-match": f'"{match}"'}, body=body)
         except Failed as error:
             if error.answer != 412:
                 raise
             # Ceph 16 compares the quotes as well.
-            answer = self.client.ask("PUT", key, headers={**headers, "if-match": match}, body=body, attempts=1)
+            answer = self.client.ask("PUT", key, headers={**headers, "if-match": match}, body=body)
         return answer.etag
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> S3Reply:

@@ -16,7 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
@@ -24,6 +24,7 @@ from ...errors import StoreBroken, StoreFull
 from .. import Block
 from .signing import EMPTY, UNSIGNED, Credentials, Signer, query_of
 
+T = TypeVar("T")
 ATTEMPTS = 4
 _PAUSE = 0.05  # seconds before the second attempt; doubled each time
 _CONNECT, _ANSWER = 5.0, 60.0  # seconds
@@ -133,29 +134,35 @@ class S3Client:
         attempts: int = ATTEMPTS,
     ) -> S3Reply:
         """The answer; raises Failed, Unavailable or StoreFull. What fails for a while is tried again."""
-        response, connection = self._tried(method, key, query_of(pairs), headers or {}, body, attempts)
-        data = response.read()
-        self._keep(connection, response)
-        return S3Reply(response.status, _lowered(response), data)
+        how = method, key, query_of(pairs), {**(headers or {}), **self._proof(method, body)}, body
+        return self._tried(lambda: self._whole(*self._once(*how)), attempts)
 
     def stream(self, key: str, *, headers: Mapping[str, str]) -> Incoming:
         """The body of an object, to be read as it comes."""
-        response, connection = self._tried("GET", key, "", headers, NOTHING, ATTEMPTS)
-        return Incoming(self, response, connection)
+        how = "GET", key, "", {**headers, **self._proof("GET", NOTHING)}, NOTHING
+        return self._tried(lambda: Incoming(self, *self._once(*how)), ATTEMPTS)
 
     def url(self, key: str, seconds: int, pairs: Iterable[tuple[str, object]] = ()) -> str:
         """Where anybody can read that object for a while."""
         path, scheme = self.path(key), "https" if self.secure else "http"
         return f"{scheme}://{self.host}{path}?{self.signer.presigned('GET', self.host, path, pairs, seconds)}"
 
-    def _tried(
-        self, method: str, key: str, query: str, headers: Mapping[str, str], body: Blocks, attempts: int
-    ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
-        pause, proof = _PAUSE, self._proof(method, body)
+    def _whole(self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection) -> S3Reply:
+        """The answer, with its body."""
+        try:
+            data = response.read()
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(connection, response)
+        return S3Reply(response.status, _lowered(response), data)
+
+    def _tried(self, call: Callable[[], T], attempts: int) -> T:
+        pause = _PAUSE
         while True:
             attempts -= 1
             try:
-                return self._once(method, key, query, {**headers, **proof}, body)
+                return call()
             except Failed as error:
                 if error.answer not in _RETRIED or not attempts:
                     raise
@@ -176,7 +183,7 @@ class S3Client:
     def _once(
         self, method: str, key: str, query: str, headers: dict[str, str], body: Blocks
     ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
-        path, payload = self.path(key), headers.pop("")
+        path, payload, headers = self.path(key), headers[""], {n: v for n, v in headers.items() if n}
         signed = self.signer.headers(method, path, query, {**headers, "host": self.host}, payload)
         response, connection = self._sent(method, f"{path}?{query}" if query else path, signed, body)
         if response.status >= 300:
@@ -197,6 +204,8 @@ class S3Client:
             except BaseException as error:
                 connection.close()
                 if not used or not isinstance(error, OSError | http.client.HTTPException):
+                    raise
+                if isinstance(error, TimeoutError):  # the engine hangs, and would on each of them
                     raise
 
     def _failure(

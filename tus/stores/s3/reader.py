@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import BinaryIO, cast
 
 from .bucket import Bucket
-from .client import Incoming
+from .client import ATTEMPTS, Incoming, Unavailable
 from .grid import Span
 
 _AHEAD = 1 << 18  # bytes
@@ -49,18 +50,25 @@ class Reader(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        if not self._left and not self._open():
-            return 0
-        assert self._stream
-        data = self._stream.read(min(len(view), self._left))
-        if not data:
-            raise EOFError("an object is shorter than it was")
+        data = self._some(len(view))
         view[: len(data)] = data
         self._at += len(data)
         self._left -= len(data)
         if not self._left:
             self._stop()
         return len(data)
+
+    def _some(self, size: int) -> bytes:
+        """The next bytes. Where a body breaks off, it is asked for again from there on."""
+        for _ in range(ATTEMPTS):
+            if not self._left and not self._open():
+                return b""
+            assert self._stream
+            with suppress(Unavailable):
+                if data := self._stream.read(min(size, self._left)):
+                    return data
+            self._stop()
+        raise Unavailable("the object storage breaks off again and again")
 
     def _open(self) -> bool:
         for one in self._row:
