@@ -1,0 +1,27 @@
+"""Servers, leases and the engine die and come back, again and again, while clients upload."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import lease_servers, real
+from tests.s3.cluster import hurt
+
+SECONDS = float(os.environ.get("CHAOS", "20"))
+
+
+@pytest.mark.engines
+@pytest.mark.slow
+def test_every_file_is_right_whatever_dies(tmp_path: Path) -> None:
+    """No offset that a client was told ever falls; each file is what was sent and was handed over, and not again once
+    its client was told that it is finished."""
+    real.needed(real.USUAL)
+    lease_servers.available("redis")
+
+    happened = hurt(SECONDS, tmp_path)
+
+    assert happened["files"] > 5
+    assert set(happened["trouble"]) >= {"calls", "kill", "freeze", "redis", "cut"}
