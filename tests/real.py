@@ -32,7 +32,7 @@ class Needs(NamedTuple):
 NEEDS = {
     "versitygw": Needs(built="versitygw-v*[0-9]"),
     "ceph": Needs(("radosgw", "ceph-mon", "ceph-osd", "ceph", "radosgw-admin")),
-    "swift": Needs(built="swift-*"),
+    "versitygw-tls": Needs(("curl", "openssl"), built="versitygw-v*[0-9]"),
 }
 _RUNNING = "LIVE_ENGINES"  # what runs already, for the processes that a test starts
 
@@ -45,10 +45,13 @@ def engine(name: str = USUAL) -> dict[str, str]:
         found: dict[str, str] = running[name]
         return found
     home = tempfile.mkdtemp(prefix=f"tus-{name}-")
+    kind, _, tls = name.partition("-")
+    script = ["bash", str(SCRIPTS / f"{kind}.sh")]
+    environ = {**os.environ, "TLS": "1" if tls else ""}
     started = subprocess.run(
-        ["bash", str(SCRIPTS / f"{name}.sh"), "start", str(CACHE), home], check=True, capture_output=True, text=True
+        [*script, "start", str(CACHE), home], check=True, capture_output=True, text=True, env=environ
     )
-    atexit.register(subprocess.run, ["bash", str(SCRIPTS / f"{name}.sh"), "stop", home], check=False)
+    atexit.register(subprocess.run, [*script, "stop", home], check=False)
     facts = dict(line.split("=", 1) for line in started.stdout.split() if "=" in line)
     os.environ[_RUNNING] = json.dumps({**running, name: facts})
     bucket_at(facts["S3_ENDPOINT"], facts).client.ask("PUT")
@@ -57,7 +60,7 @@ def engine(name: str = USUAL) -> dict[str, str]:
 
 def bucket_at(endpoint: str, facts: dict[str, str], name: str = BUCKET) -> Bucket:
     keys = Credentials(facts["S3_KEY"], facts["S3_SECRET"])
-    return Bucket(S3Client(endpoint, name, lambda: keys, region=facts["S3_REGION"]))
+    return Bucket(S3Client(endpoint, name, lambda: keys, region=facts["S3_REGION"], ca=facts.get("S3_CA")))
 
 
 @cache

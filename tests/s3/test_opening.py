@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.s3.conftest import MIB
 from tests.s3.proxy import Proxy
 from tus import OptionError, TusFilter, Upload
 from tus.stores.s3 import S3Store
+from tus.stores.s3.client import Blocks
 from tus.stores.s3.opening import open_store
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest"}
@@ -163,3 +165,19 @@ def test_option_store_names_a_bucket(engine: dict[str, str], tmp_path: Path, cap
     assert isinstance(app.engine.disk, type(None))
     assert engines.content(app.engine, engines.create(app.engine, 0)) == b""
     assert caplog.records == []
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("engine", ["versitygw-tls"], indirect=True)
+def test_tls_is_verified_and_bodies_carry_a_checksum(engine: dict[str, str], tmp_path: Path) -> None:
+    """Only certificates that are trusted are; and what is sent comes back."""
+    url = f"s3://{real.BUCKET}/tls-{tmp_path.name}?endpoint={engine['S3_ENDPOINT']}"
+    data = os.urandom(6 * MIB)
+
+    with pytest.raises(OptionError, match="CERTIFICATE_VERIFY_FAILED"):
+        opened(url)
+    store = opened(f"{url}&ca={engine['S3_CA']}")
+    new(store, "f" * 32, data, length=7 * MIB)
+
+    assert store.load("f" * 32).offset == len(data)
+    assert "x-amz-checksum-crc32" in store.uploads.bucket.client.proof("PUT", Blocks([data]))

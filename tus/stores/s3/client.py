@@ -134,12 +134,12 @@ class S3Client:
         attempts: int = ATTEMPTS,
     ) -> S3Reply:
         """The answer; raises Failed, Unavailable or StoreFull. What fails for a while is tried again."""
-        how = method, key, query_of(pairs), {**(headers or {}), **self._proof(method, body)}, body
+        how = method, key, query_of(pairs), {**(headers or {}), **self.proof(method, body)}, body
         return self._tried(lambda: self._whole(*self._once(*how)), attempts)
 
     def stream(self, key: str, *, headers: Mapping[str, str]) -> Incoming:
         """The body of an object, to be read as it comes."""
-        how = "GET", key, "", {**headers, **self._proof("GET", NOTHING)}, NOTHING
+        how = "GET", key, "", {**headers, **self.proof("GET", NOTHING)}, NOTHING
         return self._tried(lambda: Incoming(self, *self._once(*how)), ATTEMPTS)
 
     def url(self, key: str, seconds: int, pairs: Iterable[tuple[str, object]] = ()) -> str:
@@ -172,7 +172,8 @@ class S3Client:
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause *= 2
 
-    def _proof(self, method: str, body: Blocks) -> dict[str, str]:
+    def proof(self, method: str, body: Blocks) -> dict[str, str]:
+        """The headers that say how long the body is, and what it is; by "", what the signature says of it."""
         if not body.size:
             return {"": EMPTY} | ({"content-length": "0"} if method in ("PUT", "POST") else {})
         sized = {"content-length": str(body.size)}
