@@ -87,7 +87,8 @@ def _stopped() -> None:
         sweeper.rest()
 
 
-os.register_at_fork(after_in_child=_stopped)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks, and where views have no files either
+    os.register_at_fork(after_in_child=_stopped)
 
 
 class Sweeper:

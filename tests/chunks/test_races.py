@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests import live, wire
+from tests import kinds, live, wire
 from tests.chunks.conftest import form
 from tests.faults.mortal import Mortal
 from tests.servers import SLOW, Running, check_files, slowly
@@ -356,8 +356,8 @@ def die_at(mortal: Mortal, step: int) -> int:
     handed = flow.handed()
     assert set(handed) == {DATA}
     assert len(handed) <= 1 + deaths  # the application may have got it just before the death that forgot it
-    (record,) = [record for pattern in ("*.info", "*.record") for record in (flow.home / "uploads").glob(pattern)]
-    assert "result" in json.loads(record.read_text())["tus"]
+    store = kinds.pair(mortal.kind.pair, flow.home / "uploads")[0]
+    assert [store.load(id).result is not None for id in store.ids()] == [True]
     left = {path.suffix for path in (flow.home / "uploads").iterdir() if not path.name.startswith(".")}
     assert left <= {".info", ".lease"} or not mortal.kind.on_files
     shutil.rmtree(mortal.home / name)
