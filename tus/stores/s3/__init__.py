@@ -208,7 +208,7 @@ class S3Store:
         draft.put_last()
         state = draft.state
         if state.end != upload.length:
-            raise StoreBroken(f"upload {upload.id} has {state.end} bytes, not {upload.length}", offset=state.end)
+            raise Unavailable(f"upload {upload.id} has {state.end} bytes, not {upload.length}", offset=state.end)
         if state.parts_end != upload.length:  # another request is at it
             raise Failed("the storage lists the parts no more", 404, "")
         if not (draft.alone or draft.fresh):
