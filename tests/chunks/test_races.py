@@ -211,6 +211,9 @@ def test_stalled_chunk_holds_nobody_up(flow: Flow) -> None:
     """A dead connection in the middle of a chunk; the page sends the chunk again, and the file is finished."""
     dead = wire.Wire(flow.server.address)
     dead.send(flow.request(3)[: SIZE // 2])
+    (id,) = live.until(flow.records)
+    # As soon as it has a lease on the chunk: a request that begins later would be the newer one.
+    live.until(lambda: [path for path in (flow.home / "uploads").iterdir() if path.name.startswith(f"{id}-")])
 
     for number in range(MANY):
         assert flow.send(number).status == 200
