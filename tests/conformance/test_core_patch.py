@@ -252,7 +252,8 @@ def test_cut_chunked_body_keeps_what_arrived_and_never_finishes(tus: Client) -> 
     with tus.open("PATCH", url, own, wire.chunk(b"abcd") + b"9\r\nef") as connection:
         connection.half_close()
         try:
-            assert connection.answer().status >= 500
+            # hypercorn may answer 400 by itself to a client that has closed its half.
+            assert connection.answer().status >= (500 if tus.kind.hears_halves else 400)
         except wire.Broken:
             tus.arrived(url, 4)
 
