@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import OptionError, StoreAway
 from .network import Hold, NetworkLocker
 from .pool import Broken, Pool
-from .servers import Left, Verdict, settings
+from .servers import Left, Verdict, settings, unreachable
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -359,14 +359,8 @@ def postgresql_locker(url: str, options: object = None) -> NetworkLocker:
         server.prepare()
     except Broken as error:
         why = " ".join(str(error).split())
-        raise OptionError(f"option locker: {why}; {_remedy(why)}") from error
+        raise unreachable(why, _REMEDIES, "does it run there, and may we reach it?") from error
     return NetworkLocker(server, **given)
-
-
-def _remedy(why: str) -> str:
-    """What the operator can do about it."""
-    found = (remedy for word, remedy in _REMEDIES.items() if word in why)
-    return next(found, "does it run there, and may we reach it?")
 
 
 _REMEDIES = {

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from ..errors import OptionError, StoreAway
 from .network import Hold, NetworkLocker
 from .pool import Broken, Pool
-from .servers import Left, Verdict, settings
+from .servers import Left, Verdict, settings, unreachable
 
 log = logging.getLogger("tus")
 
@@ -315,16 +315,11 @@ def redis_locker(url: str, options: object = None) -> NetworkLocker:
         why = re.sub(r".*unexpected keyword argument", "nothing is known of", str(error))
         raise OptionError(f"option locker: this URL means nothing to Redis: {why}") from error
     except Broken as error:
-        raise OptionError(f"option locker: {error}; {_remedy(str(error))}") from error
+        raise unreachable(str(error), _REMEDIES, _OTHERWISE) from error
     return NetworkLocker(server, **given)
 
 
-def _remedy(why: str) -> str:
-    """What the operator can do about it."""
-    found = (remedy for word, remedy in _REMEDIES.items() if word in why)
-    return next(found, "does a Redis run there, may we reach it, and is it right about TLS (redis: or rediss:)?")
-
-
+_OTHERWISE = "does a Redis run there, may we reach it, and is it right about TLS (redis: or rediss:)?"
 _REMEDIES = {
     "invalid username": "put the right password into the URL: redis://:PASSWORD@HOST, or redis://USER:PASSWORD@HOST",
     "invalid password": "put the right password into the URL: redis://:PASSWORD@HOST",

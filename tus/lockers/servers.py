@@ -89,6 +89,12 @@ def settings(url: str) -> tuple[str, dict[str, Any]]:
     return place + "?" * bool(rest) + "&".join(rest), found
 
 
+def unreachable(why: str, remedies: dict[str, str], otherwise: str) -> OptionError:
+    """Why a server cannot be used, and what the operator can do about it."""
+    remedy = next((remedy for word, remedy in remedies.items() if word in why), otherwise)
+    return OptionError(f"option locker: {why}; {remedy}")
+
+
 def _setting(name: str, value: str) -> float | str:
     if not _SETTINGS[name].fullmatch(value):
         hint = "a name of letters and digits" if name == "prefix" else "seconds, from 1 to 299"
