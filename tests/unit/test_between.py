@@ -230,3 +230,20 @@ def test_final_upload_whose_part_goes_while_it_is_copied_is_gone(tmp_path: Path)
 
     with pytest.raises(Gone):
         engine.join(ask(), [part.id], metadata=Metadata(), concat="final;a")
+
+
+@pytest.mark.parametrize("kind", ["memory", "slow"])
+def test_host_that_lost_its_claim_does_not_replace_what_another_one_said(kind: str, tmp_path: Path) -> None:
+    """A claim over a network runs out. What is recorded first holds, and its data is not removed by the other."""
+    store = kinds.STORES[kinds.PAIRS[kind][0]](tmp_path)
+    first, second = (Engine(store, MemoryLocker(), Options({}, environ={})) for _ in range(2))
+    upload = create(first, 3)
+    append(first, upload.id, b"abc")
+    late, early = first.claim(upload.id), second.claim(upload.id)
+    early.accept(Result(200, body=b"second"))
+
+    late.accept(Result(200, body=b"first"), drop=True)
+
+    found = second.look(ask(upload.id))
+    assert (found.result, found.dropped) == (Result(200, body=b"second"), False)
+    assert engines.content(second, found) == b"abc"

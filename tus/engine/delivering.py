@@ -27,28 +27,30 @@ def claim(core: Core, id: str, *, patience: float = 0.0) -> Delivery:
 def accept(core: Core, upload: Upload, result: Result, *, drop: bool) -> Upload:
     """The host has it, or does not want it: remember its answer, so that the host is told only once."""
 
-    def taken(upload: Upload) -> Upload:
+    def taken(found: Upload) -> Upload:
+        if upload.pending and not found.pending:  # our claim was lost, and who has it now was first
+            return found
         # What the target's request held, passwords perhaps, is needed no more.
-        return with_answer(core, upload, result).evolve(dropped=drop or upload.dropped, target=None)
+        return with_answer(core, found, result).evolve(dropped=drop or found.dropped, target=None)
 
     # Some file systems lose a durable record with the one that replaces it, if that is not durable, too.
     # Where the data goes as well, all that a power cut can take is the memory of it.
     durable = core.syncs and not drop
     try:
-        if contended(upload):
-            upload = change(core, upload.id, taken, durable=durable)
+        if contended(upload) or core.disk is None:  # a claim over a network can be lost; one on files cannot
+            accepted = change(core, upload.id, taken, durable=durable)
         else:
-            upload = taken(upload)
-            core.store.save(upload, durable=durable)
+            accepted = taken(upload)
+            core.store.save(accepted, durable=durable)
     except StoreFull:
         if not drop:
             raise
         core.store.drop(upload.id)  # a complete record without data is one that was handed over
-        upload = taken(upload)
-        publish(core, upload)
-    if drop:
+        accepted = taken(upload)
+        publish(core, accepted)
+    if drop and accepted.dropped:
         core.store.drop(upload.id)
-    return upload
+    return accepted
 
 
 def drop(core: Core, upload: Upload) -> None:
