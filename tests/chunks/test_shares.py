@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +14,9 @@ import pytest
 
 from tests.drafting import Turns, begin, content, new
 from tests.kinds import LOCKERS, STORES
-from tus.errors import Interrupted, Locked, NotFound, StoreBroken
+from tus.engine.pieces import MOST
+from tus.errors import NotFound, StoreBroken
 from tus.lockers import Locker
-from tus.lockers.file import FileLocker
 from tus.stores import Positioned
 from tus.stores.apart import Apart
 from tus.stores.file import FileStore
@@ -62,65 +60,6 @@ def test_creation_can_be_read_before_it_is_saved(store: Any) -> None:
         assert content(store) == b"abc"
 
 
-def test_shares_do_not_end_each_other(locker: Locker) -> None:
-    """Three chunks are written at the same time."""
-    shares = [locker.share("a") for _ in range(3)]
-
-    for share in shares * 2:
-        with share.turn():
-            pass
-
-
-def test_shares_have_turns_at_the_same_time(tmp_path: Path) -> None:
-    """Between processes, where it matters, one turn does not wait for another."""
-    one, two = (FileLocker(str(tmp_path)).share("a") for _ in range(2))
-
-    with one.turn(), two.turn():
-        pass
-
-
-def test_lease_ends_every_share(locker: Locker) -> None:
-    """The request that removes an upload is alone with it."""
-    shares = [locker.share("a") for _ in range(2)]
-
-    lease = locker.lease("a")
-
-    for share in shares:
-        with pytest.raises(Interrupted), share.turn():
-            pass
-    with lease.turn():
-        pass
-
-
-def test_share_after_a_lease(locker: Locker) -> None:
-    """What begins later is not ended by what came before."""
-    locker.lease("a").release()
-
-    with locker.share("a").turn():
-        pass
-
-
-def test_claim_ends_every_share(locker: Locker) -> None:
-    """A zombie writes nothing into a file that was finished and handed over."""
-    share = locker.share("a")
-
-    locker.claim("a").release()
-
-    with pytest.raises(Interrupted), share.turn():
-        pass
-
-
-def test_no_share_while_there_is_a_claim(locker: Locker) -> None:
-    """It would write into what is being handed over."""
-    claim = locker.claim("a")
-
-    with pytest.raises(Locked):
-        locker.share("a")
-
-    claim.release()
-    locker.share("a").release()
-
-
 def test_shares_leave_nothing_behind(locker: Locker, tmp_path: Path) -> None:
     """Released, twice too, and the file goes with the last lease."""
     before = list(tmp_path.iterdir())  # the data, where a lease lies beside it
@@ -131,46 +70,6 @@ def test_shares_leave_nothing_behind(locker: Locker, tmp_path: Path) -> None:
     locker.lease("a").release(forget=True)
 
     assert list(tmp_path.iterdir()) == before
-
-
-def test_claim_waits_for_no_dead_share(tmp_path: Path) -> None:
-    """The kernel lets go of a turn whose process was killed."""
-    code = f"""
-import os, signal
-from tus.lockers.file import FileLocker
-share = FileLocker({str(tmp_path)!r}).share("a")
-with share.turn():
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    died = subprocess.run([sys.executable, "-c", code], env=environ, check=False)
-    assert died.returncode == -9
-
-    FileLocker(str(tmp_path), patience=0.2).claim("a").release()
-
-
-def test_claim_waits_for_a_turn(tmp_path: Path) -> None:
-    """A write that has begun ends before the upload is anybody's."""
-    locker, order = FileLocker(str(tmp_path)), []
-    share, inside, on = locker.share("a"), threading.Event(), threading.Event()
-
-    def write() -> None:
-        with share.turn():
-            inside.set()
-            on.wait(5)
-            order.append("written")
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    inside.wait(5)
-    with pytest.raises(Locked):
-        locker.claim("a")
-    on.set()
-    thread.join()
-    locker.claim("a").release()
-    order.append("claimed")
-
-    assert order == ["written", "claimed"]
 
 
 def test_marks_say_what_is_there(store: Any) -> None:
@@ -313,6 +212,18 @@ def test_chunks_that_are_marked_at_once_all_count(store: Any) -> None:
         list(pool.map(lambda number: store.mark("a", number), range(8)))
 
     assert store.marks("a") == b"\1" * 8
+
+
+def test_a_million_chunks_have_marks(store: Any) -> None:
+    """As many as a client may say; of one that comes late, all before it may be missing."""
+    new(store, length=MOST, chunks=Chunks(1, MOST))
+
+    for number in (MOST - 1, 20_000):
+        store.mark("a", number)
+
+    marks = store.marks("a")
+    assert (len(marks), marks.count(1), marks[20_000]) == (MOST, 2, 1)
+    assert store.load("a").offset == 2
 
 
 def test_upload_is_touched_by_its_chunks(store: Any) -> None:

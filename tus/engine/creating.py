@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import closing, suppress
 
 from ..checksum import Checksum
 from ..errors import (
@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..http.messages import Request
 from ..lockers import Lease
-from ..stores import Draft
+from ..stores import Draft, Free
 from ..upload import Digests, Metadata, Upload, checked_id
 from .admission import identify
 from .core import Core, fall_back, publish, tell_created
@@ -39,14 +39,8 @@ log = logging.getLogger("tus")
 _PATIENCE = 5.0  # seconds to wait for another request that makes an upload by the same name
 
 
-class Alone:
+class Alone(Free):
     """The lease on an upload that no other request can know of."""
-
-    token = 0
-    _turn = nullcontext()
-
-    def turn(self) -> AbstractContextManager[None]:
-        return self._turn
 
     def keep(self) -> None:
         """Nobody could take over."""

@@ -12,7 +12,7 @@ What only some stores can do is a small protocol of its own: `Spliceable`, `Join
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from ..upload import Upload
@@ -29,6 +29,16 @@ class Fence(Protocol):
 
     def turn(self) -> AbstractContextManager[object]:
         """A moment for one change; raises Interrupted once a newer request took over. Turns do not nest."""
+
+
+class Free:
+    """The fence where nobody else can write: the upload is new, or a claim keeps others out."""
+
+    token = 0
+    _turn = nullcontext()
+
+    def turn(self) -> AbstractContextManager[None]:
+        return self._turn
 
 
 @runtime_checkable

@@ -9,26 +9,18 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import closing, suppress
 from typing import BinaryIO
 
-from ..errors import Changed, NotFound, StoreBroken, TusError
-from ..upload import Metadata, Result, Upload
-from . import Block, Draft, Fence, Joinable, Store
+from ..errors import Changed, Locked, NotFound, StoreBroken, TusError
+from ..upload import Result, Upload
+from . import Block, Draft, Fence, Free, Joinable, Store
 
 _NEVER = 253402300799.0  # when such an upload expires by itself: it goes with the one that it belongs to
 _BLOCK = 1 << 20
+_ATTEMPTS = 1000  # times that a mark is set anew, because another one was set in between
+_WRITTEN, _READ = bytes.maketrans(b"\0\1", b"01"), bytes.maketrans(b"01", b"\0\1")  # marks, as a text and back
 _APART = "apart"  # what such a record says in place of how it is concatenated, and no client can say
-
-
-class Free:
-    """The fence where a claim keeps everybody else out."""
-
-    token = 0
-    _turn = nullcontext()
-
-    def turn(self) -> AbstractContextManager[None]:
-        return self._turn
 
 
 class Apart:
@@ -122,23 +114,23 @@ class Apart:
         return Chunk(self._store, upload, start, self._store.create(upload, fence=fence))
 
     def mark(self, id: str, number: int, *, durable: bool = False) -> None:
-        while True:
-            try:
+        for _ in range(_ATTEMPTS):
+            with suppress(Changed, FileExistsError):  # by a chunk that came at the same time
                 self._note(_noting(id), number, durable)
-            except (Changed, FileExistsError):  # by a chunk that came at the same time
-                continue
-            return
+                return
+        raise Locked("other chunks of this upload come all the time")
 
     def _note(self, id: str, number: int, durable: bool) -> None:
         try:
             found = self._store.load(id)
         except NotFound:
             found = self._begun(id)
-        marks = bytearray(found.metadata.get("marks", b""))
+        marks = bytearray(_marks(found))
         marks.extend(bytes(max(number + 1 - len(marks), 0)))
         marks[number] = 1
-        # A record can say only when it was created; here that is when a chunk came last.
-        changed = found.evolve(metadata=Metadata.of({"marks": bytes(marks)}), created=self._clock())
+        # The answer of a host is what a record has room for: metadata have a limit, and there may be a million chunks.
+        # And it can say only when it was created; here that is when a chunk came last.
+        changed = found.evolve(result=Result(body=bytes(marks.translate(_WRITTEN))), created=self._clock())
         self._store.save(changed, since=found, durable=durable)
 
     def _begun(self, id: str) -> Upload:
@@ -155,7 +147,11 @@ class Apart:
             found = self._store.load(_noting(id))
         except NotFound:
             return b"", 0.0
-        return found.metadata.get("marks", b""), found.created
+        return _marks(found), found.created
+
+
+def _marks(record: Upload) -> bytes:
+    return record.result.body.translate(_READ) if record.result else b""
 
 
 def _apart(id: str, start: int) -> str:

@@ -15,8 +15,7 @@ from typing import BinaryIO
 
 from ...errors import Changed, NotFound, OffsetMismatch, StoreBroken
 from ...upload import Upload, is_random
-from .. import Draft, Fence
-from ..apart import Free
+from .. import Draft, Fence, Free
 from ..records import same
 from . import grid
 from .bucket import LOST, Bucket
