@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.s3.conftest import MIB, PART, Reopen
 from tests.s3.proxy import Proxy
 from tus.errors import NotFound, StoreBroken, TusError
 from tus.stores.s3 import S3Store
+from tus.stores.s3.tidying import Tidying
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -128,6 +130,25 @@ def test_record_whose_answer_is_lost_is_saved(store: S3Store, proxy: Proxy) -> N
     assert store.load("a").owner == "eve"
 
 
+def test_deletion_that_breaks_off_is_ended_later(store: S3Store, reopen: Reopen, proxy: Proxy) -> None:
+    """The upload is gone at once; the trace of it that kept its name from others goes with the next tidying."""
+    new(store, length=9)
+    proxy.fail("DeleteObject .*/info/a", 403)
+    with pytest.raises(StoreBroken):
+        store.delete("a")
+
+    other = reopen()
+    with pytest.raises(NotFound):
+        other.load("a")
+    assert list(other.ids()) == []
+    with pytest.raises(FileExistsError):
+        new(other, length=5)
+    Tidying(other.uploads, time.time() + 60, (), young=-60)()
+
+    assert list(other.uploads.bucket.objects(other.uploads.prefix)) == []
+    assert new(other, length=5).length == 5
+
+
 PROGRAM = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
@@ -135,6 +156,7 @@ from tests import real
 from tests.drafting import Turns, going_on
 from tus import Upload
 from tus.stores.s3 import S3Store
+from tus.stores.s3.tidying import Tidying
 endpoint, prefix, size, seed = sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 import random
 data = random.Random(seed).randbytes(size)
@@ -230,6 +252,7 @@ from tests import real
 from tests.drafting import Turns
 from tus.errors import TusError
 from tus.stores.s3 import S3Store
+from tus.stores.s3.tidying import Tidying
 endpoint, prefix, size, seed, token = sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), int(sys.argv[6])
 data = random.Random(7).randbytes(size)
 chance = random.Random(seed)

@@ -6,12 +6,14 @@ import json
 import secrets
 import time
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 
 from .bucket import LOST, Bucket
 from .client import Failed
-from .state import Keys
+from .state import GONE, Keys
 
 _KEPT = 20.0  # seconds that a name is kept for one who begins an upload and does not come back
+_ABANDONED = 300.0  # seconds after which nobody comes back to end a deletion
 _REFRESH = 5  # times that somebody who lost a race looks again
 
 
@@ -25,9 +27,20 @@ class Name:
         """Raises FileExistsError if it is taken, or is being taken."""
         text = json.dumps([secrets.token_hex(8), time.time() + _KEPT]).encode()
         self._etag = self._reserved(text)
-        if self._bucket.find(self._keys.info) or self._bucket.find(self._keys.data):
+        if self._recorded() or self._bucket.find(self._keys.data):
             self.release()
             raise FileExistsError(self._keys.data)
+
+    def _recorded(self) -> bool:
+        """Whether there is a record by this name. What a deletion left that broke off is removed."""
+        found = self._bucket.find(self._keys.info)
+        if not found or int(found.headers["content-length"]) != len(GONE):
+            return bool(found)
+        changed, now = (parsedate_to_datetime(found.headers[name]) for name in ("last-modified", "date"))
+        if (now - changed).total_seconds() < _ABANDONED:  # somebody is at it
+            return True
+        self._bucket.delete(self._keys.info)
+        return False
 
     def _reserved(self, text: bytes) -> str:
         key = self._keys.new

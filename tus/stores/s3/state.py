@@ -13,6 +13,7 @@ from ..records import decoded, encoded
 from . import grid
 from .grid import Span
 
+GONE = b""  # what stands in place of the record of an upload that is deleted in this moment
 _MOST = 1900  # characters that the metadata of an object may have
 
 

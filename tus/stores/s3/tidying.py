@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from ...errors import NotFound
 from .bucket import Found, Running
 from .client import Failed
-from .state import Place
+from .state import GONE, Place
 from .uploads import Uploads
 
 YOUNG = 86400.0  # seconds; what is younger may belong to a body that still arrives, somewhere
@@ -33,11 +33,17 @@ class Tidying:
     def __call__(self) -> None:
         bucket = self._uploads.bucket
         left = [one.key for one in bucket.objects(f"{self._own}new/") if one.modified < self._before]
-        bucket.delete_all([*left, *self._pieces()])
+        bucket.delete_all([*left, *self._gone(), *self._pieces()])
         for running in bucket.running(self._uploads.prefix):
             if self._is_left(running):
                 with suppress(Failed):
                     bucket.abort(running.key, running.upload_id)
+
+    def _gone(self) -> Iterator[str]:
+        """What stood in place of a record when its deletion broke off."""
+        for one in self._uploads.bucket.objects(f"{self._own}info/"):
+            if one.size == len(GONE) and one.modified < self._before:
+                yield one.key
 
     def _pieces(self) -> Iterator[str]:
         """The pieces of uploads that are gone or finished."""

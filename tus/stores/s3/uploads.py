@@ -16,7 +16,7 @@ from . import grid
 from .bucket import LOST, Bucket, CallThreads, Found
 from .client import Failed
 from .grid import Span
-from .state import Holding, Keys, Place, attached, detached, recorded, written
+from .state import GONE, Holding, Keys, Place, attached, detached, recorded, written
 
 _REFRESH = 5  # times that somebody who lost a race looks again
 
@@ -65,6 +65,8 @@ class Uploads:
             if not error.missing:
                 raise
             return self._attached(id)
+        if answer.body == GONE:
+            raise NotFound("no such upload")
         upload, place = recorded(answer.body, id)
         state = Holding(upload, place, answer.etag)
         if alone or place.whole or place.upload_id or not state.single:
@@ -320,7 +322,9 @@ class Uploads:
         self._clear(id, state.place, state.litter)
 
     def delete(self, id: str) -> None:
-        """Remove the data, and then the record: until that is gone, no other upload can have the name."""
+        """Remove the data, and then the record: until that is gone, no other upload can have the name. No engine
+        deletes in a step that excludes a conditional write, so that the record is overwritten first: those who
+        change it at the same time hear of that."""
         nonce = ""
         while True:
             try:
@@ -342,17 +346,20 @@ class Uploads:
         if not state.etag:
             return True
         try:
-            self.bucket.delete(keys.info, match=state.etag)
+            self.bucket.swap(keys.info, GONE, state.etag)
         except Failed as error:
             if error.answer not in LOST:
                 raise
             return False
+        self.bucket.delete(keys.info)
         return True
 
     def ids(self) -> Iterator[str]:
         """Every upload there is. Those that came whole have no record of their own."""
         known = set()
         for found in self.bucket.objects(self.keys("").info):
+            if found.size == len(GONE):
+                continue
             id = found.key.rpartition("/")[2]
             known.add(id)
             yield id
