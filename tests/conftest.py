@@ -5,6 +5,7 @@ A test that cannot run for want of something is skipped, and must never be skipp
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -50,6 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("engines")
         if "s3" in kinds:
             item.add_marker("slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """What the client of such a test leaves open is closed while its warnings are ignored: a cycle of an exception and
+    its frames would keep it up to the collection of garbage, in another test."""
+    if any(mark.args[0].endswith("ResourceWarning") for mark in item.iter_markers("filterwarnings")):
+        gc.collect()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
