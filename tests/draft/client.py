@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 from tests import live, wire
 from tests.shelves import Shelf, shelf
 from tests.wire import Answer
+from tus.protocols import draft
 
 TYPE = "application/partial-upload"
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = {"Content-Type": "application/offset+octet-stream"}
-VERSIONS = (3, 4, 5, 6, 7, 8)
+VERSIONS = tuple(draft.VERSIONS)
+NEWEST = draft.NEWEST.number
 PROBLEMS = "https://iana.org/assignments/http-problem-types#"
 
 Fields = Mapping[str, str | None]
@@ -43,7 +45,7 @@ class Client:
 
     server: live.Live
     name: str
-    version: int | None = 8
+    version: int | None = NEWEST
 
     def speaking(self, version: int | None) -> Client:
         return replace(self, version=version)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import live
-from tests.draft.client import VERSIONS, Client
+from tests.draft.client import NEWEST, VERSIONS, Client
 from tests.servers import CALM, spread
 
 MakeClient = Callable[..., Client]
@@ -22,7 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def collection(server: live.Live) -> MakeClient:
     """Makes a fresh collection with the options given, and a client for it."""
 
-    def make(version: int | None = 8, **options: Any) -> Client:
+    def make(version: int | None = NEWEST, **options: Any) -> Client:
         return Client(server, server.collection(**CALM | options), version)
 
     return make

@@ -14,7 +14,7 @@ from tests.wire import Address, Answer
 
 @dataclass
 class Phone:
-    """iOS 17 speaks interop 3, 18.0 speaks 5, 18.1 and later 6, and 26.2 speaks 8."""
+    """iOS 17 speaks interop 3, 18.0 speaks 5, 18.1 and all that came up to 2026 speak 6."""
 
     address: Address
     version: int

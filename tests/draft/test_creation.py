@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import live
-from tests.draft.client import BYTES, PROBLEMS, TUS, TYPE, Client, Wire, digest, limits, problem
+from tests.draft.client import BYTES, NEWEST, PROBLEMS, TUS, TYPE, Client, Wire, digest, limits, problem
 
 CONTENT = b"hello world"
 METHODS = ("POST", "PUT", "PATCH", "QUERY")
@@ -202,13 +202,48 @@ def test_parameters_are_ignored(client: Client, value: str) -> None:
     assert client.done(client.create(CONTENT, complete=None, headers={"Upload-Complete": value}))
 
 
-@pytest.mark.parametrize("version", [2, 9, 99])
-def test_unknown_version_is_not_spoken(client: Client, version: int) -> None:
-    """A version that nobody here knows is not this protocol."""
+@pytest.mark.parametrize("version", [0, 2])
+def test_version_before_the_first_is_not_spoken(client: Client, version: int) -> None:
+    """Nobody here knows what its fields mean."""
     answer = client.speaking(version).create(CONTENT, complete=True)
 
     assert answer.status == 412
     assert client.uploads() == []
+
+
+@pytest.mark.parametrize("version", [NEWEST + 1, 99])
+def test_version_that_is_still_to_come_uploads(client: Client, version: int) -> None:
+    """A phone after an update loses no file for a number: it gets the newest behaviour, and no number back."""
+    phone = client.speaking(version)
+
+    first = phone.create(CONTENT[:3])
+    url = first["Location"]
+    asked = phone.head(url)
+    found = phone.ask("GET", url)
+    last = phone.append(url, 3, CONTENT[3:], complete=True)
+
+    assert (first.status, asked.status, found.status) == (201, 204, 204)
+    assert phone.done(last) and client.files() == [CONTENT]
+    assert not any("Upload-Draft-Interop-Version" in answer for answer in (first, asked, found, last))
+
+
+def test_version_that_is_still_to_come_cancels(client: Client) -> None:
+    """The address came from us, so the client understood an answer of ours."""
+    url = client.created(CONTENT)
+
+    assert client.speaking(NEWEST + 1).ask("DELETE", url).status == 204
+    assert client.uploads() == []
+
+
+@pytest.mark.parametrize("before, after", [(6, 10), (10, 6), (6, None), (3, 10)])
+def test_version_changes_between_two_requests(client: Client, before: int, after: int | None) -> None:
+    """The client was updated meanwhile, or was set back."""
+    url = client.speaking(before).created(CONTENT[:3])
+    other = client.speaking(after)
+
+    assert other.offset(url) == (3, False) if after else other.head(url)["Upload-Offset"] == "3"
+    assert other.done(other.append(url, 3, CONTENT[3:], complete=True))
+    assert client.files() == [CONTENT]
 
 
 @pytest.mark.parametrize("version", ["x", "8, 8", "8.0", "+8", "-3"])

@@ -102,7 +102,8 @@ def test_matching_repr_digest(client: Client, algorithm: str) -> None:
     answer = client.append(url, 5, b" world", complete=True)
 
     assert client.done(answer)
-    assert answer["Repr-Digest"] == client.head(url)["Repr-Digest"] == digest(CONTENT, algorithm)
+    assert answer["Repr-Digest"] == client.speaking(8).head(url)["Repr-Digest"] == digest(CONTENT, algorithm)
+    assert "Repr-Digest" not in client.head(url)  # since interop 9, what HEAD answers is not what it is the digest of
 
 
 def test_digests_in_each_version(each: Client) -> None:
@@ -155,7 +156,7 @@ def test_wanted_digest(client: Client, wanted: str, told: str) -> None:
     answer = client.append(url, 5, b" world", complete=True)
 
     assert "Repr-Digest" not in between
-    assert answer["Repr-Digest"] == client.head(url)["Repr-Digest"] == digest(CONTENT, told)
+    assert answer["Repr-Digest"] == client.speaking(8).head(url)["Repr-Digest"] == digest(CONTENT, told)
 
 
 @pytest.mark.parametrize("wanted", ["sha-256=0", "id-best=10", "sha-256=11", "sha-256=-1", "x=:", "sha-256=a"])

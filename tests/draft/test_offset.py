@@ -29,8 +29,20 @@ def test_offset_retrieval_in_each_version(each: Client) -> None:
     url = each.created(b"hello")
 
     assert each.offset(url) == (5, False)
-    assert "Upload-Length" not in each.head(url)
-    assert each.head(url)["Upload-Draft-Interop-Version"] == str(each.version)
+    for method in ("HEAD", "GET"):
+        answer = each.ask(method, url)
+        assert (answer.status, answer.body, answer["Upload-Offset"]) == (204, b"", "5")
+        assert "Upload-Length" not in answer and "Upload-Limit" in answer
+        assert answer["Upload-Draft-Interop-Version"] == str(each.version)
+
+
+def test_head_of_a_phone(each: Client) -> None:
+    """It repeats what its first request said of its content, which means nothing here."""
+    url = each.created(b"hello")
+
+    answer = each.head(url, {"Content-Type": "image/heic", "Content-Length": "0", "Authorization": "Bearer x"})
+
+    assert (answer.status, answer["Upload-Offset"]) == (204, "5")
 
 
 def test_complete_upload_in_each_version(each: Client) -> None:
@@ -80,6 +92,14 @@ def test_delete(each: Client) -> None:
         assert each.ask(method, url).status in (404, 410)
     assert each.append(url, 5, b"x").status in (404, 410)
     assert each.uploads() == []
+
+
+def test_delete_without_a_version_cancels(client: Client) -> None:
+    """So the finished standard has it; tus has a word of its own in each DELETE."""
+    url = client.created(b"hello")
+
+    assert client.speaking(None).ask("DELETE", url).status == 204
+    assert client.uploads() == []
 
 
 def test_delete_may_be_switched_off(collection) -> None:

@@ -177,13 +177,13 @@ def test_passwords_are_forgotten(host: live.Live, client: Client) -> None:
         {},
         {"Upload-Draft-Interop-Version": "8"},
         {"Upload-Draft-Interop-Version": "8", "Upload-Complete": "true"},
-        {"Upload-Draft-Interop-Version": "99", "Upload-Complete": "?1"},
+        {"Upload-Draft-Interop-Version": "2", "Upload-Complete": "?1"},
         {"Upload-Draft-Interop-Version": "8", "Upload-Incomplete": "?0"},
         {**TUS, "Upload-Complete": "?1"},
     ],
 )
 def test_request_without_the_offer_is_untouched(host: live.Live, client: Client, headers: dict[str, str]) -> None:
-    """No valid field, or a version that nobody knows: the application sees it as it came, our fields included."""
+    """No valid field, or a version before the first: the application sees it as it came, our fields included."""
     answer = client.speaking(None).ask("POST", "/photos", {**JPEG, **headers}, b"photo")
 
     assert (answer.status, answer["Location"]) == (201, "/photos/1.jpeg")
@@ -264,7 +264,7 @@ def test_limits_of_a_target_without_options(client: Client) -> None:
     """The application knows no OPTIONS, so the answer is ours."""
     answer = client.ask("OPTIONS", "/photos")
 
-    assert (answer.status, answer["Accept-Patch"]) == (204, TYPE)
+    assert (answer.status, answer["Accept-Patch"]) == (200, TYPE)
     assert limits(answer)["max-age"] > 0
 
 
@@ -291,7 +291,7 @@ def test_tus_finishes_what_was_meant_for_a_target(host: live.Live, client: Clien
     assert photos(host) == {"1.jpeg": b"hello"}
 
 
-@pytest.mark.parametrize("version", [3, 5, 6, 8])
+@pytest.mark.parametrize("version", [3, 5, 6, 10])
 @pytest.mark.parametrize(
     "host", [("ours", True), pytest.param(("gunicorn", True), marks=pytest.mark.slow)], indirect=True, ids=str
 )

@@ -70,7 +70,7 @@ def test_every_method_at_every_place(zope: Zope, view: str) -> None:
     deleted = zope.ask("DELETE", url)
     gone = zope.ask("HEAD", url)
 
-    assert (collection.status, preflight.status) == (204, 204)
+    assert (collection.status, preflight.status) == (200, 200)
     assert "creation" in collection["Tus-Extension"]
     assert (patched.status, patched["Upload-Offset"]) == (204, "5")
     assert (head.status, head["Upload-Offset"]) == (200, "5")
@@ -183,8 +183,8 @@ def test_the_permission_guards_all_but_options(zope: Zope) -> None:
     view = "/f/@@managers"
     url = zope.create(view, 5, "guarded.bin", **basic("admin"))
 
-    assert zope.ask("OPTIONS", view).status == 204
-    assert zope.ask("OPTIONS", url).status == 204
+    assert zope.ask("OPTIONS", view).status == 200
+    assert zope.ask("OPTIONS", url).status == 200
     assert zope.ask("POST", view, {"Upload-Length": "5"}).status == 401
     assert [zope.ask(method, url).status for method in ("HEAD", "GET", "DELETE")] == [401] * 3
     assert zope.patch(url, b"hello").status == 401

@@ -80,7 +80,7 @@ def discovered(answer: tuple[int, list[tuple[str, str]], bytes], environ: Enviro
     origins stays as it is."""
     status, headers, body = answer
     if status >= 400 and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in environ:
-        status, headers, body = 204, [], b""
+        status, headers, body = 200, [], b""
     kept = tuple(pair for pair in headers if pair[0].lower() not in _DISCOVERED | {"content-length"})
     return Response(status, body=body, extra=kept)
 

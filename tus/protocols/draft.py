@@ -1,4 +1,4 @@
-"""Resumable Uploads for HTTP, the IETF draft, interop versions 3 to 8: its words, and nothing of how bytes are stored.
+"""Resumable Uploads for HTTP, the IETF draft, interop versions 3 to 10: its words, and nothing of how bytes are stored.
 
 It must never complete an upload because it is long enough: the client has to say so, on a body that arrived whole.
 """
@@ -46,34 +46,38 @@ _DROPPED = frozenset(("content-length", "transfer-encoding", "connection", "keep
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What one interop version wants otherwise than its neighbours."""
+    """What the interop versions want differently from one another."""
 
     number: int
-    named: bool = True  # the request names it
-    field: str = "Upload-Complete"
-    done: str = "?1"
-    open: str = "?0"
-    unsaid: bool | None = None  # what a PATCH without that field means; None: it is an error
-    typed: bool = True  # a PATCH has a media type of its own
-    appended: int = 204
-    located: bool = False  # every final answer to a creation says where the upload is
-    age: str = "max-age"
-    curt: bool = False  # HEAD and DELETE must not carry what only PATCH needs
+    field: str  # that says whether the upload ends here
+    done: str  # its values
+    open: str
+    unsaid: bool | None  # what a PATCH without that field means; None: it is an error
+    typed: bool  # a PATCH has a media type of its own
+    appended: int  # the status of an append after which the upload is still open
+    located: bool  # every final answer to a creation says where the upload is
+    age: str  # the name of a limit
+    curt: bool  # HEAD and DELETE must not carry what only PATCH needs
+    represented: bool  # an answer that has only the offset has the digests of the whole, too
+    named: bool = True  # the client has named this number: a 104 has to carry it, and needs it
 
 
-_8 = Version(8)
-_6 = Version(6, unsaid=False, appended=201, located=True, age="expires", curt=True)
-_5 = replace(_6, number=5, typed=False, age="max-age")
-_3 = replace(_5, number=3, field="Upload-Incomplete", done="?0", open="?1", unsaid=True)
-VERSIONS = {
-    3: _3,
-    4: replace(_5, number=4),
-    5: _5,
-    6: _6,
-    7: replace(_8, number=7),
-    8: _8,
-    None: replace(_8, named=False),  # as the finished standard will be spoken
-}
+_3 = Version(
+    3, field="Upload-Incomplete", done="?0", open="?1", unsaid=True, typed=False, appended=201, located=True,
+    age="max-age", curt=True, represented=True,
+)  # fmt: skip
+_4 = replace(_3, number=4, field="Upload-Complete", done="?1", open="?0", unsaid=False)
+_5 = replace(_4, number=5)
+_6 = replace(_5, number=6, typed=True, age="expires")
+_7 = replace(_6, number=7, unsaid=None, appended=204, located=False, age="max-age", curt=False)
+_8 = replace(_7, number=8)
+_9 = replace(_8, number=9, represented=False)
+_10 = replace(_9, number=10)
+VERSIONS = {version.number: version for version in (_3, _4, _5, _6, _7, _8, _9, _10)}
+NEWEST = VERSIONS[max(VERSIONS)]
+# As the finished standard will be spoken; and what a client gets that names a number which is still to come. Only a 104
+# would tell it something wrong, and a refusal would lose its file.
+UNNAMED = replace(NEWEST, named=False)
 
 
 def exchange(request: Request, engine: Engine) -> DraftExchange | None:
@@ -83,7 +87,7 @@ def exchange(request: Request, engine: Engine) -> DraftExchange | None:
 
 
 def version_of(request: Request) -> Version | None:
-    """The version that the request speaks; None if it speaks another protocol, or a version that we don't know."""
+    """The version that the request speaks; None if it speaks another protocol, or a version older than those."""
     headers = request.headers
     kind = media_type(headers.get("content-type", ""))
     # Libraries of iPhones add the draft's fields to every upload, also to those of other protocols.
@@ -94,8 +98,13 @@ def version_of(request: Request) -> Version | None:
         return None
     if not request.id:
         return version if _offers(request, version) and (request.target or kind not in PAGE_FORMS) else None
-    said = request.method == "PATCH" and (kind == TYPE or _said(headers, version) is not None)
-    return version if version.named or said else None
+    # No other protocol has a DELETE without a word of its own. A HEAD without one is answered in all of them.
+    said = (
+        request.method == "DELETE"
+        or request.method == "PATCH"
+        and (kind == TYPE or _said(headers, version) is not None)
+    )
+    return version if said or _number(headers) is not None else None
 
 
 def _offers(request: Request, version: Version) -> bool:
@@ -106,8 +115,13 @@ def _offers(request: Request, version: Version) -> bool:
 
 
 def _version(headers: Headers) -> Version | None:
-    """The version that a client names; the finished standard, if it names none."""
-    return VERSIONS.get(fields.whole_number(headers.get("upload-draft-interop-version")))
+    """The version that a client names; the finished standard, if it names none or one that is newer than this table."""
+    number = _number(headers)
+    return UNNAMED if number is None or number > NEWEST.number else VERSIONS.get(number)
+
+
+def _number(headers: Headers) -> int | None:
+    return fields.whole_number(headers.get("upload-draft-interop-version"))
 
 
 def limits(
@@ -129,7 +143,7 @@ def limits(
 
 def add_limits(request: Request, engine: Engine, response: Response) -> None:
     """Add what the draft has to say to an answer to OPTIONS."""
-    version = _version(request.headers) or _8
+    version = _version(request.headers) or NEWEST
     response.headers["Upload-Limit"] = limits(request, engine, age=version.age)
     response.headers["Accept-Patch"] = TYPE
 
@@ -140,7 +154,7 @@ def complement(request: Request, engine: Engine) -> dict[str, str]:
         upload = engine.look(request)
     except TusError:
         return {}  # the host lets it ask, and not look
-    complete = _8.done if _is_over(upload) else _8.open
+    complete = NEWEST.done if _is_over(upload) else NEWEST.open
     return {"Upload-Complete": complete, "Upload-Limit": limits(request, engine, upload)}
 
 
@@ -233,7 +247,9 @@ class DraftExchange(Exchange):
         if upload.length is not None and not upload.refused:  # else tus-js-client takes the end for success, and asks
             answer["Upload-Length"] = str(upload.length)
         answer["Upload-Limit"] = self._limits(upload)
-        return Response(204, {**answer, **_represented(upload), "Cache-Control": "no-store"})
+        if self._version.represented:  # later, what HEAD and GET answer is no representation that has a digest
+            answer.update(_represented(upload))
+        return Response(204, {**answer, "Cache-Control": "no-store"})
         yield
 
     def _cancel(self) -> Conversation:

@@ -71,11 +71,16 @@ class TusExchange(Exchange):
         if not self.request.id:
             return ["OPTIONS", "POST"]
         allowed = ["OPTIONS", "HEAD", "PATCH"]
-        if self.engine.options.download:
+        if self.engine.options.download or self._asks_by_get:
             allowed.append("GET")
         if self.engine.options.termination:
             allowed.append("DELETE")
         return allowed
+
+    @property
+    def _asks_by_get(self) -> bool:
+        """Whether a GET speaks tus: caches make one of a HEAD, and keep its answer to themselves."""
+        return self.request.method == "GET" and "tus-resumable" in self.request.headers
 
     def _check_version(self) -> None:
         # Downloaders and browsers know nothing of versions, and a HEAD that fails costs a client the whole upload.
@@ -94,7 +99,7 @@ class TusExchange(Exchange):
         }
         if self.engine.options.max_size is not None:
             answer["Tus-Max-Size"] = str(self.engine.options.max_size)
-        return Response(204, answer)
+        return Response(200, answer)  # some systems of phones take nothing else for a yes
         yield
 
     def _extensions(self) -> str:
@@ -179,9 +184,12 @@ class TusExchange(Exchange):
         yield
 
     def _get(self) -> Conversation:
-        """Not part of tus."""
-        return download(self.identify(), self.engine)
-        yield
+        """Not part of tus; but an upload of which there is no file yet is asked for by a HEAD that a cache changed."""
+        request = self.identify()
+        if self._asks_by_get and not (self.engine.options.download and self.engine.look(request).complete):
+            self.request = request._replace(method="HEAD")
+            return (yield from self._head())
+        return download(request, self.engine)
 
     # What is answered
 
