@@ -19,7 +19,7 @@ from tus import Engine, TusFilter
 from tus.lockers import Claim, Lease, Locker, Share
 from tus.lockers.file import FileLocker
 from tus.lockers.memory import MemoryLocker
-from tus.lockers.network import NetworkLocker
+from tus.lockers.network import TTL, NetworkLocker
 from tus.lockers.servers import settings
 from tus.stores import Store
 from tus.stores.file import FileStore
@@ -45,13 +45,13 @@ def at_server(kind: str, directory: Path) -> Locker:
 def network_locker(url: str, **given: Any) -> NetworkLocker:
     """A locker at this URL, which is connected."""
     url, said = settings(url)
-    server = _server(url)
-    locker = NetworkLocker(server, **{"patience": PATIENCE, **said, **given})
+    how: dict[str, Any] = {"ttl": TTL, "patience": PATIENCE, **said, **given}
+    locker = NetworkLocker(_server(url, how["ttl"]), **how)
     locker.writing("any")
     return locker
 
 
-def _server(url: str) -> Any:
+def _server(url: str, ttl: float) -> Any:
     if url.startswith("redis"):
         from tus.lockers.redis import RedisServer
 
@@ -59,7 +59,7 @@ def _server(url: str) -> Any:
     from tus.lockers.postgresql import PostgresqlServer
 
     server = PostgresqlServer(url)
-    server.prepare()
+    server.prepare(ttl)
     return server
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from .. import events
-from ..errors import NotFound, Refused, StoreFull
-from ..lockers import Claim
+from ..errors import Locked, NotFound, Refused, StoreAway, StoreBroken, StoreFull
+from ..lockers import Claim, Fleeting
 from ..upload import Result, Upload, checked_id
 from .core import Core, change, contended, publish
 from .finishing import refusing, with_answer
+
+_INSISTS = 20.0  # seconds for which a storage that is away is asked again to take the answer
+_PAUSE = 0.1  # seconds between
 
 
 def claim(core: Core, id: str, *, patience: float = 0.0) -> Delivery:
     """The right to hand an upload over; raises Locked if another request has it for longer than `patience`."""
     claimed = core.locker.claim(checked_id(id), patience=patience)
     try:
-        return Delivery(core, claimed, core.store.load(id))
+        delivery = Delivery(core, claimed, core.store.load(id))
+        if isinstance(claimed, Fleeting) and claimed.over():
+            raise Locked("the server of the leases cannot be reached")
+        return delivery
     except BaseException:
         claimed.release()
         raise
@@ -38,7 +46,7 @@ def accept(core: Core, upload: Upload, result: Result, *, drop: bool) -> Upload:
     durable = core.syncs and not drop
     try:
         if contended(upload) or core.disk is None:  # a claim over a network can be lost; one on files cannot
-            accepted = change(core, upload.id, taken, durable=durable)
+            accepted = _insisted(lambda: change(core, upload.id, taken, durable=durable))
         else:
             accepted = taken(upload)
             core.store.save(accepted, durable=durable)
@@ -51,6 +59,19 @@ def accept(core: Core, upload: Upload, result: Result, *, drop: bool) -> Upload:
     if drop and accepted.dropped:
         core.store.drop(upload.id)
     return accepted
+
+
+def _insisted(save: Callable[[], Upload]) -> Upload:
+    """Save what the host said. It cannot be asked again whether it has the upload, so that a storage which is away for
+    a moment is waited for; the claim is held meanwhile."""
+    end = time.monotonic() + _INSISTS
+    while True:
+        try:
+            return save()
+        except StoreBroken as error:
+            if error.status != StoreAway.status or time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE)
 
 
 def drop(core: Core, upload: Upload) -> None:

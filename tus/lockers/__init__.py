@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Lease(Protocol):
@@ -54,6 +54,14 @@ class Claim(Protocol):
 
     def release(self) -> None:
         """Done, and every share in the upload is over. May be called twice."""
+
+
+@runtime_checkable
+class Fleeting(Protocol):
+    """A claim that can be lost all the same, since its server can be out of reach for too long."""
+
+    def over(self) -> bool:
+        """Whether another request may have it by now."""
 
 
 class Locker(Protocol):

@@ -25,6 +25,7 @@ PATIENCE = 5.0  # seconds to wait for what another request keeps
 _MOMENT = 0.05  # seconds; longer than what is brief takes
 _STEP = 0.5  # seconds; the thread looks that often at what was forgotten or has timed out
 _AGAIN = 0.1  # seconds between two attempts to reach the server
+_REVIVED = 300.0  # seconds for which a claim that timed out comes back, unless another request took it meanwhile
 _UNHEARD = 1.0  # seconds; a message may get lost with its connection, so that we ask again after that
 
 LEASE, KEPT, CLAIM, SHARE = "L", "K", "C", "S"
@@ -55,6 +56,11 @@ class Hold:
         if self.lost or self.left or self.process != self._locker.process:
             return True
         return time.monotonic() >= self.until or self.ended > self.epoch
+
+    @property
+    def end(self) -> float:
+        """Then it is lost. Who has a claim cannot go back, so that nobody gives it up who may still have it."""
+        return self.until + _REVIVED if self.kind == CLAIM else self.until
 
     def release(self, *, forget: bool = False) -> None:
         self._locker.leave(self, forget)
@@ -281,13 +287,13 @@ class NetworkLocker:
                 self._renew(now)
         held = self._held()
         for hold in held:
-            if time.monotonic() >= hold.until:
+            if time.monotonic() >= hold.end:
                 self._lose(hold)
-        next = min([self._renewal, *(hold.until for hold in held if not hold.lost)])
+        next = min([self._renewal, *(hold.end for hold in held if not hold.lost)])
         return min(max(next - time.monotonic(), 0.01), _STEP)
 
     def _renew(self, now: float) -> None:
-        held = [hold for hold in self._held() if not hold.over()]
+        held = [hold for hold in self._held() if hold.kind == CLAIM or not hold.over()]
         for hold, ours in zip(held, self._server.renew(held, self._ttl) if held else (), strict=True):
             if ours:
                 hold.until = now + self._ttl

@@ -1,7 +1,8 @@
 """Leases in PostgreSQL: one row for each upload that is written to, in an unlogged table, which needs no disk.
 
 Each deed is one statement, which calls one function, and who must know of it is told by NOTIFY. Tokens are microseconds
-since the epoch, or one more than the last one: they grow also where a crash of the server emptied the table.
+since the epoch, or one more than the last one: they grow also where a crash of the server emptied the table. One row,
+which is never removed, tells that from a table that is new: there are no claims before the time that it says.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import OptionError, StoreAway
-from .network import Hold, NetworkLocker
+from .network import TTL, Hold, NetworkLocker
 from .pool import Broken, Pool
 from .servers import Left, Verdict, settings, unreachable
 
@@ -44,7 +45,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS tus_leases (
     waiting text[] NOT NULL,
     remembered bigint NOT NULL
 ) WITH (fillfactor = 50);
-CREATE OR REPLACE FUNCTION tus_lease_2(
+CREATE OR REPLACE FUNCTION tus_lease_3(
     deed text, of text, mine text, what text, who text, ttl bigint, more text,
     OUT state text, OUT newest bigint, OUT era bigint, OUT other text, OUT wait bigint, OUT ended boolean,
     OUT prior bigint
@@ -55,6 +56,7 @@ DECLARE
     known boolean;
     taking boolean := false;
     keep bigint := 600000000;
+    opens bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(1953854316, hashtext(of));
     now := extract(epoch FROM clock_timestamp()) * 1000000;
@@ -64,10 +66,21 @@ BEGIN
         row := (of, 0, 0, '', '', '', 0, '{}', '{}', 0);
     END IF;
     prior := row.token;
-    IF row.till <= now OR deed = 'take' AND row.key = mine THEN
+    IF deed = 'take' AND row.key = mine OR row.till <= now AND NOT (deed = 'renew' AND what = 'C') THEN
         row.key := '';
     END IF;
     state := 'taken'; other := ''; wait := 0; ended := false;
+    IF deed = 'take' AND what = 'C' THEN
+        SELECT token INTO opens FROM tus_leases WHERE id = '/began';
+        IF NOT FOUND THEN
+            opens := now + ttl;
+            INSERT INTO tus_leases VALUES ('/began', opens, 0, '', '', '', 0, '{}', '{}', 9e18) ON CONFLICT DO NOTHING;
+        END IF;
+        IF opens > now THEN
+            state := 'busy'; wait := opens - now;
+            RETURN;
+        END IF;
+    END IF;
     IF deed = 'take' AND row.key <> '' AND row.kind <> 'L' THEN
         state := 'busy'; wait := row.till - now;
         IF who = ANY (row.waiting) THEN RETURN; END IF;
@@ -130,7 +143,7 @@ BEGIN
 END
 $$;
 """
-_MADE = "SELECT to_regprocedure('tus_lease_2(text,text,text,text,text,bigint,text)') IS NOT NULL"
+_MADE = "SELECT to_regprocedure('tus_lease_3(text,text,text,text,text,bigint,text)') IS NOT NULL"
 _FIT = """
 SELECT CASE
     WHEN pg_is_in_recovery() THEN 'it is read-only'
@@ -138,13 +151,17 @@ SELECT CASE
 END
 """
 _NOW = "extract(epoch FROM clock_timestamp()) * 1000000"
-_DO = "SELECT state, newest, era, other, wait, ended, prior FROM tus_lease_2($1, $2, $3, $4, $5, $6::bigint, $7)"
+_DO = "SELECT state, newest, era, other, wait, ended, prior FROM tus_lease_3($1, $2, $3, $4, $5, $6::bigint, $7)"
 _ALL = """
-SELECT (tus_lease_2(a->>0, a->>1, a->>2, a->>3, a->>4, (a->>5)::bigint, a->>6)).state
+SELECT (tus_lease_3(a->>0, a->>1, a->>2, a->>3, a->>4, (a->>5)::bigint, a->>6)).state
 FROM jsonb_array_elements($1::jsonb) AS a
 """
 _OWNER = f"SELECT process FROM tus_leases WHERE id = $1 AND key <> '' AND kind <> 'C' AND till > {_NOW}"
 _ALIVE = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1"
+_OPEN = f"""
+INSERT INTO tus_leases VALUES ('/began', {_NOW} + $1::bigint, 0, '', '', '', 0, '{{}}', '{{}}', 9e18)
+ON CONFLICT DO NOTHING
+"""
 _SWEEP = f"DELETE FROM tus_leases WHERE remembered < {_NOW} AND (key = '' OR till < {_NOW})"
 
 Row = Sequence[bytes | None]
@@ -321,13 +338,14 @@ class PostgresqlServer:
     def close(self) -> None:
         self._lines.close_all()
 
-    def prepare(self) -> None:
+    def prepare(self, ttl: float = TTL) -> None:
         """Make the table and the function, where they are missing; raises Broken."""
         if not self._lines.once(lambda line: line.ask(_MADE)[0][0] == b"t"):
             self._make()
         why = self._lines.once(lambda line: line.ask(_FIT)[0][0])
         if why:
             raise Broken(why.decode())
+        self._lines.once(lambda line: line.ask(_OPEN, str(int(ttl * 1e6))))
 
     def _make(self) -> None:
         import psycopg
@@ -356,7 +374,7 @@ def postgresql_locker(url: str, options: object = None) -> NetworkLocker:
     url, given = settings(url)
     server = PostgresqlServer(url)
     try:
-        server.prepare()
+        server.prepare(given.get("ttl", TTL))
     except Broken as error:
         why = " ".join(str(error).split())
         raise unreachable(why, _REMEDIES, "does it run there, and may we reach it?") from error

@@ -4,7 +4,8 @@ Each deed is one script, and so one message to the server and back. Tokens are m
 than the last one: they grow also where Redis was restarted and remembers nothing.
 
 A hash has: n, the newest token; e, the epoch of the shares; k, h, p and u, the key, kind and process of what is held,
-and until when; s, the processes that have shares; w, those that wait.
+and until when; s, the processes that have shares; w, those that wait. One more hash, which does not expire, tells a
+server that forgot everything from one that nobody has asked yet: there are no claims before the time that it says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import OptionError, StoreAway
-from .network import Hold, NetworkLocker
+from .network import TTL, Hold, NetworkLocker
 from .pool import Broken, Pool
 from .servers import Left, Verdict, settings, unreachable
 
@@ -44,6 +45,11 @@ local function with(processes, one)
   return string.find(processes, one, 1, true) and processes or processes .. ' ' .. one
 end
 local function set(...) redis.call('HSET', key, ...); redis.call('PEXPIRE', key, REMEMBERED) end
+local function opens(ttl)
+  local at = redis.call('HMGET', 'tus:/began', 'n')[1]
+  if not at then at = digits(now + ttl); redis.call('HSET', 'tus:/began', 'n', at) end
+  return tonumber(at)
+end
 local function next_epoch(id) e = math.max(e + 1, now); tell_all(shares, 'over ' .. id .. ' ' .. digits(e)) end
 """.replace("REMEMBERED", str(_REMEMBERED))
 
@@ -51,6 +57,7 @@ local function next_epoch(id) e = math.max(e + 1, now); tell_all(shares, 'over '
 _TAKE = """
 local id, ours, what, who, ttl, over = unpack(ARGV)
 local before = n
+if what == 'C' and opens(ttl) > now then return {'busy', 0, 0, '', opens(ttl) - now, 0} end
 if k == ours then k = '' end
 if k ~= '' and kind ~= 'L' then
   set('w', with(waiting, who))
@@ -93,10 +100,12 @@ if not f[1] then
   if what == 'S' then set('s', who) else set('k', ours, 'h', what, 'p', who) end
 elseif what == 'S' then
   if e ~= tonumber(epoch) then return 0 end
-elseif k ~= ours then return 0 end
+elseif k ~= ours and not (what == 'C' and f[3] == ours) then return 0 end
 if what == 'S' then set('e', epoch) else set('u', digits(now + ttl)) end
 return 1
 """
+
+_OPEN = "opens(ARGV[1])"
 
 _OWNER = """
 if k == '' or kind == 'C' then return '' end
@@ -112,7 +121,7 @@ class _Script:
         self.digest = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
 
-_take, _keep, _leave, _renew, _owner = map(_Script, (_TAKE, _KEEP, _LEAVE, _RENEW, _OWNER))
+_take, _keep, _leave, _renew, _owner, _open = map(_Script, (_TAKE, _KEEP, _LEAVE, _RENEW, _OWNER, _OPEN))
 
 
 class _Line:
@@ -274,13 +283,13 @@ class RedisServer:
     def close(self) -> None:
         self._lines.close_all()
 
-    def probe(self) -> None:
+    def probe(self, ttl: float) -> None:
         """Whether it is there, and fit for this; raises Broken."""
-        self._lines.once(_probe)
+        self._lines.once(lambda line: _probe(line, ttl))
 
 
-def _probe(line: _Line) -> None:
-    line.run(_leave, _RECORD, "", "none", 0)
+def _probe(line: _Line, ttl: float) -> None:
+    line.run(_open, _RECORD, int(ttl * 1e6))
     line.ask("PUBLISH", _CHANNEL, "")
     facts = dict(fact.partition(":")[::2] for fact in line.ask("INFO").decode().splitlines())
     if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy", "noeviction") != "noeviction":
@@ -310,7 +319,7 @@ def redis_locker(url: str, options: object = None) -> NetworkLocker:
         raise OptionError("option locker: what follows the host of a redis: URL is the number of a database")
     try:
         server = RedisServer(url)
-        server.probe()
+        server.probe(given.get("ttl", TTL))
     except (ValueError, TypeError) as error:
         why = re.sub(r".*unexpected keyword argument", "nothing is known of", str(error))
         raise OptionError(f"option locker: this URL means nothing to Redis: {why}") from error

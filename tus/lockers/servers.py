@@ -57,7 +57,8 @@ class LeaseServer(Protocol):
     def leave(self, left: Sequence[Left], ttl: float) -> None: ...
 
     def renew(self, holds: Sequence[Hold], ttl: float) -> list[bool]:
-        """Whether each is still held. One that the server knows nothing of is held again: it lost its memory."""
+        """Whether each is still held. One that the server knows nothing of is held again: it lost its memory. A claim
+        that has timed out is, too, unless another request took something since."""
 
     def owner(self, id: str) -> str:
         """The process that has a lease; or ""."""
