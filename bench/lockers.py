@@ -1,4 +1,4 @@
-"""What leases cost: by memory, by files, and by a Redis and a PostgreSQL that are started for it.
+"""What leases cost: by memory, by files, by a Redis and a PostgreSQL that are started for it, and in a bucket.
 
     python bench/lockers.py [KIND…]
 
@@ -22,13 +22,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests import lease_servers  # noqa: E402
+from tests import lease_servers, real  # noqa: E402
 from tests.kinds import locker_at  # noqa: E402
 from tus.lockers.memory import MemoryLocker  # noqa: E402
 
-KINDS = ("memory", "file", "redis", "postgresql")
-LEASES = 2000
-HAND_OVERS = 200
+KINDS = ("memory", "file", "redis", "postgresql", "s3")
+LEASES, HAND_OVERS = 2000, 200
+FEWER = 10  # times, in a bucket
 
 
 def timed(deed: Callable[[int], Any], count: int) -> tuple[float, float]:
@@ -39,13 +39,13 @@ def timed(deed: Callable[[int], Any], count: int) -> tuple[float, float]:
     return (time.perf_counter() - wall) / count * 1e6, (time.process_time() - cpu) / count * 1e6
 
 
-def costs(locker: Any) -> dict[str, tuple[float, float]]:
+def costs(locker: Any, leases: int) -> dict[str, tuple[float, float]]:
     locker.lease("warm").release()
     return {
-        "lease + release": timed(lambda n: locker.lease(f"a{n}").release(), LEASES),
-        "the same upload": timed(lambda n: locker.lease("a").release(), LEASES),
-        "share + release": timed(lambda n: locker.share("b").release(), LEASES),
-        "claim + release": timed(lambda n: locker.claim("c").release(), LEASES),
+        "lease + release": timed(lambda n: locker.lease(f"a{n}").release(), leases),
+        "the same upload": timed(lambda n: locker.lease("a").release(), leases),
+        "share + release": timed(lambda n: locker.share("b").release(), leases),
+        "claim + release": timed(lambda n: locker.claim("c").release(), leases),
     }
 
 
@@ -62,14 +62,14 @@ def serve(place: str) -> None:
         lease.release()
 
 
-def hand_overs(place: str) -> dict[str, list[float]]:
+def hand_overs(place: str, many: int) -> dict[str, list[float]]:
     """Milliseconds, for each of them."""
     words = [sys.executable, __file__, "--serve", place]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin and other.stdout
         found: dict[str, list[float]] = {"until the newer has it": [], "until the older is told": []}
         locker = locker_at(place)
-        for _ in range(HAND_OVERS):
+        for _ in range(many):
             other.stdin.write("go\n")
             other.stdin.flush()
             other.stdout.readline()
@@ -90,6 +90,9 @@ def placed(kind: str) -> Any:
             yield directory
     elif kind == "memory":
         yield ""
+    elif kind == "s3":
+        real.engine()  # which a process that we start finds, too
+        yield f"bucket:{time.time_ns()}"
     else:
         with lease_servers.LeaseServer(kind) as server:
             yield server.url
@@ -99,9 +102,10 @@ def main(kinds: list[str]) -> None:
     for kind in kinds or KINDS:
         with placed(kind) as place:
             print(kind)
-            for what, (wall, cpu) in costs(locker_at(place) if place else MemoryLocker()).items():
+            fewer, locker = FEWER if kind == "s3" else 1, locker_at(place) if place else MemoryLocker()
+            for what, (wall, cpu) in costs(locker, LEASES // fewer).items():
                 print(f"    {what:24} {wall:8.1f} us, of which {cpu:6.1f} us are ours")
-            for what, times in hand_overs(place).items() if place else ():
+            for what, times in hand_overs(place, HAND_OVERS // fewer).items() if place else ():
                 times.sort()
                 p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
                 print(f"    {what:24} {p50:8.2f} ms (p50), {p99:.2f} ms (p99), {times[-1]:.2f} ms (max)")

@@ -20,14 +20,17 @@ from tus.lockers import Claim, Lease, Locker, Share
 from tus.lockers.file import FileLocker
 from tus.lockers.memory import MemoryLocker
 from tus.lockers.network import TTL, NetworkLocker
+from tus.lockers.s3 import BucketLeases
 from tus.lockers.servers import settings
 from tus.stores import Store
 from tus.stores.file import FileStore
 from tus.stores.memory import MemoryStore
 from tus.stores.s3 import S3Store
+from tus.stores.s3.bucket import Bucket
 from tus.tus import Sweeper
 
 PATIENCE = 0.2  # seconds that a locker waits for what another request keeps
+PATIENT = {"s3": 2.0}  # … of those that have a way to go for each answer
 
 server = cache(Server)  # one for the process; each directory has uploads of its own there
 
@@ -40,6 +43,12 @@ def at_server(kind: str, directory: Path) -> Locker:
     """A locker at a server of ours; the test is skipped where it cannot be had."""
     lease_servers.available(kind)
     return network_locker(lease_servers.shared(kind).url, prefix=f"{directory}/")
+
+
+def leases_in_bucket(directory: Path, *, bucket: Bucket | None = None, **given: Any) -> NetworkLocker:
+    """A locker in a bucket; by default the one that all tests share, where the directory is the prefix."""
+    prefix = hashlib.blake2b(str(directory).encode(), digest_size=8).hexdigest()
+    return NetworkLocker(BucketLeases(bucket or real.bucket(), f"{prefix}/"), **{"patience": PATIENCE, **given})
 
 
 def network_locker(url: str, **given: Any) -> NetworkLocker:
@@ -108,6 +117,7 @@ PAIRS = {
 }
 if "s3" in STORES:
     PAIRS["s3"] = ("s3", "socket")
+    LOCKERS["s3"] = lambda directory: leases_in_bucket(directory, patience=PATIENT["s3"])
 
 
 def pair(kind: str, directory: Path, **given: Any) -> tuple[Store, Locker]:
@@ -117,7 +127,10 @@ def pair(kind: str, directory: Path, **given: Any) -> tuple[Store, Locker]:
 
 
 def locker_at(place: str) -> Locker:
-    """A locker that meets those of other processes: in a directory, or at the address or URL of a server."""
+    """A locker that meets those of other processes: in a directory, at the address or URL of a server, or in the usual
+    bucket, at `bucket:` and any name."""
+    if place.startswith("bucket:"):
+        return leases_in_bucket(Path(place))
     if "://" in place:
         return network_locker(place)
     host, _, port = place.partition(":")

@@ -56,6 +56,10 @@ def locker_of(given: Locker | str | None, options: Options, store: Store) -> Loc
             "uploads in a %s are safe only while one process serves them, since the option locker names no locker that "
             "processes share", type(store).__name__,
         )  # fmt: skip
+    if isinstance(given, str) and given.partition(":")[0].lower() == "s3":
+        from .lockers.s3 import s3_locker
+
+        return s3_locker(given, store)
     locker: Locker = _opened("locker", given, options)
     return locker
 

@@ -1,6 +1,6 @@
 """Three servers on one bucket and one Redis, to be hurt; and clients that do not give up.
 
-python -m tests.s3.cluster 600 [SEED]    hurts one for ten minutes
+python -m tests.s3.cluster 600 [SEED [s3]]    hurts one for ten minutes; s3: with leases in the bucket
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ CALLS = "UploadPart|PutObject|GetObject|HeadObject|ListParts|ListObjects|Complet
 
 
 class Cluster:
-    """An engine, a Redis and three servers, each of which has its own cable to Redis."""
+    """An engine, a Redis and three servers, each of which has its own cable to Redis; or leases in the bucket."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, *, leases: str = "redis") -> None:
+        self.home, self.leases = home, leases
         self.engine = home / "engine"
         script = real.SCRIPTS / f"{real.USUAL}.sh"
         words = ["bash", str(script), "start", str(real.CACHE), str(self.engine)]
@@ -65,7 +65,7 @@ class Cluster:
         self.relays.append(relay := Relay("127.0.0.1", port))
         keys = f"key={self.facts['S3_KEY']}&secret={self.facts['S3_SECRET']}&region={self.facts['S3_REGION']}"
         store = f"s3://{real.BUCKET}/in?endpoint={self.proxy.endpoint}&{keys}&unknown_part=5MiB"
-        locker = f"redis://127.0.0.1:{relay.port}/0?ttl={TTL}"
+        locker = f"redis://127.0.0.1:{relay.port}/0?ttl={TTL}" if self.leases == "redis" else f"s3:?ttl={TTL}"
         self.servers.append(
             live.start(
                 "ours", home=self.home / "servers", store=store, locker=locker, hand_over="file", cleanup=False, **CALM
@@ -101,8 +101,7 @@ class Trouble:
             (self.kill, 2.0),
             (self.freeze, 5.0),
             (self.engine, 8.0),
-            (self.redis, 7.0),
-            (self.cut, 4.0),
+            *([(self.redis, 7.0), (self.cut, 4.0)] if cluster.leases == "redis" else []),
         ]
         self._threads = [threading.Thread(target=self._again, args=deed, daemon=True) for deed in deeds]
 
@@ -319,9 +318,9 @@ class Client:
         return offset
 
 
-def hurt(seconds: float, home: Path, *, clients: int = 8, seed: int = 0) -> dict[str, Any]:
+def hurt(seconds: float, home: Path, *, clients: int = 8, seed: int = 0, leases: str = "redis") -> dict[str, Any]:
     """Do all this; says what happened, and raises AssertionError if it is not what must be."""
-    cluster = Cluster(home)
+    cluster = Cluster(home, leases=leases)
     trouble = Trouble(cluster, random.Random(seed))
     try:
         crowd = [Client(cluster, seed * 1000 + number, trouble.over) for number in range(clients)]
@@ -387,8 +386,9 @@ def digest_of(cluster: Cluster, id: str) -> str:
 
 def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="tus-chaos-"))
-    seconds, seed = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    print(json.dumps(hurt(seconds, home, seed=seed), indent=1))
+    words = dict(enumerate(sys.argv))
+    seconds, seed, leases = float(words[1]), int(words.get(2, 0)), words.get(3, "redis")
+    print(json.dumps(hurt(seconds, home, seed=seed, leases=leases), indent=1))
     shutil.rmtree(home)
 
 

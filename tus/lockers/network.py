@@ -144,7 +144,7 @@ class NetworkLocker:
 
     def tidy(self, before: float, exists: Callable[[str], bool]) -> None:
         with suppress(StoreAway):
-            self._server.sweep()
+            self._server.sweep(before, exists)
 
     def _take(self, hold: Hold, patience: float, over: str | None = None) -> Verdict:
         deadline = time.monotonic() + max(patience, _MOMENT)

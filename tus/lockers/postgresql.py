@@ -11,7 +11,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -329,7 +329,7 @@ class PostgresqlServer:
                 self._lines.close(line)
             raise StoreAway("PostgreSQL does not answer") from error
 
-    def sweep(self) -> None:
+    def sweep(self, before: float, exists: Callable[[str], bool]) -> None:
         self._lines.ask(lambda line: line.ask(_SWEEP))
 
     def forked(self) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -274,7 +274,7 @@ class RedisServer:
     def listen(self, process: str) -> _Ear:
         return _Ear(self._lines, process)
 
-    def sweep(self) -> None:
+    def sweep(self, before: float, exists: Callable[[str], bool]) -> None:
         """Redis does it."""
 
     def forked(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -68,7 +68,7 @@ class LeaseServer(Protocol):
 
     def listen(self, process: str) -> Notices: ...
 
-    def sweep(self) -> None:
+    def sweep(self, before: float, exists: Callable[[str], bool]) -> None:
         """Forget what is over for long, where the server does not do it by itself."""
 
     def forked(self) -> None:

@@ -7,6 +7,7 @@ goes along where TLS protects it. It is sent as it is, with its length: many eng
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import http.client
 import os
@@ -118,6 +119,12 @@ class S3Client:
         self.signer = Signer(credentials, region)
         self._idle: list[http.client.HTTPConnection] = []
         self._lock, self._pid = threading.Lock(), os.getpid()
+
+    def apart(self) -> S3Client:
+        """The same, with connections of its own."""
+        other = copy.copy(self)
+        other._idle, other._lock = [], threading.Lock()
+        return other
 
     def path(self, key: str) -> str:
         path = self._base + (f"/{key}" if key else "")
