@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 version = re.search(r'^__version__ = "(.+)"$', (here / "tus/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
+asgi = ["cryptography>=42", "granian>=2.3"]  # the second serves, the first one makes and checks certificates
 clients = ["aiotus>=1.1", "tuspy>=1.1"]
 checks = ["mypy>=1.11", "ruff>=0.9"]
 postgresql = ["psycopg[binary]>=3.1"]
@@ -44,6 +45,7 @@ setup(
     python_requires=">=3.10",
     install_requires=["PasteDeploy>=3.1", "WebOb>=1.8.9", "multipart>=1.2", "waitress>=3.0.1"],
     extras_require={
+        "asgi": asgi,
         "crc32c": ["google-crc32c>=1.5"],
         "forms": [],  # what it once named is always installed
         "docs": ["furo", "sphinx>=7"],
@@ -65,6 +67,7 @@ setup(
         "postgresql": postgresql,
         "redis": redis,
         "test": [
+            *asgi,
             *clients,
             *checks,
             *postgresql,
@@ -72,8 +75,8 @@ setup(
             "Paste>=3.10",
             "Pillow>=11.3",
             "daphne>=4.1",
-            "granian>=2",
             "gunicorn>=23",
+            "h2>=4.1",
             "http-sf>=1.0",
             "hypercorn>=0.17",
             "httptools>=0.6",

@@ -212,13 +212,15 @@ def coroutines() -> Coroutines:
 def main() -> None:
     """Serve with waitress, or with our own server; gunicorn and uvicorn have commands of their own."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=("waitress", "ours"))
+    parser.add_argument("kind", choices=("waitress", "ours", "relay"))
     parser.add_argument("port", type=int)
     parser.add_argument("settings", type=json.loads)
     chosen = parser.parse_args()
     listen = f"127.0.0.1:{chosen.port}"
     if chosen.kind == "ours":
         from tus.server import serve
+    elif chosen.kind == "relay":
+        from tus.https import serve_asgi as serve
     else:
         from waitress import serve
     serve(application(), listen=listen, **chosen.settings)

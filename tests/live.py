@@ -162,6 +162,14 @@ KINDS = {
             reasons=False,
         ),
         Kind(
+            "asgi-relay",  # `tus serve --asgi`: a WSGI application there
+            _own("relay"),
+            ("granian", "cryptography"),
+            waits=True,
+            trailers=False,
+            reasons=False,
+        ),
+        Kind(
             "asgi-daphne",
             coroutines("daphne", port="{port}", verbosity=0),
             ("daphne",),

@@ -24,7 +24,7 @@ LAYERS = (
     ("engine",),
     ("exchange", "cors", "visitors", "progress", "forms", "downloads", "protocols", "talk"),
     ("tus",),
-    ("adapters", "server", "site", "demo", "client", "doctor", "cli"),
+    ("adapters", "server", "https", "site", "demo", "client", "doctor", "cli"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 OUTSIDE = LAYERS[-1]

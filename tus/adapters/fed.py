@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from ..engine import Engine
 from ..engine.writer import Writer
-from ..talk import Talk
+from ..http.messages import Request
+from ..talk import Talk, converse
 from .body import Body
 
 
@@ -53,3 +55,15 @@ class Fed:
         else:
             error, self._failed = self._failed, None
             self._talk.fail(error)
+
+
+class Asked:
+    """What the filter returns to `Relay`, which has the conversation in the event loop. Middleware that iterates it has
+    it in its thread."""
+
+    def __init__(self, request: Request, body: Body, engine: Engine, answer: Callable[[Talk], Iterable[bytes]]) -> None:
+        self.request, self.engine, self.answer = request, engine, answer
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.answer(converse(self.request, self._body, self.engine))

@@ -30,7 +30,7 @@ class Arriving:
     """A body, as `receive` gives it; at most one message ahead of what was taken."""
 
     def __init__(self, receive: Receive, length: int | None) -> None:
-        self._receive = receive
+        self._receive, self._length = receive, length
         self._left = length  # bytes still to come; None: only the end tells
         self._coming: asyncio.Future[Message] | None = None
         self._blocks: list[bytes] = []
@@ -44,6 +44,10 @@ class Arriving:
             self._reason = reason
             if self._coming:
                 self._coming.cancel()
+
+    def expects(self, most: int) -> bool:
+        """Whether something is still to come, and all of it is at most so large."""
+        return not self.over and self._length is not None and self._length <= most
 
     async def gather(self) -> None:
         """Wait for something, and take what is there then. One more message may come while that is stored."""
@@ -268,11 +272,11 @@ class Reply:
     """What WSGI's start_response was told, and its way out."""
 
     def __init__(self) -> None:
-        self.status = 500
+        self.status, self.started = 500, False
         self.headers: list[tuple[bytes, bytes]] = []
 
     def start(self, status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
-        self.status = int(status[:3])
+        self.status, self.started = int(status[:3]), True
         self.headers = [(_name(name), value.encode("latin-1")) for name, value in headers]
 
     async def send(self, blocks: Iterable[bytes], send: Send, *, threads: Threads, receive: Receive) -> None:

@@ -296,9 +296,10 @@ class Awaited(Source):
     def __init__(self, environ: Environ) -> None:
         self.input = environ["wsgi.input"]
         self.collected = "tus.collected" in environ
+        self._read = getattr(self.input, "read1", self.input.read)
 
     def read(self, size: int) -> bytes | memoryview:
-        return self.input.read(size)  # type: ignore[no-any-return]
+        return self._read(size)  # type: ignore[no-any-return]
 
 
 class Unterminated(Source):

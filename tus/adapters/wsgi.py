@@ -20,7 +20,7 @@ from ..talk import Talk, converse
 from ..tus import Application
 from ..upload import Target
 from .body import Body
-from .fed import Fed
+from .fed import Asked, Fed
 from .handover import HandOver, call
 from .targets import Targets, discovered, interim, remembered
 from .virtual import unmasked
@@ -209,6 +209,8 @@ class Filter:
         if found is None:
             return self.passed_on(environ, start_response)
         request, body, root = found
+        if "tus.asked" in environ:
+            return Asked(request, body, self.engine, lambda talk: self.concluded(talk, body, root, start_response))
         if body.parks and self.parks:
             return Fed(Talk(request, self.engine), body, lambda talk: self.concluded(talk, body, root, start_response))
         return self.concluded(converse(request, body, self.engine), body, root, start_response)

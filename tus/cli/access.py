@@ -33,18 +33,28 @@ class Access:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         began = time.monotonic()
-        status, size = "-", "-"
+        status, size, returned = "-", "-", False
+
+        def write() -> None:
+            self._write(_line(environ, status, size, time.monotonic() - began))
 
         def started(line: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             nonlocal status, size
             status = line[:3]
             size = next((value for name, value in headers if name.lower() == "content-length"), "-")
+            if returned:  # an answer that is asked for before the body has come says its status late
+                write()
             return start_response(line, headers, *error)
 
         try:
-            return self._app(environ, started)
-        finally:
-            self._write(_line(environ, status, size, time.monotonic() - began))
+            blocks = self._app(environ, started)
+        except BaseException:
+            write()
+            raise
+        returned = True
+        if status != "-":
+            write()
+        return blocks
 
     def close(self) -> None:
         """Let go of the file."""

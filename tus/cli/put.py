@@ -52,6 +52,13 @@ def chunk_size(text: str) -> int:
     return chunk
 
 
+def _fingerprint(text: str) -> str:
+    plain = text.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", plain):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256 fingerprint: 64 hexadecimal digits")
+    return plain
+
+
 def _natural(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
@@ -93,6 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="metadata of the upload for the server",
     )
     add_header_argument(parser)
+    _add_connection_arguments(parser)
+    add("--quiet", action="store_true", help="show no progress")
+    add("--json", action="store_true", help="print one JSON object for each file instead of its URL")
+
+
+def _add_connection_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--retries",
         type=_natural,
@@ -107,8 +121,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="longest silence on the connection (default: %(default)s)",
     )
-    add("--quiet", action="store_true", help="show no progress")
-    add("--json", action="store_true", help="print one JSON object for each file instead of its URL")
+    add("--fingerprint", type=_fingerprint, metavar="HEX", help="trust the server whose certificate has "
+        "this SHA-256 fingerprint, and no other; `tus serve --tls-self-signed` prints it")  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
@@ -116,10 +130,12 @@ def main(args: argparse.Namespace) -> int:
     try:
         home, headers = wire.endpoint(args.url, os.environ.get("TUS_LOGIN", ""))
         _check_files(args.files)
+        if args.fingerprint and not home.startswith("https:"):
+            raise ValueError("--fingerprint needs a URL that begins with https://")
     except (ValueError, OSError) as error:
         _complain(_sentence(error))
         return 2
-    client = Client(home, {**headers, **dict(args.header)}, Clock(args.timeout or 60))
+    client = Client(home, {**headers, **dict(args.header)}, Clock(args.timeout or 60), args.fingerprint or "")
     try:
         results = [put(client, path, args) for path in args.files]
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from ..cors import Cors
 from ..errors import OptionError
 from ..lockers.memory import MemoryLocker
 from ..options import OPTIONS, Options, flag
-from . import logs
+from . import logs, secure
 from .access import Access, App
 from .login import Login, passwords
 from .opening import opening
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--operators", action="store_true", help="serve a page that shows and removes all uploads; its link is printed"
     )
+    secure.add_arguments(parser)
     ours = parser.add_argument_group("options of the application")
     for option in OPTIONS:
         if option.name == "tmp_file_dir":
@@ -76,8 +77,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
-    from ..server import serve
-
+    serve = secure.server(args)
     app = _application(args, given)
     if args.workers > 1 and isinstance(app.engine.locker, MemoryLocker):
         raise OptionError("option locker: processes share none in memory; take another store or locker, or --workers 1")
@@ -127,7 +127,7 @@ def _server_options(args: argparse.Namespace) -> dict[str, Any]:
     if not WHERE & set(chosen) and (args.host or args.port or not passed()):
         host = args.host or HOST
         chosen["listen"] = f"{f'[{host}]' if ':' in host else host}:{args.port or PORT}"
-    if args.gallery:
+    if args.gallery and not secure.asked(args):
         chosen.setdefault("threads", "40")  # more than may wait for thumbnails, so that pages never do
     return {"workers": args.workers, **chosen}
 
@@ -137,8 +137,9 @@ def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
     from paste.deploy import loadapp
     from paste.deploy.loadwsgi import SERVER, loadcontext
 
-    from ..server import paste_main, serve
+    from ..server import paste_main
 
+    serve = secure.server(args)
     if given or args.set:
         raise OptionError("with an ini file, put the options into that file")
     uri = "config:" + os.path.abspath(args.directory)
@@ -154,6 +155,8 @@ def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:
         return 0
     if section.object is paste_main:
         serve(app, on_listening=announce, **section.local_conf)
+    elif secure.asked(args):
+        raise OptionError("with another server in the ini, give TLS to that one")
     else:
         _announce_operators(link, [""])
         section.create()(app)

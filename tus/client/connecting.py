@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import queue
 import socket
@@ -58,7 +59,12 @@ def _resolve(host: str, port: int, patience: float) -> Sequence[_Address]:
     return result
 
 
-def connect(url: SplitResult, clock: Clock) -> socket.socket:
+class WrongCertificate(OSError):
+    """The server has another certificate than the one that is trusted."""
+
+
+def connect(url: SplitResult, clock: Clock, fingerprint: str = "") -> socket.socket:
+    """A connection; with a fingerprint only to the server that has this certificate, whatever it says of itself."""
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, address in _resolve(host, port, clock.patience()):
@@ -69,11 +75,25 @@ def connect(url: SplitResult, clock: Clock) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if url.scheme != "https":
                 return sock
-            return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+            return _secured(sock, host, fingerprint)
         except OSError as error:
             sock.close()
             failure = error
     raise failure
+
+
+def _secured(sock: socket.socket, host: str, fingerprint: str) -> ssl.SSLSocket:
+    context = ssl.create_default_context()
+    if not fingerprint:
+        return context.wrap_socket(sock, server_hostname=host)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    secured = context.wrap_socket(sock, server_hostname=host)
+    # The handshake has shown that the server has the key, and nothing was sent yet.
+    found = hashlib.sha256(secured.getpeercert(binary_form=True) or b"").hexdigest()
+    if found != fingerprint:
+        secured.close()
+        raise WrongCertificate(found)
+    return secured
 
 
 def explain(error: Exception, url: SplitResult, clock: Clock) -> NetworkError:
@@ -84,6 +104,9 @@ def explain(error: Exception, url: SplitResult, clock: Clock) -> NetworkError:
         return NetworkError(f"the host name {url.hostname} cannot be resolved: {error.strerror}", hopeless=unknown)
     if isinstance(error, UnicodeError):
         return NetworkError(f"{url.hostname} is not a host name", hopeless=True)
+    if isinstance(error, WrongCertificate):
+        text = f"{where} has another certificate than --fingerprint names: {error}"
+        return NetworkError(text, hopeless=True)
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"the TLS certificate of {where} is not accepted: {error.verify_message}"
         return NetworkError(text, hopeless=True)

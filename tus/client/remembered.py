@@ -28,6 +28,13 @@ def fingerprint(path: str, endpoint: str) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def home(environ: Mapping[str, str]) -> Path:
+    """Where this user's programs keep what they remember, as the XDG rules say."""
+    state = environ.get("XDG_STATE_HOME", "")
+    # A path that is not absolute counts as not set.
+    return Path(state if state.startswith("/") else os.path.expanduser("~/.local/state")) / "tus"
+
+
 class Remembered:
     """A map from fingerprint to URL in a file that several processes may use at once."""
 
@@ -36,11 +43,8 @@ class Remembered:
 
     @classmethod
     def of_user(cls, environ: Mapping[str, str]) -> Remembered:
-        """The file of this user, where the XDG rules put it."""
-        state = environ.get("XDG_STATE_HOME", "")
-        # The XDG rules: a path that is not absolute counts as not set.
-        home = state if state.startswith("/") else os.path.expanduser("~/.local/state")
-        return cls(Path(home) / "tus")
+        """The file of this user."""
+        return cls(home(environ))
 
     def get(self, key: str) -> str | None:
         """The URL, or None."""

@@ -175,7 +175,7 @@ class _Source(io.RawIOBase):
 class Connection:
     """One connection; `request` does everything, `begin`, `send` and `answer` are its steps."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: Clock, fingerprint: str = "") -> None:
         self._url = urlsplit(url)
         self._clock = clock
         self._pending = bytearray()  # arrived, not yet parsed
@@ -183,7 +183,7 @@ class Connection:
         self._unsent = False  # a body was left unfinished: nothing can follow it
         self._interim: list[int] = []
         try:
-            self._sock = connect(self._url, clock)
+            self._sock = connect(self._url, clock, fingerprint)
         except (OSError, UnicodeError) as error:
             raise explain(error, self._url, clock) from error
         self._sock.setblocking(False)
@@ -332,6 +332,7 @@ class Client:
     home: str  # the URL that the user gave: credentials go to its host only
     headers: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
+    fingerprint: str = ""  # SHA-256 of the only certificate that is trusted; empty: those of the usual authorities
     _open: tuple[str, Connection] | None = None
 
     def headers_for(self, method: str, url: str, extra: Mapping[str, str]) -> dict[str, str]:
@@ -344,7 +345,7 @@ class Client:
         return {"User-Agent": "tus-cli", "Accept": "*/*", **version, **own, **extra}
 
     def connect(self, url: str) -> Connection:
-        return Connection(url, self.clock)
+        return Connection(url, self.clock, self.fingerprint)
 
     def request(
         self,

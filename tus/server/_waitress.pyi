@@ -68,6 +68,7 @@ class Adjustments:
     threads: int
     unix_socket: str
     unix_socket_perms: int
+    url_prefix: str
     url_scheme: str
     def __init__(self, **kw: Any) -> None: ...
 

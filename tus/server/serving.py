@@ -32,7 +32,12 @@ def serve(app: Any, *, on_listening: Listening | None = None, **options: Any) ->
     options = passed_by_systemd(options)
     settings = Settings(**options)
     if settings.workers > 1:
-        Supervisor(app, settings, options, on_listening or announce).run()
+        elsewhere = {name: value for name, value in options.items() if name not in WHERE}
+
+        def make(sockets: list[socket.socket]) -> Server:
+            return Server(app, Settings(**elsewhere, sockets=sockets))
+
+        Supervisor(make, settings, on_listening or announce).run()
         return
     server = Server(app, settings)
     with stopping(server):

@@ -17,14 +17,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ._waitress import cleanup_unix_socket
-from .listener import Server, address_of, binding
+from .listener import address_of, binding
 from .settings import Settings
 
 logger = logging.getLogger("tus.server")
-WHERE = ("listen", "host", "port", "unix_socket", "sockets")
 HANDLED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD")
 SHORT_LIFE = 1.0  # seconds: a worker that dies sooner is restarted with a growing delay
 LONGEST_DELAY = 5.0  # seconds
@@ -48,15 +47,33 @@ class Slot:
     leaving: set[int] = field(default_factory=set)  # those that finish their last requests
 
 
+class Serving(Protocol):
+    """What a worker runs."""
+
+    @property
+    def stopping(self) -> bool: ...
+
+    def run(self) -> None: ...
+
+    def stop(self, *, at_once: bool = False) -> None: ...
+
+    def stop_when_closed(self, fd: int) -> None: ...
+
+
 class Supervisor:
-    """Runs ``workers`` processes until SIGTERM or SIGINT; SIGHUP replaces them one by one."""
+    """Runs ``workers`` processes until SIGTERM or SIGINT. SIGHUP replaces them one by one, unless they ``renew`` by
+    themselves what they have read."""
 
     def __init__(
-        self, app: Any, settings: Settings, options: dict[str, Any], on_listening: Callable[[list[str]], Any]
+        self,
+        make: Callable[[list[socket.socket]], Serving],
+        settings: Settings,
+        on_listening: Callable[[list[str]], Any],
+        *,
+        renew: bool = False,
     ) -> None:
-        self._app = app
+        self._make, self._renew = make, renew
         self._settings = settings
-        self._options = {name: value for name, value in options.items() if name not in WHERE}
         self._on_listening = on_listening
         self._slots = [Slot(sockets) for sockets in listening(settings)]
         self._ready_in, self._ready_out = os.pipe()
@@ -128,6 +145,9 @@ class Supervisor:
     def _obey(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop()
+        elif number == signal.SIGHUP and self._renew:
+            for pid in self._children():
+                send(pid, signal.SIGHUP)
         elif number == signal.SIGHUP and not self._stopping:
             logger.info("Replacing the workers")
             self._to_replace = deque(self._slots)
@@ -248,7 +268,7 @@ class Supervisor:
             for sock in other.sockets:
                 if sock not in slot.sockets:
                     sock.close()
-        server = Server(self._app, Settings(**self._options, sockets=slot.sockets))
+        server = self._make(slot.sockets)
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
