@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 from .errors import OptionError
 from .lockers import Locker
 from .options import BY_NAME, Options
-from .stores import OnDisk, Store
+from .stores import Linked, OnDisk, Store
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -35,7 +35,7 @@ log = logging.getLogger("tus")
 
 Factory = Callable[[str, Options], Any]  # what an entry point names: it gets the URL, and all options
 _CONTRACTS: dict[str, Any] = {"store": Store, "locker": Locker}
-_SECRET = re.compile(r"(^[^:/]*://)[^/?#]*(?=@)|([?&](?:key|secret|token|password)=)[^&#]*", re.IGNORECASE)
+_SECRET = re.compile(r"(^[^:/]*://)[^/?#]*(?=@)|([?&](?:access_key|key|secret|token|password)=)[^&#]*", re.IGNORECASE)
 
 
 def store_of(given: Store | str | None, options: Options) -> Store:
@@ -66,14 +66,24 @@ def locker_of(given: Locker | str | None, options: Options, store: Store) -> Loc
 
 def fitted(options: Options, store: Store) -> Options:
     """The options, as this store can serve them; raises OptionError where the host wants what it cannot."""
+    if not isinstance(store, Linked):
+        _check_unlinked(options, type(store).__name__)
     if options.hand_over != "path" or isinstance(store, OnDisk):
         return options
     if options.chosen("hand_over") or options.chosen("send_file"):
-        name = type(store).__name__
-        raise OptionError(f"option hand_over: a {name} has no path to hand over; choose file, form or none")
+        name, instead = type(store).__name__, "file, form or none"
+        instead = f"url, {instead}" if isinstance(store, Linked) else instead
+        raise OptionError(f"option hand_over: a {name} has no path to hand over; choose {instead}")
     options = copy.copy(options)
     options.hand_over, options.send_file = "file", True
     return options
+
+
+def _check_unlinked(options: Options, name: str) -> None:
+    instead = {"hand_over": "path, file, form or none", "redirect_downloads": "false"}
+    for option, others in instead.items():
+        if getattr(options, option) in ("url", True):
+            raise OptionError(f"option {option}: nobody else can fetch from a {name}; choose {others}")
 
 
 def _opened(name: str, given: Any, options: Options) -> Any:

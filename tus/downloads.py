@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .engine import Engine
+from .engine import Engine, delivering
 from .http.headers import disposition, media_type
 from .http.messages import Request, Response
 from .http.ranges import file_response
@@ -26,9 +26,14 @@ def download(request: Request, engine: Engine) -> Response:
     kind = upload.metadata.media_type
     group, _, subtype = media_type(kind).partition("/")
     inert = subtype in _INERT.get(group, ())
+    shown = disposition("inline" if inert else "attachment", upload.metadata.filename)
+    kind = kind if inert or subtype in _SAVED.get(group, ()) else UNKNOWN
+    if engine.options.redirect_downloads:
+        url = delivering.link_to(engine, upload, kind=kind, disposition=shown)
+        return Response(302, {"Location": url, "Cache-Control": "no-store"})
     extra = {
-        "Content-Type": kind if inert or subtype in _SAVED.get(group, ()) else UNKNOWN,
-        "Content-Disposition": disposition("inline" if inert else "attachment", upload.metadata.filename),
+        "Content-Type": kind,
+        "Content-Disposition": shown,
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Cache-Control": "private, no-cache",
         "X-Content-Type-Options": "nosniff",

@@ -53,10 +53,11 @@ class TusOptions(TypedDict, total=False):
     """Let finished uploads expire too, and those that the application has not taken yet."""
     durable: Literal["none", "finish", "always"]
     """What is forced to the disk and when: see Durability. One of `none`, `finish` and `always`."""
-    hand_over: Literal["path", "file", "form", "none"]
+    hand_over: Literal["path", "file", "form", "url", "none"]
     """How the application behind the filter gets a finished file: its path as the body, the file as the body, a
-    form as a browser sends it, or not at all. With a store that keeps no files, the default is `file`. One of
-    `path`, `file`, `form` and `none`."""
+    form as a browser sends it, a URL where it can be fetched for a while, or not at all. With a store that keeps
+    no files, the default is `file`; `url` needs one such as `s3:`, and makes false the default of `cleanup`. One
+    of `path`, `file`, `form`, `url` and `none`."""
     draft_targets: str | Iterable[str] | None
     """What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos
     POST:/albums/* PUT`. It sees the original request once its body is whole."""
@@ -76,6 +77,11 @@ class TusOptions(TypedDict, total=False):
     """Pass the application's body to the client, as 200, instead of 204."""
     download: bool | str
     """Let GET fetch a finished upload."""
+    redirect_downloads: bool | str
+    """Send a GET of a finished upload to the storage itself, which has to be one such as `s3:`, by a URL that is
+    valid for a while."""
+    link_valid_duration: float | str | None
+    """How long such a URL is valid, and that of `hand_over = url`; at most 7d."""
     termination: bool | str
     """Let DELETE remove an upload."""
     remove_parts: bool | str

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
 _TIME = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([a-z]*)", re.IGNORECASE)
 _LONGEST = 100 * 365 * 86400.0  # seconds; an HTTP date has a year of four digits
+_LONGEST_LINK = 7 * 86400.0  # seconds, in S3
 _SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TARGET = re.compile(r"(?:[A-Z]+:)?/\S*|[A-Z]+")
 _BACKEND = re.compile(r"[a-z][a-z0-9+.-]*:.*", re.IGNORECASE)
@@ -234,7 +235,7 @@ OPTIONS = (
     Option("refused_valid_duration", duration, "1h", "How long a file is kept that the application or a hook refused, so that its client hears the reason each time it asks; none for ever."),
     Option("sweep_finished", flag, "false", "Let finished uploads expire too, and those that the application has not taken yet."),
     Option("durable", Choice("none", "finish", "always"), "finish", "What is forced to the disk and when: see Durability."),
-    Option("hand_over", Choice("path", "file", "form", "none"), "path", "How the application behind the filter gets a finished file: its path as the body, the file as the body, a form as a browser sends it, or not at all. With a store that keeps no files, the default is `file`."),
+    Option("hand_over", Choice("path", "file", "form", "url", "none"), "path", "How the application behind the filter gets a finished file: its path as the body, the file as the body, a form as a browser sends it, a URL where it can be fetched for a while, or not at all. With a store that keeps no files, the default is `file`; `url` needs one such as `s3:`, and makes false the default of `cleanup`."),
     Option("draft_targets", targets, "", "What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos POST:/albums/* PUT`. It sees the original request once its body is whole."),
     Option("uploaders", uploaders, "chunks filepond form progress", "Which protocols are spoken besides tus, each at its own address below `upload_path`: `chunks` (flow.js, resumable.js, Dropzone, plupload), `filepond`, `form` for any browser, and `progress`."),
     Option("legacy", flag, "false", "Also speak tus 0.2 with clients that send `Final-Length` or `Entity-Length`."),
@@ -243,6 +244,8 @@ OPTIONS = (
     Option("cleanup", flag, "true", "Remove the file once the application has answered with success; the record stays until it expires."),
     Option("pass_body", flag, "false", "Pass the application's body to the client, as 200, instead of 204."),
     Option("download", flag, "true", "Let GET fetch a finished upload."),
+    Option("redirect_downloads", flag, "false", "Send a GET of a finished upload to the storage itself, which has to be one such as `s3:`, by a URL that is valid for a while."),
+    Option("link_valid_duration", duration, "1h", "How long such a URL is valid, and that of `hand_over = url`; at most 7d."),
     Option("termination", flag, "true", "Let DELETE remove an upload."),
     Option("remove_parts", flag, "false", "Remove partial uploads once they are concatenated; they cannot be used again then."),
     Option("hooks", whatever, "", "An object with the methods of `tus.Hooks`, or its name: `package.module:name`."),
@@ -283,6 +286,8 @@ class Options:
     cleanup: bool
     pass_body: bool
     download: bool
+    redirect_downloads: bool
+    link_valid_duration: float
     termination: bool
     remove_parts: bool
     hooks: Any
@@ -327,6 +332,10 @@ class Options:
         if near["send_file"] > near["hand_over"] and self.send_file != (self.hand_over == "file"):
             self.hand_over = "file" if self.send_file else BY_NAME["hand_over"].default
         self.send_file = self.hand_over == "file"
+        if self.hand_over == "url" and not near["cleanup"]:
+            self.cleanup = False  # who fetches the file does so later
+        if not 1 <= (self.link_valid_duration or 0) <= _LONGEST_LINK:
+            raise OptionError("option link_valid_duration: has to be from 1s to 7d: no storage signs URLs for longer")
         if self.cors_credentials and "*" in self.cors_origins:
             raise OptionError("cors_credentials = true needs cors_origins to name the origins, not *")
 

@@ -225,6 +225,12 @@ class Handing:
             raise FileNotFoundError("no upload was finished by this request")
         return handed(self._delivery) if self._delivery else self._engine.open(self._upload)
 
+    def url(self) -> str:
+        """Where others fetch it."""
+        if not self._upload:
+            raise FileNotFoundError("no upload was finished by this request")
+        return delivering.link_to(self._engine, self._upload)
+
     def sent(self, kept: bool, result: Result | None = None) -> None:
         """The host returned the answer, so it has the file; unless its work was undone."""
         if kept:
@@ -317,6 +323,12 @@ class Tus:
     def open_file(self) -> BinaryIO:
         """The finished file, to read and then to close, from whatever store."""
         return self._handing.file()
+
+    def get_url(self) -> str:
+        """Where anybody can fetch the finished file, for `link_valid_duration`. Raises NotImplementedError where the
+        option `store` names a store from which nobody else can; `upload.stored_at` says where it is, for those who
+        have keys."""
+        return self._handing.url()
 
     def cleanup_file(self) -> None:
         """Remove the file, as soon as nothing can undo what the view did with it. The record stays for a while, so

@@ -115,7 +115,7 @@ class Metadata(Mapping[str, bytes]):
     @property
     def filename(self) -> str:
         """The last part of the name that the client gave the file, without anything that could hurt."""
-        name = _shortened(harmless(self.text("filename", "name").replace("\\", "/").rpartition("/")[2]).strip())
+        name = fitting(harmless(self.text("filename", "name").replace("\\", "/").rpartition("/")[2]).strip())
         return "" if name in (".", "..") else name
 
     @property
@@ -130,14 +130,14 @@ def harmless(text: str) -> str:
     return text if text.isprintable() else "".join(c for c in text if c.isprintable())
 
 
-def _shortened(name: str) -> str:
-    """A name that fits on a disk, with what it ends with."""
+def fitting(name: str, most: int = MAX_NAME) -> str:
+    """A name that has no more bytes, with what it ends with."""
     said = name.encode()
-    if len(said) <= MAX_NAME:
+    if len(said) <= most:
         return name
     stem, dot, kind = said.rpartition(b".")
-    end = dot + kind if stem and len(kind) < 16 else b""
-    return (said[: MAX_NAME - len(end)].decode("utf-8", "ignore").rstrip() + end.decode("utf-8", "ignore")).strip()
+    end = dot + kind if stem and len(kind) < 16 and len(kind) < most else b""
+    return (said[: most - len(end)].decode("utf-8", "ignore").rstrip() + end.decode("utf-8", "ignore")).strip()
 
 
 def key_for(name: str) -> str:
@@ -272,6 +272,7 @@ class Upload(NamedTuple):
     target: Target | None = None  # None: handed over as every upload is
     chunks: Chunks | None = None  # it comes in numbered chunks, so its offset is the number of bytes that are there
     expected: int | None = None  # bytes that a form seems to hold; its file's length is known at its end only
+    stored_at: str = ""  # s3://bucket/key, where others can fetch the data themselves; as the store says
 
     @property
     def final(self) -> bool:

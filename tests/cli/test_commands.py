@@ -329,7 +329,7 @@ def test_options_names_all() -> None:
 
     assert all(f"{option.name} = {option.default}".rstrip() in listed for option in OPTIONS)
     assert "One of auto, url and path." in " ".join(listed.split())
-    assert "One of path, file, form and none." in " ".join(listed.split())
+    assert "One of path, file, form, url and none." in " ".join(listed.split())
 
 
 def test_version_is_the_one_of_the_package() -> None:
@@ -366,3 +366,33 @@ def test_quiet_server_tells_nothing_that_went_well(tmp_path: Path) -> None:
         _, told = process.communicate(timeout=15)
 
     assert told == ""
+
+
+def test_show_says_what_is_known_of_one_upload(tmp_path: Path) -> None:
+    """For people and for programs."""
+    id = stored(tmp_path, content=b"he")
+
+    shown = command("show", id, str(tmp_path)).stdout
+    known = json.loads(command("show", id, str(tmp_path), "--json").stdout)
+
+    assert "state        unfinished\n" in shown and "received     2 of 5 bytes\n" in shown
+    assert (known["id"], known["offset"], known["state"]) == (id, 2, "unfinished")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("f" * 32,), "no such upload"),
+        (("../x",), "no such upload"),
+        (("{id}", "--url"), "is unfinished: there is no file to fetch"),
+        (("{whole}", "--url"), "option store: nobody else can fetch from this store"),
+    ],
+)
+def test_show_says_what_it_cannot_do(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    """In one line."""
+    ids = {"id": stored(tmp_path, content=b"he"), "whole": stored(tmp_path)}
+
+    answer = command("show", words[0].format(**ids), str(tmp_path), *words[1:])
+
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert said in answer.stderr and answer.stderr.count("\n") == 1

@@ -63,7 +63,7 @@ class Cluster:
     def _add(self) -> None:
         port = int(self.redis.url.rpartition(":")[2].partition("/")[0])
         self.relays.append(relay := Relay("127.0.0.1", port))
-        keys = f"key={self.facts['S3_KEY']}&secret={self.facts['S3_SECRET']}&region={self.facts['S3_REGION']}"
+        keys = f"access_key={self.facts['S3_KEY']}&secret={self.facts['S3_SECRET']}&region={self.facts['S3_REGION']}"
         store = f"s3://{real.BUCKET}/in?endpoint={self.proxy.endpoint}&{keys}&unknown_part=5MiB"
         locker = f"redis://127.0.0.1:{relay.port}/0?ttl={TTL}" if self.leases == "redis" else f"s3:?ttl={TTL}"
         self.servers.append(

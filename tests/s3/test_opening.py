@@ -40,7 +40,7 @@ def opened(url: str, **environ: str) -> S3Store:
         ("s3://bucket?endpoint=http://127.0.0.1:1&part=many", "part="),
         ("s3://bucket?endpoint=http://127.0.0.1:1&style=virtual", "style="),
         ("s3://bucket?endpoint=https://127.0.0.1:1&ca=/nowhere", "ca="),
-        ("s3://bucket?endpoint=http://127.0.0.1:1&key=k", "secret"),
+        ("s3://bucket?endpoint=http://127.0.0.1:1&access_key=k", "secret"),
         ("s3://bucket?endpoint=http://127.0.0.1:1", "cannot be reached"),
     ],
 )
@@ -75,7 +75,7 @@ def test_url_becomes_a_store(engine: dict[str, str], tmp_path: Path) -> None:
 
     stores = [
         opened(f"{url}&part=16MiB"),
-        opened(f"{url}&key=test&secret=testtest", **none),
+        opened(f"{url}&access_key=test&secret=testtest", **none),
         opened(url, **none, HOME=str(tmp_path), AWS_PROFILE="other"),
     ]
     new(stores[0], data=b"abc")
@@ -158,7 +158,7 @@ def test_bucket_that_keeps_what_is_removed_is_refused(proxy: Proxy, setting: str
 @pytest.mark.engines
 def test_option_store_names_a_bucket(engine: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The rest is as with files; and nothing warns of the locker, since none is needed."""
-    url = f"s3://{real.BUCKET}/option-{tmp_path.name}?endpoint={engine['S3_ENDPOINT']}&key={engine['S3_KEY']}"
+    url = f"s3://{real.BUCKET}/option-{tmp_path.name}?endpoint={engine['S3_ENDPOINT']}&access_key={engine['S3_KEY']}"
 
     app = TusFilter(lambda *_: [], store=f"{url}&secret={engine['S3_SECRET']}", hand_over="none", sweep_interval="none")
 

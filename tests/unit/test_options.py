@@ -265,7 +265,7 @@ def test_hooks_that_are_none_are_refused(named: Any) -> None:
 def test_choices_are_listed() -> None:
     """In the README's table, and by `tus options`, which show the same text."""
     assert "One of ``auto``, ``url`` and ``path``." in table()
-    assert "One of ``path``, ``file``, ``form`` and ``none``." in table()
+    assert "One of ``path``, ``file``, ``form``, ``url`` and ``none``." in table()
 
 
 def test_table_has_every_option() -> None:

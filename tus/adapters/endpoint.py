@@ -85,6 +85,10 @@ class AsyncTus:
         """The finished file, to read in a thread and then to close, from whatever store."""
         return await _threads.run(self._tus.open_file)  # type: ignore[no-any-return]
 
+    async def get_url(self) -> str:
+        """Where anybody can fetch the finished file for a while, from a store such as `s3:`."""
+        return await _threads.run(self._tus.get_url)  # type: ignore[no-any-return]
+
     async def cleanup(self) -> None:
         """Remove the file. The record stays for a while, so that a client that lost the answer can ask again."""
         await _threads.run(self._tus.cleanup_file)

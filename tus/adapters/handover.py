@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from .. import events
 from ..engine import Delivery
+from ..engine.delivering import link_to
 from ..errors import Locked, TusError
 from ..exchange import Exchange
 from ..http.messages import Request, Response
@@ -158,6 +159,8 @@ class HandOver:
         upload = delivery.upload
         if self._options.hand_over == "path" and not upload.target:
             return io.BytesIO(delivery.path().encode())
+        if self._options.hand_over == "url" and not upload.target:
+            return io.BytesIO(link_to(self._engine, upload).encode())
         if self._options.hand_over == "file" or upload.target:
             return handed(delivery)
         return FormBody(upload, delivery.open())  # type: ignore[return-value]

@@ -16,6 +16,7 @@ _COMMANDS = {
     "put": "upload files, and resume what was cut",
     "check": "find out from outside what is wrong with a server",
     "ls": "list the uploads in a directory",
+    "show": "say what is known of one upload",
     "sweep": "remove expired uploads",
     "thumbs": "make the thumbnails of a gallery",
     "options": "list the options",

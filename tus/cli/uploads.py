@@ -77,7 +77,7 @@ def _report(uploads: Iterable[Upload], as_json: bool, engine: Engine, deed: str)
     for upload in uploads:
         count += 1
         size += 0 if upload.dropped else upload.offset
-        print(_json(upload, engine) if as_json else _line(upload, engine))
+        print(json.dumps(known_of(upload, engine)) if as_json else _line(upload, engine))
     if not as_json:
         print(f"{count} uploads, {size} bytes" + (f" {deed}" if deed else ""))
     return 0
@@ -100,17 +100,17 @@ def _minute(minute: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(minute * 60))
 
 
-def _json(upload: Upload, engine: Engine) -> str:
-    return json.dumps(
-        {
-            "id": upload.id,
-            "offset": upload.offset,
-            "length": upload.length,
-            "state": engine.state(upload).value,
-            "reason": _reason(upload) or None,
-            "touched": upload.touched,
-            "expires": engine.expires(upload),
-            "owner": upload.owner,
-            "filename": upload.metadata.filename,
-        }
-    )
+def known_of(upload: Upload, engine: Engine) -> dict[str, Any]:
+    """What programs want to know."""
+    return {
+        "id": upload.id,
+        "offset": upload.offset,
+        "length": upload.length,
+        "state": engine.state(upload).value,
+        "reason": _reason(upload) or None,
+        "touched": upload.touched,
+        "expires": engine.expires(upload),
+        "owner": upload.owner,
+        "filename": upload.metadata.filename,
+        "stored_at": upload.stored_at or None,
+    }

@@ -88,6 +88,15 @@ def path(core: Core, upload: Upload) -> str:
     return core.disk.path(upload.id)
 
 
+def link_to(core: Core, upload: Upload, *, kind: str = "", disposition: str = "") -> str:
+    """A URL under which anybody can fetch the finished file from where it is stored, for a while; raises
+    NotImplementedError where nobody can."""
+    if core.linked is None:
+        raise NotImplementedError("nobody else can fetch from this store: open the upload instead")
+    seconds = int(core.options.link_valid_duration)
+    return core.linked.link(upload, seconds=seconds, kind=kind, disposition=disposition)
+
+
 @dataclass
 class Delivery:
     """A complete upload while it is handed over. Only one request at a time has it, in all processes."""

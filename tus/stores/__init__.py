@@ -6,7 +6,7 @@ shows a `Fence`: a store of one machine writes inside its turns, and a store tha
 token that is older than the newest one it has seen.
 
 What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Reviewable`,
-`Eager`, `Positioned`, `OnDisk`, `Rereading`, `Distant`. The engine has another way for stores that cannot.
+`Eager`, `Positioned`, `OnDisk`, `Linked`, `Rereading`, `Distant`. The engine has another way for stores that cannot.
 """
 
 from __future__ import annotations
@@ -191,6 +191,16 @@ class OnDisk(Protocol):
 
     def give(self, id: str) -> None:
         """The host may keep what was lent."""
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A store from which others fetch finished uploads themselves. `load` says in `stored_at` where they are, for those
+    who have keys of their own."""
+
+    def link(self, upload: Upload, *, seconds: int, kind: str = "", disposition: str = "") -> str:
+        """A URL that gives the data to anybody, for so long, with these values of Content-Type and
+        Content-Disposition. It may be called at any time, and asks nobody."""
 
 
 @runtime_checkable

@@ -17,15 +17,16 @@ from ...errors import Changed, NotFound, OffsetMismatch, StoreBroken
 from ...upload import Upload, is_random
 from .. import Draft, Fence, Free
 from ..records import same
-from . import grid
+from . import grid, removing
 from .bucket import LOST, Bucket
 from .budget import Budget
 from .client import Failed, Unavailable
 from .draft import S3Draft
 from .memory import Memory
 from .names import Name
+from .pattern import Pattern
 from .reader import reader
-from .state import Holding, Place
+from .state import Holding
 from .tidying import Tidying
 from .uploads import Uploads
 
@@ -46,13 +47,14 @@ class S3Store:
         bucket: Bucket,
         prefix: str = "",
         *,
+        pattern: Pattern | None = None,
         part: int = grid.LEAST,
         unknown: int = 64 * grid.MIB,
         remembered: int = 64 * grid.MIB,
         budget: int = 256 * grid.MIB,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.uploads = Uploads(bucket, prefix, clock=clock)
+        self.uploads = Uploads(bucket, prefix, pattern=pattern, clock=clock)
         self._part, self._unknown, self._clock = part, unknown, clock
         self._making: dict[str, S3Draft] = {}
         self._recent: dict[str, tuple[Holding, bytearray]] = {}
@@ -66,8 +68,8 @@ class S3Store:
         if upload.parts or upload.chunks or upload.expected is not None or not is_random(upload.id):
             name.reserve()
         part = grid.part_size(upload.length, self._part, self._unknown)
-        now = self._clock()
-        state = Holding(upload.evolve(offset=0, touched=now), Place(part, secrets.token_hex(8), touched=now))
+        upload = upload.evolve(offset=0, touched=self._clock())
+        state = Holding(upload, self.uploads.place(upload, part))
         draft = S3Draft(self, state, 0, fence, name=name)
         self._making[upload.id] = draft
         return draft
@@ -77,7 +79,7 @@ class S3Store:
         id = draft.state.upload.id
         if self._making.get(id) is draft:
             del self._making[id]
-            self.uploads.forget(draft.state)
+            self.uploads.clear(draft.state)
         elif not draft.failed:
             draft.remember()
 
@@ -155,6 +157,7 @@ class S3Store:
         if own.state.place.whole:
             self.uploads.replace(upload, since)
         elif own.state.etags or not own.state.single:
+            self._announce(own)
             self._finish_parts(upload, own)
         else:
             self._finish_small(upload, own, alone=since is None)
@@ -165,16 +168,25 @@ class S3Store:
         state = self.uploads.find(id)
         return S3Draft(self, state, state.end, Free())
 
+    def _announce(self, draft: S3Draft) -> None:
+        """Save a record before there is an object that only a record leads to: after a crash nobody would find it."""
+        state = draft.state
+        if draft.fresh and not state.etag:
+            self.uploads.save(state, state.upload.evolve(complete=False, result=None), fresh=True)
+
     def _finish_small(self, upload: Upload, draft: S3Draft, *, alone: bool) -> None:
         """One object; and one call, if nobody changes the record at the same time."""
         state, blocks = draft.state, draft.whole()
+        if state.place.key:
+            self._announce(draft)
         if (end := sum(map(len, blocks))) != upload.length:
             raise StoreBroken(f"upload {upload.id} has {end} bytes, not {upload.length}", offset=end)
         if alone and not state.place.upload_id and self.uploads.finish_small(state, upload, blocks):
             return
+        self._announce(draft)
         parts = state.place
-        self.uploads.bucket.put(self.uploads.keys(upload.id).data, *blocks)
-        self.uploads.finished(state, upload, fresh=draft.fresh)
+        self.uploads.bucket.put(self.uploads.key_of(state), *blocks)
+        self.uploads.finished(state, upload)
         self.uploads.abort(upload.id, parts)
 
     def _finish_parts(self, upload: Upload, draft: S3Draft) -> None:
@@ -199,7 +211,7 @@ class S3Store:
             time.sleep(pause)
             pause *= 2
         state.upload = upload
-        self.uploads.cut(state, state.end, 0, fresh=draft.fresh)
+        self.uploads.cut(state, state.end, 0)
         self._put_together(upload, draft)
 
     def _put_together(self, upload: Upload, draft: S3Draft) -> None:
@@ -213,7 +225,7 @@ class S3Store:
         if not (draft.alone or draft.fresh):
             self.uploads.fill(state)
         self.uploads.seal(state)
-        self.uploads.finished(state, upload, fresh=draft.fresh)
+        self.uploads.finished(state, upload)
 
     def open(self, id: str, start: int = 0) -> BinaryIO:
         making = self._making.get(id)
@@ -221,6 +233,9 @@ class S3Store:
         if state.upload.dropped:
             raise NotFound("no such upload")
         return reader(self.uploads.bucket, self.uploads.row(state), start)
+
+    def link(self, upload: Upload, *, seconds: int, kind: str = "", disposition: str = "") -> str:
+        return self.uploads.link(upload, seconds, {"content-type": kind, "content-disposition": disposition})
 
     def secret(self) -> bytes:
         while len(self._secret) != _SECRET:
@@ -236,11 +251,11 @@ class S3Store:
 
     def drop(self, id: str) -> None:
         self.memory.forget(id)
-        self.uploads.drop(id)
+        removing.remove_data(self.uploads, id)
 
     def delete(self, id: str) -> None:
         self.memory.forget(id)
-        self.uploads.delete(id)
+        removing.remove_upload(self.uploads, id)
 
     def ids(self) -> Iterator[str]:
         return self.uploads.ids()

@@ -27,9 +27,9 @@ class Name:
         """Raises FileExistsError if it is taken, or is being taken."""
         text = json.dumps([secrets.token_hex(8), time.time() + _KEPT]).encode()
         self._etag = self._reserved(text)
-        if self._recorded() or self._bucket.find(self._keys.data):
+        if self._recorded() or self._bucket.find(self._keys.own):
             self.release()
-            raise FileExistsError(self._keys.data)
+            raise FileExistsError(self._keys.own)
 
     def _recorded(self) -> bool:
         """Whether there is a record by this name. What a deletion left that broke off is removed."""

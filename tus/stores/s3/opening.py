@@ -16,12 +16,15 @@ from . import S3Store, grid
 from .bucket import Bucket
 from .checking import check
 from .client import S3Client
+from .pattern import Pattern
 from .signing import Credentials
 
 _BUCKET = re.compile(r"[a-z0-9A-Z][a-zA-Z0-9._-]{1,254}")
 _PREFIX = re.compile(r"[A-Za-z0-9._~/=-]*")
 _SIZE = re.compile(r"([0-9]{1,6}) ?mi?b?", re.IGNORECASE)
-_SAID = ("endpoint", "region", "key", "secret", "token", "profile", "style", "part", "unknown_part", "ca")
+_SAID = (
+    "endpoint", "region", "access_key", "secret", "token", "profile", "style", "part", "unknown_part", "ca", "key",
+)  # fmt: skip
 
 
 def open_store(url: str, options: Options, environ: Mapping[str, str] = os.environ) -> S3Store:
@@ -42,6 +45,7 @@ def open_store(url: str, options: Options, environ: Mapping[str, str] = os.envir
     store = S3Store(
         Bucket(client),
         prefix,
+        pattern=_pattern(said.get("key", ""), prefix),
         part=_size(said, "part", grid.LEAST),
         unknown=_size(said, "unknown_part", 64 * grid.MIB),
     )
@@ -58,6 +62,8 @@ def _said(query: str) -> dict[str, str]:
     for name in said:
         if name not in _SAID:
             raise _wrong(f"s3: knows no {name!r}; there are {', '.join(_SAID)}")
+    if "{" not in said.get("key", "{"):
+        said["access_key"] = said.pop("key")
     return said
 
 
@@ -102,6 +108,13 @@ def _size(said: Mapping[str, str], name: str, default: int) -> int:
     return size
 
 
+def _pattern(text: str, prefix: str) -> Pattern | None:
+    try:
+        return Pattern(text, prefix) if text else None
+    except ValueError as error:
+        raise _wrong(f"key={text!r}: {error}") from None
+
+
 def _file(path: str) -> str | None:
     if path and not os.path.isfile(path):
         raise _wrong(f"ca={path!r} is no file; it names the certificates that are trusted, in PEM format")
@@ -110,7 +123,7 @@ def _file(path: str) -> str | None:
 
 def _credentials(said: Mapping[str, str], environ: Mapping[str, str]) -> Callable[[], Credentials]:
     """The keys: from the URL, the environment, the file of AWS's tools; or from whatever botocore finds."""
-    for source, names in ((said, ("key", "secret", "token")), (environ, _VARIABLES)):
+    for source, names in ((said, ("access_key", "secret", "token")), (environ, _VARIABLES)):
         key, secret, token = (source.get(name, "") for name in names)
         if bool(key) != bool(secret):
             raise _wrong(f"{names[0]} and {names[1]} belong together, and one of them is missing")

@@ -27,12 +27,13 @@ class Place(NamedTuple):
     whole: bool = False  # it is finished: one object has all of it
     touched: float = 0.0  # when it began, or was finished
     filled: bool = False  # every byte is in a part, and somebody puts the parts together
+    key: str = ""  # what the data is called, if not as the upload
 
 
 class Keys(NamedTuple):
     """The names of the objects of one upload."""
 
-    data: str
+    own: str  # what the data is called, if nothing else is said
     info: str
     tail: str  # what the names of its pieces begin with
     new: str  # there while somebody makes the upload
@@ -75,14 +76,21 @@ class Holding:
 
 def written(upload: Upload, place: Place) -> bytes:
     """The record, as tusd has it, with the place."""
-    return f'{encoded(upload)[:-1]},"s3":{json.dumps(place, separators=(",", ":"))}}}'.encode()
+    text = encoded(upload)
+    if upload.stored_at:
+        _, _, bucket, key = upload.stored_at.split("/", 3)
+        storage = {"Type": "s3store", "Bucket": bucket, "Key": key}
+        text = text.replace('"Storage":null', f'"Storage":{json.dumps(storage)}', 1)
+    return f'{text[:-1]},"s3":{json.dumps(place, separators=(",", ":"))}}}'.encode()
 
 
 def recorded(text: bytes, id: str) -> tuple[Upload, Place]:
     upload, _ = decoded(text, id)
     try:
-        part, nonce, upload_id, whole, touched, filled = json.loads(text)["s3"]
-        return upload, Place(int(part), str(nonce), str(upload_id), whole is True, float(touched), filled is True)
+        part, nonce, upload_id, whole, touched, filled, key = json.loads(text)["s3"]
+        return upload, Place(
+            int(part), str(nonce), str(upload_id), whole is True, float(touched), filled is True, str(key)
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"the record of this upload cannot be read: {error!r}") from None
 

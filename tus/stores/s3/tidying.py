@@ -63,9 +63,9 @@ class Tidying:
         """Whether nothing will come of these parts."""
         if running.initiated >= self._before:
             return False
-        place = self._place(running.key[len(self._uploads.prefix) :])
-        if place and place.upload_id == running.upload_id:
-            return False
+        ids = list(self._uploads.pattern.ids(running.key[len(self._uploads.prefix) :]))
+        if not ids or any(place.upload_id == running.upload_id for place in map(self._place, ids) if place):
+            return False  # it is of another program, or in use
         parts = self._uploads.bucket.parts(running.key, running.upload_id)
         return all(part.modified < self._before for part in parts)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ...errors import Changed, NotFound, StoreBroken
-from ...upload import Upload
+from ...upload import Upload, is_id
 from .. import Block
 from ..records import same
 from . import grid
 from .bucket import LOST, Bucket, CallThreads, Found
 from .client import Failed
 from .grid import Span
+from .pattern import Pattern
 from .state import GONE, Holding, Keys, Place, attached, detached, recorded, written
 
 _REFRESH = 5  # times that somebody who lost a race looks again
@@ -25,9 +26,16 @@ class Uploads:
     """What is in the bucket under one prefix."""
 
     def __init__(
-        self, bucket: Bucket, prefix: str, *, clock: Callable[[], float] = time.time, threads: int = 32
+        self,
+        bucket: Bucket,
+        prefix: str,
+        *,
+        pattern: Pattern | None = None,
+        clock: Callable[[], float] = time.time,
+        threads: int = 32,
     ) -> None:
         self.bucket, self.prefix, self.clock = bucket, prefix, clock
+        self.pattern = pattern or Pattern()
         self._threads = CallThreads(threads)
 
     @property
@@ -36,6 +44,29 @@ class Uploads:
 
     def keys(self, id: str) -> Keys:
         return Keys.of(self.prefix, id)
+
+    def place(self, upload: Upload, part: int) -> Place:
+        """Where a new upload will lie."""
+        key = self.pattern.key(upload)
+        return Place(part, secrets.token_hex(8), touched=upload.touched, key="" if key == upload.id else key)
+
+    def data_key(self, id: str, place: Place) -> str:
+        """What the data of an upload is called."""
+        return f"{self.prefix}{place.key or id}"
+
+    def key_of(self, state: Holding) -> str:
+        return self.data_key(state.upload.id, state.place)
+
+    def _located(self, upload: Upload, place: Place) -> Upload:
+        """The upload, with where others can fetch it."""
+        return upload.evolve(stored_at=f"s3://{self.bucket.client.bucket}/{self.data_key(upload.id, place)}")
+
+    def _written(self, upload: Upload, place: Place) -> bytes:
+        return written(self._located(upload, place), place)
+
+    def _recorded(self, text: bytes, id: str) -> tuple[Upload, Place]:
+        upload, place = recorded(text, id)
+        return self._located(upload, place), place
 
     # Finding
 
@@ -48,7 +79,7 @@ class Uploads:
         """The upload of which there was only the record, with how much of it is there; None if that record is old."""
         listing = self.pool.submit(self._listing, state.upload.id)
         try:
-            if not state.place.upload_id and self.bucket.find(self.keys(state.upload.id).data):
+            if not state.place.upload_id and self.bucket.find(self.key_of(state)):
                 return None
             return self._measure(state, listing)
         except NotFound:  # its parts are
@@ -67,24 +98,25 @@ class Uploads:
             return self._attached(id)
         if answer.body == GONE:
             raise NotFound("no such upload")
-        upload, place = recorded(answer.body, id)
+        upload, place = self._recorded(answer.body, id)
         state = Holding(upload, place, answer.etag)
         if alone or place.whole or place.upload_id or not state.single:
             return state
         with contextlib.suppress(NotFound):  # it may have been finished since, in one step
-            whole = self._attached(id)
+            whole = self._attached(id, place.key)
             if whole.place.nonce == place.nonce:
                 whole.etag = state.etag
                 return whole
         return state
 
-    def _attached(self, id: str) -> Holding:
+    def _attached(self, id: str, key: str = "") -> Holding:
         """The upload, if the object with its data holds the record as well."""
-        answer = self.bucket.find(self.keys(id).data)
+        answer = self.bucket.find(f"{self.prefix}{key or id}")
         text = detached(answer.headers) if answer else None
-        if not text:
+        state = Holding(*self._recorded(text, id)) if text else None
+        if not state or state.place.key != key:
             raise NotFound("no such upload")
-        return Holding(*recorded(text, id))
+        return state
 
     def _measure(self, state: Holding, listing: Future[list[Found]]) -> Holding:
         """Count what is there."""
@@ -106,7 +138,7 @@ class Uploads:
         if not place.upload_id:
             return 0.0
         try:
-            found = self.bucket.parts(self.keys(state.upload.id).data, place.upload_id)
+            found = self.bucket.parts(self.key_of(state), place.upload_id)
         except Failed as error:
             if not error.missing:
                 raise
@@ -118,7 +150,7 @@ class Uploads:
     def _count_sealed(self, state: Holding) -> None:
         """The parts were put together, by a request that saw the end or had to read them. That they are not there is
         never a proof of it; the object is."""
-        answer = self.bucket.find(self.keys(state.upload.id).data)
+        answer = self.bucket.find(self.key_of(state))
         if not answer and state.place.filled:
             return  # in this moment
         if not answer:
@@ -132,7 +164,7 @@ class Uploads:
 
     def save(self, state: Holding, upload: Upload, *, place: Place | None = None, fresh: bool = False) -> None:
         """Replace the record that was found by this one; raises Changed if it is another one by now."""
-        text, key = written(upload, place or state.place), self.keys(upload.id).info
+        text, key = self._written(upload, place or state.place), self.keys(upload.id).info
         try:
             state.etag = self.bucket.swap(key, text, "" if fresh else state.etag)
         except Failed as error:
@@ -165,18 +197,18 @@ class Uploads:
             self.save(state, state.upload, place=state.place._replace(filled=True))
             state.place = state.place._replace(filled=True)
 
-    def finished(self, state: Holding, upload: Upload, *, fresh: bool = False) -> None:
+    def finished(self, state: Holding, upload: Upload) -> None:
         """Save a record of an upload that is one object now."""
         place = state.place._replace(whole=True, touched=self.clock(), upload_id="", filled=False)
-        self.save(state, upload, place=place, fresh=fresh)
+        self.save(state, upload, place=place)
         state.place = place
 
     def finish_small(self, state: Holding, upload: Upload, blocks: Iterable[Block]) -> bool:
         """Store data and record in one step; False if the record is too long for that, and nothing happened."""
         place = state.place._replace(whole=True, touched=self.clock())
-        headers = attached(written(upload, place))
+        headers = attached(self._written(upload, place))
         if headers:
-            self.bucket.put(self.keys(upload.id).data, *blocks, headers=headers)
+            self.bucket.put(self.key_of(state), *blocks, headers=headers)
             state.place = place
         return headers is not None
 
@@ -185,7 +217,7 @@ class Uploads:
     def begin(self, state: Holding) -> None:
         """Have room for parts, where one is not enough."""
         if not state.place.upload_id and not state.single:
-            upload_id = self.bucket.begin(self.keys(state.upload.id).data)
+            upload_id = self.bucket.begin(self.key_of(state))
             state.place = state.place._replace(upload_id=upload_id)
             if state.etag:  # others know of this upload, and must store their parts there as well
                 self.save(state, state.upload)
@@ -201,7 +233,7 @@ class Uploads:
 
     def put_part(self, state: Holding, number: int, head: list[Span], held: Block) -> str:
         """Store a part: what lies in pieces, and what is held. Returns its ETag."""
-        key = self.keys(state.upload.id).data
+        key = self.key_of(state)
         if len(head) == 1 and not len(held):
             one = head[0]
             with contextlib.suppress(Failed):  # AWS copies no ranges of small objects
@@ -219,7 +251,7 @@ class Uploads:
         """Put the parts together, so that they can be read."""
         if state.sealed or not state.etags or state.place.whole:
             return
-        key = self.keys(state.upload.id).data
+        key = self.key_of(state)
         try:
             self.bucket.complete(key, state.place.upload_id, state.etags)
         except Failed as error:
@@ -230,12 +262,19 @@ class Uploads:
 
     def row(self, state: Holding) -> list[Span]:
         """Where the bytes of the upload lie, to be read."""
-        key = self.keys(state.upload.id).data
+        key = self.key_of(state)
         if state.place.whole:
             return [Span(0, state.upload.length or 0, key)]
         self.seal(state)
         base = [Span(0, state.parts_end, key)] if state.etags else []
         return base + grid.row(state.pieces, state.parts_end)
+
+    def link(self, upload: Upload, seconds: int, headers: Mapping[str, str]) -> str:
+        """Where anybody can read a finished upload for a while, with these headers."""
+        base = f"s3://{self.bucket.client.bucket}/"
+        stored_at = upload.stored_at or self.record(upload.id).upload.stored_at
+        said = [(f"response-{name}", value) for name, value in headers.items() if value]
+        return self.bucket.client.url(stored_at.removeprefix(base), seconds, said)
 
     def cut(self, state: Holding, offset: int, token: int, *, fresh: bool = False) -> None:
         """Forget what lies behind that, and be ready to go on there."""
@@ -265,7 +304,7 @@ class Uploads:
             new.etag, etag = "", new.etag
             self.begin(new)
             new.etag = etag
-        key, source = self.keys(state.upload.id).data, row[0].key if row else ""
+        key, source = self.key_of(state), row[0].key if row else ""
         if not new.place.upload_id:
             many = 0
 
@@ -292,67 +331,17 @@ class Uploads:
         """Remove parts of which nothing will come."""
         if place.upload_id:
             with contextlib.suppress(Failed):
-                self.bucket.abort(self.keys(id).data, place.upload_id)
+                self.bucket.abort(self.data_key(id, place), place.upload_id)
 
     def clear(self, state: Holding) -> None:
-        """Remove what only served an upload that is finished now."""
-        self._clear(state.upload.id, state.place, state.litter)
-
-    def forget(self, state: Holding) -> None:
-        """Remove what there is of an upload that nobody knows of."""
+        """Remove parts and pieces: of an upload that is finished now, or that nobody knows of."""
         self._clear(state.upload.id, state.place, state.litter)
 
     def _forget(self, state: Holding, keys: list[str]) -> None:
         self.bucket.delete_all(keys)
         state.litter = [key for key in state.litter if key not in keys]
 
-    # Removing
-
-    def drop(self, id: str) -> None:
-        """Remove the data, and leave the record."""
-        while True:
-            state = self.find(id)
-            if state.upload.dropped and state.place.whole and state.etag:
-                break
-            gone = state.place._replace(whole=True, upload_id="", touched=self.clock())
-            with contextlib.suppress(Changed):
-                self.save(state, state.upload.evolve(dropped=True), place=gone)
-                break
-        self.bucket.delete(self.keys(id).data)
-        self._clear(id, state.place, state.litter)
-
-    def delete(self, id: str) -> None:
-        """Remove the data, and then the record: until that is gone, no other upload can have the name. No engine
-        deletes in a step that excludes a conditional write, so that the record is overwritten first: those who
-        change it at the same time hear of that."""
-        nonce = ""
-        while True:
-            try:
-                state = self.record(id)
-            except NotFound:
-                return
-            if nonce not in ("", state.place.nonce):  # another upload by this name
-                return
-            nonce = state.place.nonce
-            if self._deleted(state):
-                return
-
-    def _deleted(self, state: Holding) -> bool:
-        """Whether the record was still the one that was found, so that it is gone now."""
-        keys = self.keys(state.upload.id)
-        litter = [one.key for one in self.bucket.objects(keys.tail) if state.place.nonce in one.key]
-        self.bucket.delete(keys.data)
-        self._clear(state.upload.id, state.place, litter)
-        if not state.etag:
-            return True
-        try:
-            self.bucket.swap(keys.info, GONE, state.etag)
-        except Failed as error:
-            if error.answer not in LOST:
-                raise
-            return False
-        self.bucket.delete(keys.info)
-        return True
+    # Listing
 
     def ids(self) -> Iterator[str]:
         """Every upload there is. Those that came whole have no record of their own."""
@@ -365,7 +354,7 @@ class Uploads:
             yield id
         for found in self.bucket.objects(self.prefix, flat=False):
             id = found.key[len(self.prefix) :]
-            if id not in known and self._is_ours(id):
+            if id not in known and is_id(id) and self._is_ours(id):
                 yield id
 
     def _is_ours(self, id: str) -> bool:
