@@ -271,12 +271,16 @@ class Live:
         until = time.monotonic() + START
         while self.process is not None and not ended(self.process) and time.monotonic() < until:
             try:
-                wire.ask(self.address, "OPTIONS", "/upload", {"Host": "127.0.0.1", "Connection": "close"})
+                self.ask_anything()
                 return
             except (OSError, wire.Broken):
                 time.sleep(POLL)
         self.kill()
         raise RuntimeError(f"{self.kind.name} does not answer; it printed:\n{self.output}")
+
+    def ask_anything(self) -> None:
+        """A request that it answers once it runs."""
+        wire.ask(self.address, "OPTIONS", "/upload", {"Host": "127.0.0.1", "Connection": "close"})
 
     def stop(self) -> None:
         """End it as an operator would."""

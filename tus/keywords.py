@@ -66,9 +66,12 @@ class TusOptions(TypedDict, total=False):
     resumable.js, Dropzone, plupload), `filepond`, `form` for any browser, and `progress`."""
     legacy: bool | str
     """Also speak tus 0.2 with clients that send `Final-Length` or `Entity-Length`."""
-    interim_responses: bool | str
-    """Send `104 (Upload Resumption Supported)`. Use it only where nothing but HAProxy or Caddy stands in front:
-    nginx takes a 104 for the final answer."""
+    interim_responses: bool | str | None
+    """Send `104 (Upload Resumption Supported)`, by which phones learn where to resume: `auto` where TLS ends here
+    and nothing shows a proxy; `true` everywhere, behind HAProxy or Caddy at most, since nginx takes a 104 for the
+    final answer; `false` nowhere."""
+    trailers: bool | str
+    """Announce `checksum-trailer` behind a proxy as well, which has to pass trailers on; most drop them."""
     send_file: bool | str
     """Short for `hand_over = file`."""
     cleanup: bool | str

@@ -73,6 +73,11 @@ def flag(value: bool | str) -> bool:
     raise ValueError("is neither true nor false")
 
 
+def automatic(value: bool | str | None) -> bool | None:
+    """True, false, or what is safe there: None, "auto"."""
+    return None if value is None or str(value).strip().lower() == "auto" else flag(value)
+
+
 def text(value: str | None) -> str:
     """Any text."""
     if value is None or isinstance(value, str):
@@ -239,7 +244,8 @@ OPTIONS = (
     Option("draft_targets", targets, "", "What else takes resumable uploads by the IETF draft: paths and methods of the application, such as `/photos POST:/albums/* PUT`. It sees the original request once its body is whole."),
     Option("uploaders", uploaders, "chunks filepond form progress", "Which protocols are spoken besides tus, each at its own address below `upload_path`: `chunks` (flow.js, resumable.js, Dropzone, plupload), `filepond`, `form` for any browser, and `progress`."),
     Option("legacy", flag, "false", "Also speak tus 0.2 with clients that send `Final-Length` or `Entity-Length`."),
-    Option("interim_responses", flag, "false", "Send `104 (Upload Resumption Supported)`. Use it only where nothing but HAProxy or Caddy stands in front: nginx takes a 104 for the final answer."),
+    Option("interim_responses", automatic, "auto", "Send `104 (Upload Resumption Supported)`, by which phones learn where to resume: `auto` where TLS ends here and nothing shows a proxy; `true` everywhere, behind HAProxy or Caddy at most, since nginx takes a 104 for the final answer; `false` nowhere."),
+    Option("trailers", flag, "false", "Announce `checksum-trailer` behind a proxy as well, which has to pass trailers on; most drop them."),
     Option("send_file", flag, "false", "Short for `hand_over = file`."),
     Option("cleanup", flag, "true", "Remove the file once the application has answered with success; the record stays until it expires."),
     Option("pass_body", flag, "false", "Pass the application's body to the client, as 200, instead of 204."),
@@ -281,7 +287,8 @@ class Options:
     draft_targets: tuple[str, ...]
     uploaders: tuple[str, ...]
     legacy: bool
-    interim_responses: bool
+    interim_responses: bool | None  # None: where it is safe
+    trailers: bool
     send_file: bool
     cleanup: bool
     pass_body: bool

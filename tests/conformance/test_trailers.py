@@ -72,6 +72,29 @@ def test_promised_trailer_that_does_not_come_is_400_and_keeps_nothing(trailing: 
     assert trailing.handed() == []
 
 
+@pytest.mark.every_server
+def test_trailer_that_would_not_be_seen_is_400_at_once(tus: Client) -> None:
+    """A server that cannot read it says so, and takes no bytes whose checksum nobody will compare."""
+    if "checksum-trailer" in tus.options().list("Tus-Extension"):
+        pytest.skip(f"{tus.kind.name} shows trailers")
+    url = tus.create(9)
+    trailers = {"Upload-Checksum": checksum("sha1", b"hello all")}
+
+    answer = tus.patch(url, 0, b"hello all", DECLARED, chunked=True, trailers=trailers)
+
+    assert answer.status == 400
+    assert tus.offset(url) == 0
+
+
+def test_trailers_are_not_announced_behind_a_proxy(tus: Client, collection) -> None:
+    """Most proxies drop them; where one does not, an option says so."""
+    passes = collection(trailers=True)
+
+    said = [client.options(headers={"X-Forwarded-For": "192.0.2.1"}).list("Tus-Extension") for client in (tus, passes)]
+
+    assert ["checksum-trailer" in names for names in said] == [False, True]
+
+
 @every_body
 def test_header_and_trailer_must_both_match(trailing: Client) -> None:
     """One wrong digest out of two is one too many."""

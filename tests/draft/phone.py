@@ -5,6 +5,7 @@ It knows what a phone knows: nothing but the answers. `cut_after` is where the n
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 
 from tests import wire
@@ -18,13 +19,16 @@ class Phone:
 
     address: Address
     version: int
+    tls: ssl.SSLContext | None = None
     location: str | None = None  # what `cancel(byProducingResumeData:)` would give
     asked: list[str] = field(default_factory=list)  # the methods of its requests
+    own: dict[str, str] = field(default_factory=dict)  # the headers of its first request, which it repeats
 
     def upload(
         self, method: str, target: str, content: bytes, *, cut_after: int | None = None, headers: dict[str, str]
     ) -> Answer | None:
         """One upload task; None if its connection broke."""
+        self.own = headers
         fields = {**headers, **self._complete(), "Content-Length": str(len(content))}
         if self.version >= 8:
             fields["Upload-Length"] = str(len(content))
@@ -33,19 +37,32 @@ class Phone:
     def resume(self, content: bytes, *, cut_after: int | None = None) -> Answer | None:
         """Ask how far it was, and send the rest."""
         assert self.location
-        with Wire(self.address) as connection:
-            connection.send(self._head("HEAD", self.location, {}))
+        with self._connect() as connection:
+            connection.send(self._head("HEAD", self.location, {**self.own, "Content-Length": "0"}))
             answer = connection.answer(bodiless=True)
         assert 200 <= answer.status < 300, answer
         offset = int(answer["Upload-Offset"])
         kind = {"Content-Type": TYPE} if self.version >= 6 else {}
         fields = {
+            **self.own,
             **kind,
             **self._complete(),
             "Upload-Offset": str(offset),
             "Content-Length": str(len(content) - offset),
         }
         return self._send("PATCH", self.location, fields, content[offset:], cut_after)
+
+    def options(self, target: str) -> Answer:
+        """Whether uploads there can be resumed, as PhotoKit asks before the first: without credentials."""
+        with self._connect() as connection:
+            connection.send(self._head("OPTIONS", target, {}))
+            return connection.answer()
+
+    def _connect(self) -> Wire:
+        wire = Wire(self.address)
+        if self.tls:
+            wire.socket = self.tls.wrap_socket(wire.socket, server_hostname="localhost")
+        return wire
 
     def _complete(self) -> dict[str, str]:
         return {"Upload-Incomplete": "?0"} if self.version == 3 else {"Upload-Complete": "?1"}
@@ -59,7 +76,7 @@ class Phone:
     def _send(
         self, method: str, target: str, fields: dict[str, str], content: bytes, cut_after: int | None
     ) -> Answer | None:
-        with Wire(self.address) as connection:
+        with self._connect() as connection:
             connection.send(self._head(method, target, fields) + content[:cut_after])
             if method != "PATCH":
                 self._listen(connection)

@@ -128,7 +128,7 @@ def test_real_100_is_not_dropped(collection: Any) -> None:
 
 
 @pytest.mark.every_server
-def test_none_unless_switched_on(client: Client) -> None:
+def test_none_over_plain_http_unless_switched_on(client: Client) -> None:
     """Proxies that know no 104 make a security hole of it."""
     with begun(client) as connection:
         assert silent(connection)

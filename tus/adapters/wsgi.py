@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..http.address import HEADERS, Address, Facts, below, guessed
+from ..http.address import HEADERS, Address, Facts, below, guessed, proxied
 from ..http.messages import Request, Response, status_line
 from ..http.ranges import FileSlice
 from ..options import Options
@@ -22,7 +22,7 @@ from ..upload import Target
 from .body import Body
 from .fed import Asked, Fed
 from .handover import HandOver, call
-from .targets import Targets, discovered, interim, remembered
+from .targets import Interim, Targets, discovered, interim, remembered
 from .virtual import unmasked
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def incoming(
             body.arrived,
             body.collected,
             environ.get("tus.since"),
-            interim(environ) if options.interim_responses else None,
+            _interim(environ, options.interim_responses),
             target,
             environ,
             environ.get("REMOTE_USER") or None,
@@ -148,6 +148,17 @@ def incoming(
         )
     )
     return request if target else override(request), body
+
+
+def _interim(environ: Environ, wanted: bool | None) -> Interim | None:
+    """What sends a 104 to a client that knows it, unless something in between may not."""
+    if wanted is False or "HTTP_UPLOAD_DRAFT_INTEROP_VERSION" not in environ:
+        return None
+    # A proxy that is not seen takes what follows a 104 for the answer to somebody else's request, so that no sign of
+    # one is not enough. Few speak TLS to what is behind them, and phones offer nothing to be resumed without it.
+    if wanted is None and (environ.get("wsgi.url_scheme") != "https" or proxied(facts(environ, ""))):
+        return None
+    return interim(environ)
 
 
 def viewed(environ: Environ, options: Options, id: str | None) -> tuple[Request, Body]:

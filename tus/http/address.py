@@ -80,6 +80,10 @@ class Address:
         """scheme://host of our own pages; "" where it is only a guess, unless `location = url` allows to guess."""
         return self._own(certain=self._rules.location != "url")
 
+    def proxied(self) -> bool:
+        """Whether anything hints at a proxy between us and the client."""
+        return proxied(self._look(self._native, self._path))
+
     def identify(self, url: str) -> str:
         """The id of one of our own uploads; nothing is ever fetched."""
         try:

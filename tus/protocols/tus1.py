@@ -108,9 +108,14 @@ class TusExchange(Exchange):
             names += ",expiration"
         if self.engine.options.termination:
             names += ",termination"
-        if self.request.trailers:
+        if self._shows_trailers():
             names += ",checksum-trailer"
         return names
+
+    def _shows_trailers(self) -> bool:
+        """Whether those of a client arrive. Most proxies drop them, and nothing shows which do not."""
+        address = self.request.address
+        return bool(self.request.trailers) and (self.engine.options.trailers or not (address and address.proxied()))
 
     def _head(self) -> Conversation:
         return self.stored(self.engine.seize(self.identify()))
@@ -300,7 +305,9 @@ class _Body:
         self.checksum = headers.expected_checksum(request.headers)
         self._trailers = request.trailers
         announced = request.headers.get("trailer", "").lower().replace(" ", "").split(",")
-        self.trailing = bool(request.trailers) and "upload-checksum" in announced
+        self.trailing = "upload-checksum" in announced
+        if self.trailing and not request.trailers:
+            raise BadRequest("this server cannot read trailers; Upload-Checksum has to come as a header")
 
     def pour(self, engine: Engine, writer: Writer) -> Filling:
         """Have the writer filled; the upload with what came."""
