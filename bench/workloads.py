@@ -6,12 +6,14 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import peers
 import processes
@@ -204,16 +206,50 @@ def head_storm(stage: Stage) -> None:
 # ---- W6: slow clients ----
 
 
-def trickle(uploads: int) -> Callable[[Stage], None]:
+def trickle(uploads: int, rate: int = 65536, *, seconds: int = 12, fresh: bool = False) -> Callable[[Stage], None]:
+    """A hundred HEADs and more, so that p99 is not simply the slowest."""
+
     def run(stage: Stage) -> None:
-        seconds = 3 if stage.quick else 12  # a hundred HEADs and more: p99 is not simply the slowest
+        lasts = seconds / 4 if stage.quick else seconds
+        options = {"fresh": True} if fresh else {}
         with stage.server() as server, stage.watched(server):
-            answer = stage.load(server, "trickle", uploads=uploads, rate=65536, seconds=seconds)
+            answer = stage.load(server, "trickle", uploads=uploads, rate=rate, seconds=lasts, **options)
+            if stage.verify:
+                stage.check_stored(stage.scratch / "data", int(rate * lasts), uploads)
         for name in ("finished", "worst_debt", "heads", "head_errors", "head_p50_ms", "head_p99_ms", "head_max_ms"):
             stage.numbers[name] = _number(answer, name)
-        stage.numbers["late"] = _number(answer, "seconds") - seconds
+        stage.numbers["late"] = _number(answer, "seconds") - lasts
 
     return run
+
+
+def fast_beside(uploads: int) -> Callable[[Stage], None]:
+    """How fast one large upload is beside slow ones, against its speed alone; both in turn, three times."""
+
+    def run(stage: Stage) -> None:
+        size, alone, beside = GIB // 8 if stage.quick else GIB, [], []
+        with stage.server() as server:
+            for _ in range(3):
+                alone.append(_fast(stage, server, size))
+                argv = stage.load_argv(server, "trickle", uploads=uploads, rate=4096, seconds=12, fresh=True)
+                crowd = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+                time.sleep(2 + uploads / 2000)  # they are all there
+                beside.append(_fast(stage, server, size))
+                finished = _number(answer_of(crowd.communicate(timeout=120)[0]), "finished")
+                if finished != uploads:
+                    raise Failed(f"{finished:.0f} of {uploads} slow uploads finished")
+        stage.numbers["ratio"] = statistics.median(beside) / statistics.median(alone)
+        stage.numbers["mb_per_second"] = statistics.median(beside)
+
+    return run
+
+
+def _fast(stage: Stage, server: processes.Server, size: int) -> float:
+    answer = stage.load(server, "patch", size=size)
+    for path in (stage.scratch / "data").rglob("*"):
+        if path.is_file() and path.stat().st_size == size:
+            path.unlink()  # tmpfs holds only so many
+    return _number(answer, "mb_per_second")
 
 
 # ---- W7, W8: cut and killed ----
@@ -314,6 +350,8 @@ _RATE = ("per_second", "cpu_us", "p99_ms", "peak_rss")
 _SLOW = ("head_p99_ms", "head_max_ms", "finished", "late", "peak_rss", "threads", "cpu")
 _CUT = ("lost_mb", "lost_beyond_kernel_mb", "head_ms", "head_right", "resumed")
 
+_PHONES: dict[str, Any] = {"rate": 4096, "seconds": 20, "fresh": True}
+
 WORKLOADS = (
     Workload("W1", "one PATCH of 2 GiB, tmpfs", one_large, _FLOW),
     Workload("W1-disk", "one PATCH of 2 GiB, disk", one_large_on_disk, _FLOW),
@@ -326,6 +364,10 @@ WORKLOADS = (
     Workload("W5", "HEAD on 16 uploads, 16 connections", head_storm, _RATE),
     Workload("W6-500", "500 uploads at 64 KiB/s, HEAD beside them", trickle(500), _SLOW),
     Workload("W6-1000", "1,000 uploads at 64 KiB/s, HEAD beside them", trickle(1000), _SLOW),
+    Workload("W6-slow-1000", "1,000 uploads at 4 KiB/s, HEAD on new connections", trickle(1000, **_PHONES), _SLOW),
+    Workload("W6-slow-4000", "4,000 uploads at 4 KiB/s, HEAD on new connections", trickle(4000, **_PHONES), _SLOW),
+    Workload("W6-slow-10000", "10,000 uploads at 4 KiB/s, HEAD on new connections", trickle(10000, **_PHONES), _SLOW),
+    Workload("W6-fast-10000", "1 GiB beside 10,000 uploads at 4 KiB/s", fast_beside(10000), ("ratio", "mb_per_second")),
     Workload("W7-fin", "40 of 100 MiB, then FIN, then HEAD", cut("fin"), _CUT),
     Workload("W7-rst", "40 of 100 MiB, then RST, then HEAD", cut("rst"), _CUT),
     Workload("W7-silence", "40 of 100 MiB, then silence, then HEAD", cut("silence"), _CUT),

@@ -18,7 +18,7 @@ static const struct option names[] = {
     {"port", 1, 0, 'p'},  {"path", 1, 0, 'u'},  {"upload", 1, 0, 'U'},  {"pattern", 1, 0, 'f'},     {"mode", 1, 0, 'm'},
     {"size", 1, 0, 's'},  {"body", 1, 0, 'b'},  {"chunk", 1, 0, 'k'},   {"rate", 1, 0, 'r'},        {"count", 1, 0, 'n'},
     {"uploads", 1, 0, 'N'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 't'}, {"pause", 1, 0, 'w'},
-    {"hold", 1, 0, 'H'}, {"cold", 0, 0, 'C'},  {"limit", 1, 0, 'L'}, {0, 0, 0, 0},
+    {"hold", 1, 0, 'H'}, {"cold", 0, 0, 'C'}, {"fresh", 0, 0, 'F'},  {"limit", 1, 0, 'L'}, {0, 0, 0, 0},
 };
 
 /* Nothing runs for ever: the whole program has a limit. */
@@ -47,6 +47,7 @@ static void read_options(int argc, char **argv, struct options *options) {
         case 'w': options->pause = atof(optarg); break;
         case 'H': options->hold = atof(optarg); break;
         case 'C': options->warm = false; break;
+        case 'F': options->fresh = true; break;
         case 'L': alarm((unsigned)atoi(optarg)); break;
         default: exit(2);
         }

@@ -20,6 +20,7 @@ struct options {
     double seconds;
     double hold;  /* cut: seconds between the last byte and the end of the connection */
     double pause; /* cut: seconds between that and HEAD */
+    bool fresh; /* trickle: each HEAD on a new connection */
     bool warm; /* small, head: a tenth of the work first, off the clock */
 };
 

@@ -16,6 +16,8 @@ import pytest
 from tests.chunks.conftest import form
 from tests.server.conftest import Client, Running, until
 from tus import Hooks, TusFilter
+from tus.cli.access import Access
+from tus.cli.login import Login
 from tus.lockers.file import FileLocker
 
 DATA = os.urandom(200_000)
@@ -369,6 +371,31 @@ def test_threads_wait_where_parking_is_not_for_sure(site: Make, wrap: Any, setti
 
     assert (here.running.server.parking, waiting) == (None, 1)
     assert client.answer()[0] == 204
+
+
+def test_password_and_access_log_keep_no_thread(site: Make, tmp_path: Path) -> None:
+    """They pass on what they get; the line is written when the answer was."""
+    log = tmp_path / "access.log"
+    logged: list[Access] = []
+
+    def wrap(app: Any) -> Any:
+        logged.append(Access(Login(app, password="sesame", users={}), str(log)))
+        return logged[0]
+
+    here = site(wrap=wrap)
+    word = "Authorization: Basic " + base64.b64encode(b"any:sesame").decode() + "\r\n"
+    path = here.create(headers=word)
+    client = here.patch(path, len(DATA), DATA[:HALF], word)
+    until(lambda: here.parked and here.idle)
+    before = log.read_text()
+
+    client.send(DATA[HALF:])
+
+    assert client.answer()[0] == 204
+    until(lambda: log.read_text() != before)
+    assert f'"PATCH {path} HTTP/1.1" 204 - "-" "-" {len(DATA)} ' in log.read_text()
+    assert "PATCH" not in before
+    logged[0].close()
 
 
 def test_hook_that_is_told_of_progress_has_a_thread_for_each_upload(site: Make) -> None:

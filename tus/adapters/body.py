@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import suppress
 
-from ..engine.writer import Sink
+from ..engine.writer import Sink, Writer
 from ..talk import Filling
 from .sources import BLOCK, SMALL, Environ, Spooled, Unterminated, source
 
@@ -39,6 +39,11 @@ class Body:
     def cut(self) -> BaseException | None:
         """Why it ended too early, if it did."""
         return self._filling.cut
+
+    def rest(self) -> None:
+        """Nothing may come for long: what takes it need hold no file open."""
+        if isinstance(self._filling.sink, Writer):
+            self._filling.sink.rest()
 
     def fill(self, sink: Sink) -> BaseException | None:
         """Pour what arrives into the sink; why it stopped, if it stopped too early."""

@@ -49,6 +49,10 @@ class Fed:
             self._failed, self._over = error, True
         return self._over
 
+    def rest(self) -> None:
+        """Nothing may come for long: hold no file open until it does."""
+        self._body.rest()
+
     def _conclude(self) -> None:
         if self._failed is None:
             self._talk.end(self._body.cut)

@@ -56,6 +56,11 @@ class Access:
             write()
         return blocks
 
+    @property
+    def parks(self) -> bool:
+        """What the application returns is passed on as it is."""
+        return getattr(self._app, "parks", False)
+
     def close(self) -> None:
         """Let go of the file."""
         self._handler.close()

@@ -35,6 +35,11 @@ class Login:
         self._users = {name: _digest(word) for name, word in users.items()}
         self.shortest = min(map(len, filter(None, (password, *users.values()))))  # characters
 
+    @property
+    def parks(self) -> bool:
+        """What the application returns is passed on as it is."""
+        return getattr(self._app, "parks", False)
+
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ.pop("REMOTE_USER", None)
         if not _asks_leave(environ):

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..checksum import ALGORITHMS, Checksum, Hash
 from ..errors import Overrun, TooLarge, TusError
 from ..lockers import Lease
-from ..stores import Block, Draft, Eager, Reviewable, Spliceable
+from ..stores import Block, Draft, Eager, Resting, Reviewable, Spliceable
 from ..upload import Upload
 
 
@@ -38,7 +38,7 @@ _has: Callable[[Any, Any], bool] = lru_cache(64)(issubclass)
 
 
 def can(draft: object, protocol: type) -> bool:
-    """Whether the draft is one of those that can do this."""
+    """Whether the draft, or the lease, is one of those that can do this."""
     return _has(type(draft), protocol)
 
 
@@ -127,6 +127,12 @@ class Writer:
         self.received += moved
         self._after()
         return moved
+
+    def rest(self) -> None:
+        """Nothing may come for long: hold no file open until it does, where that is possible."""
+        for held in (self.draft, self.lease):
+            if can(held, Resting):
+                held.rest()  # type: ignore[union-attr]
 
     def tell(self, told: Callable[[int], None]) -> None:
         """Call this as well, with the offset, after each block."""

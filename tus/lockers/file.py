@@ -30,6 +30,7 @@ _NUMBER = 12  # digits; a number is raised once a request
 _RECORD = 64  # bytes: the number, a space, the owner's address, blanks
 _OURS = re.compile(rb"[0-9]{%d} [ -~]{%d}" % (_NUMBER, _RECORD - _NUMBER - 1))
 _BRIEFLY = 1.0  # seconds; longer than a record takes to be saved on a busy disk
+_CLOSED, _RESTING = -1, -2  # in place of a descriptor
 _PATIENCE = 5.0  # seconds to wait for another's turn; a turn is one write
 
 
@@ -118,6 +119,17 @@ class FileLocker:
                 raise
             os.close(fd)  # removed while we waited
 
+    def reopened(self, id: str, before: tuple[int, int]) -> int:
+        """The lease file again; -1 if it is another one, or was written to."""
+        try:
+            fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
+        except FileNotFoundError:
+            return _CLOSED
+        if _identity(fd) == before:
+            return fd
+        os.close(fd)
+        return _CLOSED
+
     def _made(self, id: str, patience: float) -> int:
         """A new lease file."""
         data = self._data.locked(id, patience)
@@ -198,6 +210,7 @@ class FileLease(Held):
 
     _unsaid = False  # no other has a number, and while the file is locked none reads ours
     _listens = False
+    _rested: tuple[int, int] = 0, 0  # the file that was closed, until there is something to write
 
     def __init__(self, locker: FileLocker, fd: int, id: str) -> None:
         self._locker, self._fd, self._id = locker, fd, id
@@ -232,9 +245,20 @@ class FileLease(Held):
     def turn(self) -> FileLease:
         return self
 
+    def rest(self) -> None:
+        if self._fd >= 0 and not self._kept:
+            self._rested = _identity(self._fd)
+            os.close(self._fd)
+            self._fd = _RESTING
+
+    def _wake(self) -> None:
+        if self._fd == _RESTING:
+            self._fd = self._locker.reopened(self._id, self._rested)
+
     def __enter__(self) -> None:
         if self._kept:
             return
+        self._wake()
         while self._fd < 0 or not flocked(self._fd, MOMENT):
             # Held for long: by a newer request, while the host looks at the content. There is no waiting for that.
             self._check()
@@ -260,22 +284,26 @@ class FileLease(Held):
         self._kept = True
 
     def on_lost(self, end: Callable[[], None]) -> None:
-        if self._kept or self._fd < 0:
+        if self._kept or self._fd == _CLOSED:
             return
+        self._wake()
         self._listens = True
-        ear.ends.listen(self._fd, self._id, self._number, end)
+        ear.ends.listen(id(self), self._id, self._number, end)
         if self._lost():
             ear.ends.end(self._id, self._number + 1)
 
     def release(self, *, forget: bool = False) -> None:
-        fd, self._fd = self._fd, -1
+        if self._process == os.getpid():
+            with suppress(OSError):  # no room for an open file: the next request takes over without a word from us
+                self._wake()
+        fd, self._fd = self._fd, _CLOSED
+        if self._listens:
+            ear.ends.forget(id(self))
         if fd < 0:
             return
         if self._process != os.getpid():  # a child inherited it, and has no say
             os.close(fd)
             return
-        if self._listens:
-            ear.ends.forget(fd)
         try:
             self._leave(fd, forget)
         except OSError as error:  # such as a disk that is read-only now: the next request can still take over
@@ -346,6 +374,12 @@ class FileClaim(Held):
 def _fullness(error: OSError) -> Exception:
     """What the caller is told of an error."""
     return StoreFull("there is no room left, not even to say who writes") if error.errno in FULL else error
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    """Whoever takes the lease over writes to the file, and who removes it makes place for another one."""
+    found = os.fstat(fd)
+    return found.st_ino, found.st_mtime_ns
 
 
 def _mark(number: int) -> bytes:

@@ -74,7 +74,7 @@ class BodyStream:
         *,
         crowded: bool = False,
     ) -> None:
-        """Receive from a copy of ``sock``. Where it is ``crowded``, thousands of threads that wake up for a packet each
+        """Receive from ``sock``. Where it is ``crowded``, thousands of threads that wake up for a packet each
         would keep everybody from the interpreter: larger blocks will do."""
         self.receiver = receiver = Receiver(sock, timeout, min_rate, self.received)
         if self._expects:
@@ -84,11 +84,10 @@ class BodyStream:
         if self._ended:  # before we had a socket
             receiver.end()
 
-    def detach(self) -> socket.socket | None:
-        """The request is over: hand the socket back, to be closed or drained; reading on is an error."""
-        if self.receiver is None:
+    def detach(self) -> Receiver | None:
+        """The request is over, and reading on is an error. What is returned is to be closed, perhaps after a drain."""
+        if self.receiver is None or not self.receiver.detach():
             return None
-        sock = self.receiver.detach()
         if not self.finished and self._failure is None:
             self._failure = ConnectionCut, "the request is over"
         self.receiver.say_continue = None
@@ -96,7 +95,7 @@ class BodyStream:
             for end in self._pipe:
                 os.close(end)
             self._pipe = None
-        return sock
+        return self.receiver
 
     def end(self) -> None:
         """Make the reader see a cut body at once, after what has arrived; from any thread."""

@@ -6,9 +6,10 @@ The loop never reads a socket whose body a thread is reading.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from ._waitress import HTTPChannel, ReadOnlyFileBasedBuffer, logger
@@ -327,11 +328,11 @@ class Channel(HTTPChannel):
 
     def _detach(self, stream: BodyStream) -> None:
         drain = not stream.finished and not stream.failed
-        sock = stream.detach()
-        if sock is not None:
-            with sock:
+        receiver = stream.detach()
+        if receiver is not None:
+            with closing(receiver):
                 if drain:
-                    self._drain(sock, time.monotonic() + getattr(self.adj, "drain_timeout", DRAIN_TIMEOUT))
+                    self._drain(receiver.sock, time.monotonic() + getattr(self.adj, "drain_timeout", DRAIN_TIMEOUT))
 
     def _drain(self, sock: socket.socket, deadline: float) -> None:
         """A refused body: let the answer reach the client before the kernel meets its next segment with a reset."""
@@ -341,8 +342,9 @@ class Channel(HTTPChannel):
             while self.total_outbufs_len and self.connected and time.monotonic() < deadline:
                 time.sleep(0.01)
             sock.shutdown(socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0:
-                sock.settimeout(left)
+            waiting = select.poll()
+            waiting.register(sock, select.POLLIN)
+            while (left := deadline - time.monotonic()) > 0 and waiting.poll(left * 1000):
                 if not sock.recv(FRAMES):
                     return
         except OSError:

@@ -12,24 +12,21 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from ._waitress import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer, wasyncore
 from .channel import Channel
+from .crowd import CROWD
 from .lifeline import Lifeline
 from .loop import Loop, supported
 from .parking import Parking
-from .settings import Settings
+from .settings import CONNECTED, Settings, binding
 from .threads import Crew, UploadThreads
 
 logger = logging.getLogger("tus.server")
 IDLE = 0.1  # seconds without a request after which a connection is closed while we stop
 CHECK = 0.01  # seconds between two looks whether all is over
-
-
-CROWD = 64  # uploads
 ACCEPTED = 64  # connections that are accepted before others have their turn
 REST = 0.5  # seconds without accepting, where the system has no room for another connection
 GLANCE = 0.25  # seconds between two looks at the requests that arrive
@@ -40,6 +37,7 @@ FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 class Listening(BaseWSGIServer):
     """What our listeners add to waitress's: they hand requests to the right threads."""
 
+    adj: Settings
     channel_class = Channel
     interest = 0
     loop: Loop | None = None
@@ -94,20 +92,24 @@ class Listening(BaseWSGIServer):
 
     def accept(self) -> tuple[socket.socket, Any] | None:
         try:
-            return super().accept()
+            accepted = super().accept()
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            self._rest(error)
+            self._rest(error.strerror or "")
             return None
+        # The system gives the lowest number that is free, so it tells how many files are open.
+        if accepted is not None and accepted[0].fileno() > self.adj.open_files * CONNECTED:
+            self._rest("nearly as many files are open as this process may open")
+        return accepted
 
-    def _rest(self, error: OSError) -> None:
+    def _rest(self, why: str) -> None:
         """Without this the loop would do nothing but fail: the connection that waits stays there."""
         now = time.monotonic()
         self._rests_until = now + REST
         if now >= self._said + SILENCE:
             self._said = now
-            logger.error("No more connections for a moment: %s", error.strerror)
+            logger.error("No more connections for a moment: %s", why)
 
     def readable(self) -> bool:
         accepts = super().readable()
@@ -184,15 +186,6 @@ class Listening(BaseWSGIServer):
             wasyncore.dispatcher.close(self)
 
 
-@contextmanager
-def binding(where: Sequence[Any]) -> Iterator[None]:
-    """An address that cannot be used is named in the error."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, f"{where[0]}:{where[1]}") from None
-
-
 class TcpListener(Listening, TcpWSGIServer):
     """Accepts connections over TCP."""
 
@@ -220,7 +213,9 @@ class Server:
             self.loop = Loop(self.map, self.crew, settings.asyncore_loop_timeout)
             settings.hold = True
         # Only what it was given itself: a middleware in between need not pass on that there is nothing yet.
-        self.parking = Parking(self.uploads) if self.loop is not None and getattr(app, "parks", False) else None
+        self.parking: Parking | None = None
+        if self.loop is not None and getattr(app, "parks", False):
+            self.parking = Parking(self.uploads, self.loop, settings.open_files)
         self._receiving: list[UploadThreads | Parking] = [self.uploads, *([self.parking] if self.parking else [])]
         self._stop_at: float | None = None
         self._retired = False

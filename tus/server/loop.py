@@ -56,6 +56,7 @@ class Loop:
         self._served = 0  # how many it has run
         self._passing = threading.Lock()  # the lead
         self._native = 0  # the same thread, as the system calls it
+        self.awake = False  # the leader has something to do
         self._slow: dict[tuple[str, str], tuple[float, float]] = {}  # kind: until when, and for how long
         self._held: OrderedDict[Channel, tuple[float, ParsedRequest]] = OrderedDict()
         self.several = False  # requests came at once
@@ -145,7 +146,9 @@ class Loop:
 
     def _round(self, turn: int) -> bool:
         """Wait once and act on what happened; false when the lead was lost meanwhile."""
+        self.awake = False
         events = self._epoll.poll(self._patience())
+        self.awake = True
         self.several = len(events) > 1
         for fd, flags in events:
             handler = self._map.get(fd)

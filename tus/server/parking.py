@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ._waitress import logger
+from .crowd import CROWD, Crowd, Wakeful
 from .receiving import GATHER, VISIT
 from .threads import FewThreads, UploadThreads, end_streams, start
 
@@ -28,10 +29,9 @@ LARGE = 1 << 18  # bytes; a body that has as many left is worth a thread, if the
 FAST = 1 << 17  # bytes that came at once
 FILLING = 32  # bodies in threads; more of these would only keep each other from the interpreter
 PATIENCE = 20  # milliseconds without a byte after which a thread leaves a large body
-CROWD = 64  # bodies; more of them that called for each packet would keep the others waiting
 SLICE = 64  # bodies that are looked at without being called before those that call have their turn
 RATE = 4000  # bodies a second that are looked at without being called
-SOONEST, LATEST = 0.05, 1.0  # seconds after which each of them is
+SOONEST, LATEST = 0.05, 2.5  # seconds after which each of them is
 STUCK = 0.05  # seconds
 
 supported = hasattr(select, "epoll")
@@ -53,9 +53,10 @@ class Parked:
 class Parking:
     """All that wait, and the threads in which they begin and end."""
 
-    def __init__(self, uploads: UploadThreads) -> None:
+    def __init__(self, uploads: UploadThreads, loop: Wakeful, open_files: int) -> None:
         self._uploads = uploads
-        self._few = FewThreads(uploads.limit)
+        self._crowd = Crowd(loop, open_files)
+        self._few = FewThreads(uploads.limit, self._crowd.give_way)
         self._parked: dict[int, Parked] = {}
         self._new: deque[Parked] = deque()
         self._due: deque[tuple[float, Parked]] = deque()  # each was visited at that time or later
@@ -79,6 +80,8 @@ class Parking:
 
     def add(self, channel: Channel, task: Task) -> None:
         """Wait for this one from now on."""
+        if self._lacks_files:
+            task.rest()
         self._new.append(Parked(channel, task))
         self._wake()
 
@@ -103,6 +106,10 @@ class Parking:
             self._closed = True
             if self._running:
                 os.write(self._bell, b"x")
+
+    @property
+    def _lacks_files(self) -> bool:
+        return self._crowd.lacks_files(len(self._parked) + len(self._new))
 
     def _worth_a_thread(self, left: int | None) -> bool:
         return (left is None or left >= LARGE) and len(self._uploads.channels) < FILLING
@@ -167,10 +174,12 @@ class Parking:
             self._relieve()
 
     def _relieve(self) -> None:
-        now = time.monotonic()
-        if now < self._relieved + STUCK:
+        now, before = time.monotonic(), self._relieved
+        if now < before + STUCK:
             return
         self._relieved = now
+        if now > before + 2 * STUCK:
+            return  # it comes late, so the machine is busy: that threads take long says nothing of them
         for channel, lent in self._few.relieve():
             channel.server.task_dispatcher.add_task(lent)
 
@@ -185,6 +194,7 @@ class Parking:
 
     def _admit(self, epoll: Any, parked: Parked) -> None:
         self._parked[parked.fd] = parked
+        self._crowd.began(len(self._parked))
         with suppress(OSError):  # the system watches no more: it is looked at from time to time
             epoll.register(parked.fd, select.EPOLLIN | select.EPOLLRDHUP)
         if self._ended:
@@ -207,6 +217,7 @@ class Parking:
     def _visit(self, epoll: Any, parked: Parked) -> bool:
         """Take what has come; true if it goes on waiting."""
         stream, receiver = parked.stream, parked.receiver
+        self._crowd.give_way()
         parked.visited = time.monotonic()
         receiver.visit(parked.visited)
         before = stream.received
@@ -215,6 +226,8 @@ class Parking:
         except BaseException:
             logger.exception("Exception while an upload waits")
             over = True
+        if self._lacks_files:
+            parked.task.rest()
         if over:
             self._leave(epoll, parked)
             lent = self._serve_soon(parked.channel)
@@ -232,5 +245,6 @@ class Parking:
 
     def _leave(self, epoll: Any, parked: Parked) -> None:
         del self._parked[parked.fd]
+        self._crowd.ended(len(self._parked))
         with suppress(OSError):
             epoll.unregister(parked.fd)

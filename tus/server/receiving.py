@@ -42,14 +42,15 @@ class NothingYet(Exception):
 
 
 class Receiver:
-    """Receives from a copy of the connection's socket, which the loop may close at any time. One thread receives; any
-    thread may call ``end``."""
+    """Receives from the connection's socket, which stays open for this though the loop may close it at any time. One
+    thread receives; any thread may call ``end``."""
 
     __slots__ = (
         "_allowance",
         "_ended",
         "_grace",
         "_heard",
+        "_held",
         "_lock",
         "_lowat",
         "_min_rate",
@@ -68,11 +69,11 @@ class Receiver:
         self._timeout, self._min_rate = timeout, min_rate
         self._waited, self._window = 0.0, received
         self._lock = threading.Lock()
-        self.sock = sock.dup()
-        self.sock.setblocking(False)
+        sock.setblocking(False)
+        self.sock = sock
+        self._held = sock.makefile("rb", buffering=0)  # a socket is closed when the last of its files is, too
         self._open = True
-        self._poll = select.poll()
-        self._poll.register(self.sock, select.POLLIN)
+        self._poll: select.poll | None = None  # made for a thread that waits
         self._lowat = 1
         self._ended = False
         self._grace: int | None = None  # bytes that had arrived when end() was called
@@ -90,14 +91,17 @@ class Receiver:
             with suppress(OSError):  # gone: that wakes, too
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
-    def detach(self) -> socket.socket | None:
-        """Hand the socket back; receiving is an error from now on."""
+    def detach(self) -> bool:
+        """Receiving is an error from now on; false, if it was one before. The socket stays open until ``close``."""
         with self._lock:
             was_open, self._open = self._open, False
-        if not was_open:
-            return None
-        self.gather(1)  # it belongs to the connection, not to this copy of it
-        return self.sock
+        if was_open:
+            self.gather(1)
+        return was_open
+
+    def close(self) -> None:
+        """Close the socket, if the connection is closed."""
+        self._held.close()
 
     def end(self) -> None:
         """Make the reader see a cut body at once, after what has arrived; from any thread."""
@@ -184,17 +188,24 @@ class Receiver:
             if room < self._lowat:
                 self.gather(room)
             self._wait_long()
-        elif not self.patience or not self._poll.poll(self.patience):
+        elif not self.patience or not self._comes(self.patience):
             raise NothingYet
         self._waited += time.monotonic() - started
 
     def _wait_long(self) -> None:
         # 1 ms more: poll() must not return just before the deadline.
         patience = min(int(self._timeout * 1000) + 1, LONGEST)
-        if self._lowat > 1 and not self._poll.poll(min(patience, MOMENT)) and not arrived(self.sock):
+        if self._lowat > 1 and not self._comes(min(patience, MOMENT)) and not arrived(self.sock):
             self.gather(1)  # silence: whatever comes next ends it
-        if self._lowat == 1 and not self._poll.poll(patience):
+        if self._lowat == 1 and not self._comes(patience):
             raise self._silence()
+
+    def _comes(self, patience: int) -> bool:
+        """Whether something comes within so many milliseconds."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+        return bool(self._poll.poll(patience))
 
     def _silence(self) -> BodyTooSlow:
         return BodyTooSlow(f"silent for {self._timeout:g} seconds")

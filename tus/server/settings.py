@@ -6,14 +6,18 @@ A name that neither knows is an error, as in waitress.
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import OptionError
 from ..options import unknown
 from ._waitress import Adjustments, aslist
 
+MOST = 20000  # connections
+CONNECTED = 7 / 8  # of the open files may be connections; the requests on them need the others
 OPEN_FILES = 1024  # what a process may open where nothing else is known
-FILES_PER_CONNECTION = 6  # the socket, its copy while a body streams, the upload's files, a pipe for splice
 
 
 def positive(text: Any) -> float:
@@ -74,6 +78,7 @@ class Settings(Adjustments):
     asyncore_use_poll = True
     ident = "tus"  # in the header Server: what goes wrong here is not waitress's fault
     recv_bytes = 65536
+    backlog = 4096  # a crowd that connects at once; what the system drops tries again a second later
 
     hold = False  # small bodies wait in the loop until they are whole; set by a loop that has timers
 
@@ -85,8 +90,9 @@ class Settings(Adjustments):
             raise
         except ValueError as error:
             raise OptionError(str(error)) from None
+        self.open_files = raise_open_files()
         if "connection_limit" not in options:
-            self.connection_limit = connections(raise_open_files())
+            self.connection_limit = connections(self.open_files)
 
     def _check(self, options: dict[str, Any]) -> None:
         """Name what is unknown or makes no sense; waitress would say less."""
@@ -111,17 +117,23 @@ def raise_open_files() -> int:
     except ImportError:  # pragma: no cover - Windows has no such limit
         return OPEN_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return soft
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # pragma: no cover - some systems refuse an unlimited soft limit
-        return soft
-    return hard
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # pragma: no cover - some systems refuse an unlimited soft limit
+            hard = soft
+    return hard if hard >= 0 else sys.maxsize  # RLIM_INFINITY
 
 
 def connections(open_files: int) -> int:
     """How many connections fit into that many open files."""
-    if open_files < 0:  # RLIM_INFINITY
-        return 20000
-    return max(10, min(20000, open_files // FILES_PER_CONNECTION))
+    return max(10, min(MOST, int(open_files * CONNECTED)))
+
+
+@contextmanager
+def binding(where: Sequence[Any]) -> Iterator[None]:
+    """An address that cannot be used is named in the error."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{where[0]}:{where[1]}") from None

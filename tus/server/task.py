@@ -134,6 +134,11 @@ class Task(WSGITask):
         """Give the application what has come of the body; true when that is over."""
         return bool(self._body.feed(buffer))
 
+    def rest(self) -> None:
+        """Tell the application to hold no file open until more of the body comes."""
+        if hasattr(self._body, "rest"):
+            self._body.rest()
+
     def end_body(self) -> None:
         """Close what the application returned."""
         body, self._body, self._blocks = self._body, None, iter(())

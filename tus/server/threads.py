@@ -167,8 +167,9 @@ class Crew:
 class UploadThreads:
     """A thread for each upload, started when needed, up to a limit; the last one idle is the first one used."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, give_way: Callable[[], object] = bool) -> None:
         self.limit = limit
+        self._give_way = give_way  # before each upload
         self.channels: Counter[Channel] = Counter()  # with an upload in a thread; for a moment in two
         self._threads = 0
         self._idle: list[Seat] = []
@@ -222,6 +223,7 @@ class UploadThreads:
     def _work(self, channel: Channel | None) -> None:
         seat = Seat()
         while channel is not None:
+            self._give_way()
             with self._lock:
                 self.channels[channel] += 1
             work(channel)
@@ -277,8 +279,8 @@ class FewThreads(UploadThreads):
 
     FEW = 4
 
-    def __init__(self, most: int) -> None:
-        super().__init__(min(self.FEW, most))
+    def __init__(self, most: int, give_way: Callable[[], None]) -> None:
+        super().__init__(min(self.FEW, most), give_way)
         self._most = most
         self._before: set[int] = set()
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ._waitress import cleanup_unix_socket
-from .listener import address_of, binding
-from .settings import Settings
+from .listener import address_of
+from .settings import Settings, binding
 
 logger = logging.getLogger("tus.server")
 HANDLED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD")

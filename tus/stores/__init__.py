@@ -162,6 +162,14 @@ class Eager(Protocol):
 
 
 @runtime_checkable
+class Resting(Protocol):
+    """A draft or a lease that can do without open files while it waits for a slow client."""
+
+    def rest(self) -> None:
+        """Close them until the next block; twice is fine. Never called in a turn."""
+
+
+@runtime_checkable
 class Positioned(Protocol):
     """A store that takes numbered chunks at their places, in any order and several at a time. The offset of such an
     upload is `Chunks.stored` of the marks."""

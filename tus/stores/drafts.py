@@ -18,6 +18,7 @@ from .disk import copied, release, sync, unwritten, write_back
 
 log = logging.getLogger("tus")
 
+_CLOSED, _RESTING = -1, -2  # in place of a descriptor
 _STEP = 8 << 20  # bytes after which writing back is started, so that the last sync finds little to do
 
 
@@ -27,6 +28,7 @@ class Home(Protocol):
     certify: bool
 
     def open(self, id: str, start: int = 0) -> BinaryIO: ...
+    def reopen(self, id: str) -> int: ...
     def hide(self, id: str, start: int | None, *, durable: bool = False) -> None: ...
     def certain(self, id: str) -> int: ...
     def note(self, id: str, size: int) -> None: ...
@@ -57,9 +59,20 @@ class FileDraft:
 
     def write(self, block: Block) -> None:
         with self._fence.turn():
+            if self._fd == _RESTING:
+                self._wake()
             if self._exact and not self._hidden:
                 self._hide(self.taken)
             self._put(block)
+
+    def rest(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = _RESTING
+
+    def _wake(self) -> None:
+        """Only in a turn: then the name leads to the same file as before."""
+        self._fd = self._store.reopen(self._id)
 
     def _put(self, block: Block) -> None:
         rest = memoryview(block)
@@ -73,6 +86,8 @@ class FileDraft:
 
     def splice(self, pipe: int, size: int) -> int:
         with self._fence.turn():
+            if self._fd == _RESTING:
+                self._wake()
             if self._exact and not self._hidden:
                 self._hide(self.taken)
             try:
@@ -104,7 +119,7 @@ class FileDraft:
             return step
 
     def write_back(self) -> None:
-        if self.taken - self._started >= _STEP:
+        if self.taken - self._started >= _STEP and self._fd >= 0:
             write_back(self._fd, self._started, self.taken - self._started)
             self._started = self.taken
 
@@ -133,6 +148,9 @@ class FileDraft:
         self._committed = self.taken
 
     def _sync(self) -> None:
+        if self._fd == _RESTING:
+            with self._fence.turn():
+                self._wake()
         try:
             sync(self._fd)
         except (StoreFull, StoreBroken) as error:
@@ -155,6 +173,8 @@ class FileDraft:
         """Cut off what is doubtful, or raise what made it so."""
         try:
             with self._fence.turn():
+                if self._fd == _RESTING:
+                    self._wake()
                 self._store.cut(self._id, self._fd)
         except (OSError, TusError) as error:
             log.error("upload %s cannot be cut back, and is refused until it can: %s", self._id, error)
@@ -167,9 +187,11 @@ class FileDraft:
         self._hidden = start is not None
 
     def abort(self) -> None:
-        if self._fd < 0 or self.taken == self._committed and not self._hidden:
+        if self._fd == _CLOSED or self.taken == self._committed and not self._hidden:
             return
         with self._fence.turn():
+            if self._fd == _RESTING:
+                self._wake()
             try:
                 os.ftruncate(self._fd, self._committed)
             except OSError as error:
@@ -180,7 +202,7 @@ class FileDraft:
                 self._hide(None)
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
+        fd, self._fd = self._fd, _CLOSED
         if fd >= 0:
             os.close(fd)
 
@@ -191,6 +213,9 @@ class NewDraft(FileDraft):
     def __init__(self, store: Home, id: str, fd: int, fence: Fence, record: int) -> None:
         super().__init__(store, id, fd, 0, fence)
         self.record = record
+
+    def rest(self) -> None:
+        """Its locks are on the open files."""
 
     def settled(self) -> None:
         """The upload exists, or it never will."""
@@ -206,6 +231,9 @@ class NewDraft(FileDraft):
 
 class FilePiece(FileDraft):
     """Bytes at a place of their own, beside others. They count once they are marked."""
+
+    def rest(self) -> None:
+        """A share does not keep the name of the file for us."""
 
     def secure(self, *, durable: bool) -> None:
         if durable:

@@ -141,6 +141,10 @@ class FileStore:
             raise
         return FileDraft(self, id, fd, offset, fence, exact=exact, known=None if exact else known)
 
+    def reopen(self, id: str) -> int:
+        """The data of a draft that was closed meanwhile."""
+        return self._open(id, os.O_WRONLY)
+
     def _cut_to(self, id: str, offset: int, fd: int) -> None:
         """Forget what lies behind the offset."""
         size = os.lseek(fd, 0, os.SEEK_END)
