@@ -42,8 +42,8 @@ class Proxy(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, upstream: str) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, upstream: str, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.upstream = urlsplit(upstream)
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         self.calls: list[str] = []
@@ -191,8 +191,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(upstream: str) -> Iterator[Proxy]:
-    proxy = Proxy(upstream)
+def running(upstream: str, port: int = 0) -> Iterator[Proxy]:
+    proxy = Proxy(upstream, port)
     threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield proxy

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
+import threading
 import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests import engines, real
 from tests.drafting import Turns, content, new
+from tests.s3 import proxy as proxies
 from tests.s3.conftest import MIB
 from tests.s3.proxy import Proxy
 from tus import OptionError, TusFilter, Upload
@@ -17,11 +24,13 @@ from tus.stores.s3 import S3Store
 from tus.stores.s3.client import Blocks
 from tus.stores.s3.opening import open_store
 
+VERSIONS = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest"}
 
 
-def opened(url: str, **environ: str) -> S3Store:
-    return open_store(url, None, {**KEYS, "HOME": "/nowhere", **environ})  # type: ignore[arg-type]
+def opened(url: str, *, patience: float = 0.0, **environ: str) -> S3Store:
+    environ = {**KEYS, "HOME": "/nowhere", **environ}
+    return open_store(url, None, environ, patience=patience)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +152,7 @@ def test_missing_right_is_named(proxy: Proxy, call: str, right: str) -> None:
 @pytest.mark.parametrize(
     "setting, xml",
     [
-        ("versioning", b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"),
+        ("versioning", VERSIONS),
         ("object-lock", b"<C><ObjectLockEnabled>Enabled</ObjectLockEnabled></C>"),
     ],
 )
@@ -153,6 +162,92 @@ def test_bucket_that_keeps_what_is_removed_is_refused(proxy: Proxy, setting: str
 
     with pytest.raises(OptionError, match=f"the bucket tus has {setting} enabled"):
         opened(f"s3://tus?endpoint={proxy.endpoint}")
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    "engine, header, put, said",
+    [
+        ("versitygw", {"x-amz-bucket-object-lock-enabled": "true"}, b"", "object-lock"),
+        ("ceph", {}, VERSIONS, "versioning"),
+    ],
+    indirect=["engine"],
+)
+def test_bucket_that_an_engine_says_keeps_everything_is_refused(
+    engine: dict[str, str], header: dict[str, str], put: bytes, said: str
+) -> None:
+    """In the words of real engines, which keep object lock and versions in their own ways."""
+    name = f"kept-{uuid.uuid4().hex}"
+    client = real.bucket_at(engine["S3_ENDPOINT"], engine, name).client
+    client.ask("PUT", headers=header)
+    if put:
+        client.ask("PUT", "", [("versioning", "")], body=Blocks([put]))
+
+    with pytest.raises(OptionError, match=f"the bucket {name} has .*{said}.* enabled"):
+        opened(f"s3://{name}?endpoint={engine['S3_ENDPOINT']}")
+
+
+class Heard(logging.Handler):
+    """Says when something was logged that begins so."""
+
+    def __init__(self, beginning: str) -> None:
+        super().__init__()
+        self.beginning, self.met = beginning, threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(self.beginning):
+            self.met.set()
+
+
+@pytest.fixture
+def waiting() -> Iterator[threading.Event]:
+    """Whether we told that we wait for the storage."""
+    heard = Heard("waiting for the object storage: ")
+    logging.getLogger("tus").addHandler(heard)
+    yield heard.met
+    logging.getLogger("tus").removeHandler(heard)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("engine", ["versitygw"], indirect=True)
+def test_engine_that_starts_later_is_waited_for(
+    engine: dict[str, str], waiting: threading.Event, tmp_path: Path
+) -> None:
+    """Both may be started at once, by whatever starts them."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+    url = f"s3://{real.BUCKET}/late-{tmp_path.name}?endpoint=http://127.0.0.1:{port}"
+
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(opened, url, patience=60.0)
+        assert waiting.wait(30)
+        with proxies.running(engine["S3_ENDPOINT"], port):
+            store = opening.result(60)
+            new(store, data=b"abc")
+            assert content(store) == b"abc"
+
+
+@pytest.mark.engines
+def test_engine_that_is_not_ready_is_waited_for(proxy: Proxy, waiting: threading.Event) -> None:
+    """It says so for a while."""
+    proxy.fail("^HeadObject /tus$", 503, times=3)
+
+    opened(f"s3://tus?endpoint={proxy.endpoint}", patience=60.0)
+
+    assert waiting.is_set()
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_will_not_change_is_told_at_once(proxy: Proxy, waiting: threading.Event, status: int) -> None:
+    """Nobody waits for keys that are wrong."""
+    proxy.fail("/tus", status, times=2)
+
+    with pytest.raises(OptionError):
+        opened(f"s3://tus?endpoint={proxy.endpoint}", patience=3600.0)
+
+    assert len(proxy.calls) == 2 and not waiting.is_set()
 
 
 @pytest.mark.engines

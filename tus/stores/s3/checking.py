@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import ssl
 import time
 from email.utils import parsedate_to_datetime
 
 from ...errors import OptionError, StoreBroken, StoreFull
-from .client import Failed, Unavailable
+from .client import RETRIED, Failed, S3Client, Unavailable
 from .uploads import Uploads
 
 _SKEW = 300.0  # seconds; S3 takes 900
+PATIENCE = 10.0  # seconds that an engine has to come up: it may be started together with us
+_PAUSE = 0.25  # seconds
+
+log = logging.getLogger("tus")
 
 
-def check(uploads: Uploads) -> None:
-    """Do each thing once that uploads need, in one object; raises OptionError."""
+def check(uploads: Uploads, *, patience: float = PATIENCE) -> None:
+    """Do each thing once that uploads need, in one object; raises OptionError. An engine that does not answer is waited
+    for; what it refuses is told at once."""
     client, key = uploads.bucket.client, f"{uploads.prefix}.tus/check-{secrets.token_hex(8)}"
     step = "reach"
     try:
-        client.ask("HEAD", attempts=2)
+        _reach(client, time.monotonic() + patience)
         step = "list"
         list(uploads.bucket.objects(f"{uploads.prefix}.tus/check-", flat=False))
         step = "write"
@@ -32,6 +39,27 @@ def check(uploads: Uploads) -> None:
     except (StoreBroken, StoreFull) as error:
         raise OptionError(f"option store: {_reason(uploads, step, error)}") from error
     _check_settings(uploads)
+
+
+def _reach(client: S3Client, deadline: float) -> None:
+    told = False
+    while True:
+        try:
+            client.ask("HEAD", attempts=1)
+            return
+        except Unavailable as error:
+            passing = error.answer in RETRIED if isinstance(error, Failed) else not _is_tls(error)
+            if not passing or time.monotonic() > deadline:
+                raise
+            if not told:
+                log.warning("waiting for the object storage: %s", error)
+            told = True
+        time.sleep(_PAUSE)
+
+
+def _is_tls(error: Unavailable) -> bool:
+    """Whether it was reached, and is not to be trusted."""
+    return isinstance(error.__cause__, ssl.SSLError)
 
 
 def _reason(uploads: Uploads, step: str, error: Exception) -> str:

@@ -30,7 +30,7 @@ ATTEMPTS = 4
 _PAUSE = 0.05  # seconds before the second attempt; doubled each time
 _CONNECT, _ANSWER = 5.0, 60.0  # seconds
 _KEPT = 64  # connections
-_RETRIED = frozenset((500, 502, 503, 504, 429, 408))
+RETRIED = frozenset((500, 502, 503, 504, 429, 408))
 _FULL = frozenset(("QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLargeForQuota"))
 _LATER = 5  # seconds
 
@@ -171,7 +171,7 @@ class S3Client:
             try:
                 return call()
             except Failed as error:
-                if error.answer not in _RETRIED or not attempts:
+                if error.answer not in RETRIED or not attempts:
                     raise
             except (OSError, http.client.HTTPException) as error:
                 if not attempts:

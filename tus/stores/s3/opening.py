@@ -14,7 +14,7 @@ from ...errors import OptionError
 from ...options import Options
 from . import S3Store, grid
 from .bucket import Bucket
-from .checking import check
+from .checking import PATIENCE, check
 from .client import S3Client
 from .pattern import Pattern
 from .signing import Credentials
@@ -27,7 +27,9 @@ _SAID = (
 )  # fmt: skip
 
 
-def open_store(url: str, options: Options, environ: Mapping[str, str] = os.environ) -> S3Store:
+def open_store(
+    url: str, options: Options, environ: Mapping[str, str] = os.environ, *, patience: float = PATIENCE
+) -> S3Store:
     """The store that the option names; raises OptionError, which says what to change."""
     parts = urlsplit(url)
     said = _said(parts.query)
@@ -49,7 +51,7 @@ def open_store(url: str, options: Options, environ: Mapping[str, str] = os.envir
         part=_size(said, "part", grid.LEAST),
         unknown=_size(said, "unknown_part", 64 * grid.MIB),
     )
-    check(store.uploads)
+    check(store.uploads, patience=patience)
     return store
 
 
