@@ -2,6 +2,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { allowed, duration, percent, phrases, size, speed } from '../../../tus/site/static/format.js'
+import { freezes } from '../../../tus/site/static/safari.js'
+
+test('what freezes is Safari 26 and later, and every browser of an iPhone that hides its version', () => {
+  const mac = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)'
+  const phone = 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)'
+  for (const agent of [`${mac} Version/26.0 Safari/605.1.15`, `${phone} Version/27.1 Mobile/15E148 Safari/604.1`, `${phone} CriOS/143.0 Mobile/15E148 Safari/604.1`]) assert.ok(freezes(agent), agent)
+  for (const agent of [`${mac} Version/18.6 Safari/605.1.15`, `${mac} Chrome/143.0 Safari/537.36`, 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0']) assert.ok(!freezes(agent), agent)
+})
 
 test('sizes have one digit where it says something', () => {
   const cases = { 0: '0 B', 999: '999 B', 1000: '1 kB', 1500: '1.5 kB', 9960: '10 kB', 999_499: '999 kB', 999_500: '1 MB', 2.5e9: '2.5 GB', 5e15: '5,000 TB' }

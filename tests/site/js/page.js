@@ -43,6 +43,28 @@ export const scenarios = {
     return visit
   },
 
+  async 'Safari 26 is given what lies in memory, a piece at a time' (world) {
+    const userAgent = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.1 Safari/605.1.15'
+    const visit = await world.begin({ userAgent })
+    const file = world.file('film.bin', 10 * MB)
+    await visit.page.evaluate(() => {
+      const { send } = XMLHttpRequest.prototype
+      window.sent = []
+      XMLHttpRequest.prototype.send = function (body) {
+        if (body) window.sent.push([body.constructor.name, body.byteLength])
+        return send.call(this, body)
+      }
+    })
+
+    await visit.choose(file)
+    await visit.shows('film.bin', /^Done/, 60000)
+
+    const sent = await visit.page.evaluate(() => window.sent)
+    assert.deepEqual(sent, [8 << 20, 10 * MB - (8 << 20)].map(size => ['ArrayBuffer', size]))
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
   async 'five thousand files do not block the page' (world) {
     const visit = await world.begin()
 

@@ -2,6 +2,7 @@
 import { gone, hold, remember } from './earlier.js'
 import { allowed, duration, percent, speed } from './format.js'
 import { bytes, changed, dataset, endpoint, now, reason, t, tell, why } from './page.js'
+import { pieces } from './safari.js'
 
 const AT_ONCE = 3
 const SMALL = 1 << 18 // bytes: goes with the request that creates the upload; what is cut there begins again
@@ -78,7 +79,7 @@ export class Item {
     return new tus.Upload(file, {
       endpoint,
       metadata,
-      chunkSize: +dataset.chunk || Infinity,
+      ...pieces(+dataset.chunk || Infinity),
       uploadDataDuringCreation: small,
       storeFingerprintForResuming: !small,
       retryDelays: [0, 1e3, 3e3, 5e3, 1e4, ...Array(1e3).fill(15e3)],
