@@ -61,7 +61,27 @@ def locker_of(given: Locker | str | None, options: Options, store: Store) -> Loc
 
         return s3_locker(given, store)
     locker: Locker = _opened("locker", given, options)
+    _check_place(store, locker)
     return locker
+
+
+def _check_place(store: Store, locker: Locker) -> None:
+    """Refuse leases over a network for files that other machines reach as well: a request that stood still in a turn
+    can cut off what a newer one stored, and nothing there refuses it (tests/lockers/test_directories.py)."""
+    from .lockers.network import NetworkLocker
+
+    if not isinstance(locker, NetworkLocker) or not _fitting(store).startswith("file:"):
+        return
+    from .stores import filesystems
+
+    directory: str = store.directory  # type: ignore[attr-defined]
+    type = filesystems.kind(directory)
+    if filesystems.shared(type):
+        raise OptionError(
+            f"option locker: {directory} is on a network file system ({type}), where no lease keeps a request that "
+            f"stood still from cutting off what a newer one stored; use store = s3://…, or locker = file: with one "
+            f"machine at a time"
+        )
 
 
 def fitted(options: Options, store: Store) -> Options:

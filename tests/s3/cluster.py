@@ -208,6 +208,7 @@ class Client:
         self.cluster, self.dice, self.over = cluster, random.Random(seed), over
         self.files: dict[str, str] = {}  # what was finished, and its hash
         self.told_at: dict[str, int] = {}  # when we were told that it is finished
+        self.stories: dict[str, list[str]] = {}  # what was asked and answered
         self.seen = Counter[str]()
         self.history: list[str] = []
         self.failed: BaseException | None = None
@@ -244,7 +245,7 @@ class Client:
             if late and more:
                 late = not self.has_length(path)
         self.told_at[id] = time.time_ns()
-        self.files[id] = hashlib.sha256(data).hexdigest()
+        self.files[id], self.stories[id] = hashlib.sha256(data).hexdigest(), self.history[-40:]
 
     def ask(
         self, method: str, path: str, headers: dict[str, str], body: bytes = b"", *, cut: int = -1
@@ -355,8 +356,9 @@ def judged(cluster: Cluster, crowd: list[Client], spells: list[Spell]) -> dict[s
     mixed = [id for id, digest in files.items() if any(found != digest for _, found in handed[id])]
     assert not wrong, f"not what was sent: {wrong}"
     assert not mixed, f"handed over, and not what was sent: {mixed}"
-    missing = [id for id in files if not handed[id]]
-    assert not missing, f"never handed over: {missing}"
+    stories = dict(itertools.chain.from_iterable(client.stories.items() for client in crowd))
+    missing = {id: (cluster.uploads.load(id), stories[id]) for id in files if not handed[id]}
+    assert not missing, f"never handed over: {missing}; {spells}"
     twice = {id: [name for name, _ in handed[id]] for id in files if len(handed[id]) > 1}
     unexplained = {id: names for id, names in twice.items() if not all(map(excused(spells), names, names[1:]))}
     assert not unexplained, f"handed over twice, while nobody hurt who did it first: {unexplained}; {spells}"
