@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..errors import OptionError, StoreAway
 from .network import TTL, Hold, NetworkLocker
 from .pool import Broken, Pool
-from .servers import Left, Verdict, settings, unreachable
+from .servers import Left, Verdict, reach, settings
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -373,16 +373,15 @@ def postgresql_locker(url: str, options: object = None) -> NetworkLocker:
         raise OptionError("option locker: postgresql: needs a client for it; pip install tus[postgresql]") from None
     url, given = settings(url)
     server = PostgresqlServer(url)
-    try:
-        server.prepare(given.get("ttl", TTL))
-    except Broken as error:
-        why = " ".join(str(error).split())
-        raise unreachable(why, _REMEDIES, "does it run there, and may we reach it?") from error
+    reach(
+        lambda: server.prepare(given.get("ttl", TTL)),
+        _REMEDIES,
+        "does it run there, is its name right, and may we reach it?",
+    )
     return NetworkLocker(server, **given)
 
 
 _REMEDIES = {
-    "resolve": "is the name of the host right?",
     "invalid": "a URL is postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "password": "put user and password into the URL: postgresql://USER:PASSWORD@HOST/DATABASE, or into ~/.pgpass",
     "does not exist": "create it, or correct its name in the URL: postgresql://USER:PASSWORD@HOST/DATABASE",

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from ..errors import OptionError, StoreAway
 from .network import TTL, Hold, NetworkLocker
 from .pool import Broken, Pool
-from .servers import Left, Verdict, settings, unreachable
+from .servers import Left, Verdict, reach, settings
 
 log = logging.getLogger("tus")
 
@@ -319,12 +319,12 @@ def redis_locker(url: str, options: object = None) -> NetworkLocker:
         raise OptionError("option locker: what follows the host of a redis: URL is the number of a database")
     try:
         server = RedisServer(url)
-        server.probe(given.get("ttl", TTL))
+        reach(lambda: server.probe(given.get("ttl", TTL)), _REMEDIES, _OTHERWISE)
+    except OptionError:  # which is a ValueError, too
+        raise
     except (ValueError, TypeError) as error:
         why = re.sub(r".*unexpected keyword argument", "nothing is known of", str(error))
         raise OptionError(f"option locker: this URL means nothing to Redis: {why}") from error
-    except Broken as error:
-        raise unreachable(str(error), _REMEDIES, _OTHERWISE) from error
     return NetworkLocker(server, **given)
 
 

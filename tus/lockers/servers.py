@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from ..errors import OptionError
+from .pool import Broken
 
 if TYPE_CHECKING:
     from .network import Hold
 
+log = logging.getLogger("tus")
+
+START = 10.0  # seconds that one has which starts at the same time as we do
+_AGAIN = 0.25  # seconds between two attempts
 _SECONDS = re.compile(r"[1-9][0-9]?(?:\.[0-9]{1,3})?|[12][0-9]{2}")
 _SETTINGS = {"ttl": _SECONDS, "patience": _SECONDS, "prefix": re.compile(r"[A-Za-z0-9_.-]{1,64}")}
 
@@ -90,10 +97,21 @@ def settings(url: str) -> tuple[str, dict[str, Any]]:
     return place + "?" * bool(rest) + "&".join(rest), found
 
 
-def unreachable(why: str, remedies: dict[str, str], otherwise: str) -> OptionError:
-    """Why a server cannot be used, and what the operator can do about it."""
-    remedy = next((remedy for word, remedy in remedies.items() if word in why), otherwise)
-    return OptionError(f"option locker: {why}; {remedy}")
+def reach(probe: Callable[[], object], remedies: dict[str, str], otherwise: str) -> None:
+    """Find out whether a server can be used. One that may only not be there yet is waited for; for all else, this
+    raises OptionError at once, with what the operator can do about it."""
+    end = time.monotonic() + START
+    while True:
+        try:
+            probe()
+            return
+        except Broken as error:
+            why = " ".join(str(error).split())
+            remedy = next((remedy for word, remedy in remedies.items() if word in why), "")
+            if remedy or time.monotonic() > end:
+                raise OptionError(f"option locker: {why}; {remedy or otherwise}") from error
+            log.info("the server of the leases does not answer yet: %s", why)
+            time.sleep(_AGAIN)
 
 
 def _setting(name: str, value: str) -> float | str:
