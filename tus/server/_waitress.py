@@ -11,7 +11,8 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments, asbool, aslist
 from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError, unquote_bytes_to_wsgi
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented, unquote_bytes_to_wsgi
+from waitress.proxy_headers import PROXY_HEADERS
 from waitress.receiver import FixedStreamReceiver
 from waitress.rfc7230 import CHUNK_EXT_RE
 from waitress.server import BaseWSGIServer, TcpWSGIServer
@@ -32,6 +33,7 @@ except ImportError:  # pragma: no cover - a platform without unix sockets
 
 __all__ = [
     "CHUNK_EXT_RE",
+    "PROXY_HEADERS",
     "Adjustments",
     "BadRequest",
     "BaseWSGIServer",
@@ -45,6 +47,7 @@ __all__ = [
     "ReadOnlyFileBasedBuffer",
     "RequestEntityTooLarge",
     "TcpWSGIServer",
+    "TransferEncodingNotImplemented",
     "UnixWSGIServer",
     "WSGITask",
     "asbool",
@@ -67,7 +70,8 @@ ON_CLASSES = {
     "waitress.channel:HTTPChannel": (
         "parser_class task_class error_task_class request last_activity will_close close_when_flushed "
         "total_outbufs_len readable writable handle_read handle_write handle_close received write_soon service "
-        "cancel add_channel del_channel _flush_outbufs_below_high_watermark _flush_some _flush_exception"
+        "cancel add_channel del_channel check_client_disconnected _flush_outbufs_below_high_watermark _flush_some "
+        "_flush_exception"
     ),
     "waitress.parser:HTTPRequestParser": (
         "received parse_header get_body_stream close completed error empty expect_continue headers_finished "
@@ -92,9 +96,7 @@ ON_CLASSES = {
 ON_INSTANCES = {
     "waitress.channel:HTTPChannel": "server adj socket addr requests requests_lock outbuf_lock connected _fileno _map",
     "waitress.parser:HTTPRequestParser": "headers adj",
-    "waitress.parser:HTTPRequestParser.parsed": (
-        "first_line command path version query fragment request_uri url_scheme proxy_scheme proxy_netloc"
-    ),
+    "waitress.parser:HTTPRequestParser.parsed": "command path version query request_uri url_scheme",
     "waitress.server:BaseWSGIServer": (
         "adj application active_channels effective_host effective_port server_name trigger accepting _map "
         "task_dispatcher"

@@ -57,15 +57,19 @@ class Adjustments:
     asyncore_loop_timeout: float
     asyncore_use_poll: bool
     backlog: int
+    channel_request_lookahead: int
     channel_timeout: float
+    clear_untrusted_proxy_headers: bool
     connection_limit: int
     ident: str
     inbuf_overflow: int
+    log_untrusted_proxy_headers: bool
     listen: list[tuple[AddressFamily, SocketKind, int, Any]]
     recv_bytes: int
     send_bytes: int
     sockets: list[Socket]
     threads: int
+    trusted_proxy: str | None
     unix_socket: str
     unix_socket_perms: int
     url_prefix: str
@@ -101,6 +105,7 @@ class _Error:
 class BadRequest(_Error): ...
 class RequestEntityTooLarge(BadRequest): ...
 class ParsingError(Exception): ...
+class TransferEncodingNotImplemented(Exception): ...
 class ClientDisconnected(Exception): ...
 
 class FixedStreamReceiver:
@@ -123,12 +128,8 @@ class HTTPRequestParser:
     empty: bool
     error: _Error | None
     expect_continue: bool
-    first_line: bytes
-    fragment: str
     headers_finished: bool
     path: str
-    proxy_netloc: str
-    proxy_scheme: str
     query: str
     request_uri: str
     url_scheme: str
@@ -159,6 +160,7 @@ class HTTPChannel(wasyncore.dispatcher):
     def received(self, data: bytes) -> bool: ...
     def send_continue(self) -> None: ...
     def write_soon(self, data: bytes | ReadOnlyFileBasedBuffer) -> int: ...
+    def check_client_disconnected(self) -> bool: ...
     def service(self) -> None: ...
     def cancel(self) -> None: ...
     def _flush_exception(
@@ -219,6 +221,7 @@ class WSGITask(_Task):
     def get_environment(self) -> dict[str, Any]: ...
 
 CHUNK_EXT_RE: re.Pattern[bytes]
+PROXY_HEADERS: frozenset[str]
 hop_by_hop: frozenset[str]
 logger: Logger
 queue_logger: Logger

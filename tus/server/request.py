@@ -17,6 +17,7 @@ from ._waitress import (
     OverflowableBuffer,
     ParsingError,
     RequestEntityTooLarge,
+    TransferEncodingNotImplemented,
     unquote_bytes_to_wsgi,
 )
 from .body import BodyStream
@@ -25,31 +26,23 @@ from .chunks import ChunkedBody
 if TYPE_CHECKING:
     from .task import Task
 
-# RFC 9112: a request line and fields without anything unusual. Neither expression can backtrack.
-PLAIN_LINE = re.compile(rb"([A-Z]+) (/(?!/)[!$-.0-9:;=@-~/]*)(?:\?([!$-~]*))? HTTP/1\.1")
-PLAIN_FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)*\r\n")
-
+# RFC 9112, 3: method, target and version. No expression here can backtrack.
+LINE = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Z]+) ([!-~]+) HTTP/([0-9]\.[0-9])")
+NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9112, 3.2: `Host` is a name or an address and perhaps a port; an empty one is right where a URL has none.
 HOST = re.compile(
     r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~:]+\])"
     r"(?::[0-9]{0,5})?"
 )
-CONTROL = re.compile(r"[\x00-\x20\x7f]")
-LATER = re.compile(
-    rb"[^\r\n]* HTTP/1\.[2-9]\r\n"
-)  # RFC 9110, 2.5: to be read as the highest minor version that we know
+FOLD = re.compile(r"\r\n(?=[ \t])")
+FOLDED_CODING = re.compile(r"\ntransfer-encoding:[^\r]*\r\n[ \t]", re.IGNORECASE)
+TEXT = bytes((*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)))  # all that may be in a head
 KNOWN = ("1.0", "1.1")
 
 STREAMED = frozenset({"PATCH", "POST", "PUT"})  # the methods whose bodies can be long
 SMALL = 65536  # bytes that the loop may collect before it calls the application: quicker than a thread
-
-
-# waitress's expression for a field takes quadratic time over white space: minutes for 200 KB of it.
-GAP = re.compile(rb"[ \t]{512}")
-# RFC 9112, 6.1: anything but one `chunked` is framed differently by someone on the way.
-OTHER_CODING = re.compile(rb"\r\ntransfer-encoding:(?![ \t]*chunked[ \t]*\r\n(?![ \t]))", re.IGNORECASE)
-CODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-LENGTH = 18  # digits of a Content-Length: more is left to waitress
+LONGEST = 4000  # digits of a Content-Length: Python reads no number with many more
+EMPTY = BodyStream()  # of every request that has no body: nothing in it can change
 
 
 class UnknownVersion(BadRequest):
@@ -67,14 +60,28 @@ class RequestTimeout(BadRequest):
 
 
 @lru_cache(512)
-def environ_key(name: str) -> str:
+def field_key(name: str) -> str:
     """``Content-Length`` as waitress keeps it: ``CONTENT_LENGTH``; nothing for names that could be mistaken."""
+    if not NAME.fullmatch(name):
+        raise ParsingError("Invalid header")
     return "" if "_" in name else name.upper().replace("-", "_")
+
+
+@lru_cache(512)
+def is_host(host: str) -> bool:
+    return HOST.fullmatch(host) is not None
 
 
 def tokens(field: str) -> set[str]:
     """The words of a list, in small letters."""
     return {word.strip(" \t").lower() for word in field.split(",")}
+
+
+def unfolded(text: str) -> str:
+    """Each field on one line: the beginning of a further line is white space and no more (RFC 9112, 5.2)."""
+    if FOLDED_CODING.search(text):
+        raise ParsingError("Transfer-Encoding is folded")  # others read it differently
+    return FOLD.sub("", text)
 
 
 def collected(body: FixedStreamReceiver | ChunkedBody) -> bytes:
@@ -86,117 +93,120 @@ def collected(body: FixedStreamReceiver | ChunkedBody) -> bytes:
 
 
 class ParsedRequest(HTTPRequestParser):
-    """waitress's parser, complete as soon as the headers are when the body is worth streaming."""
+    """waitress's request with a parser of our own, complete with its head when the body is worth streaming."""
 
     body_rcv: FixedStreamReceiver | ChunkedBody | None
     stream: BodyStream | None = None  # the body, when the application is called before it is whole
     since = 0.0  # when its head had come, by the monotonic clock
     held = False  # a small body that the loop collects for a moment
+    _authority = ""  # the host of a target that is a whole URL
     due = 0.0  # when more of it must have come
     seen = 0  # bytes of the body that had come when that was decided
     collecting = False  # a body that does not stream
     task: Task | None = None  # what answers, where it stopped until the client has read what was sent
 
     def parse_header(self, header_plus: bytes) -> None:
+        """Read a head. What two readers could understand differently is refused (RFC 9112, 11.2)."""
         self.since = time.monotonic()
-        if self._parse_plain(header_plus):
-            return
-        self.headers.clear()
-        later = LATER.match(header_plus)
-        if later:
-            header_plus = header_plus[: later.end() - 3] + b"1" + header_plus[later.end() - 2 :]
-        if GAP.search(header_plus):
-            raise ParsingError("Too much white space in a header")
         try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # int() refuses thousands of digits
-            raise ParsingError("Content-Length is invalid") from error
-        wrong = self._ambiguity(header_plus) or self._wrong_target() or self._wrong_host()
-        if wrong:
-            self.close()
-            self.body_rcv, self.expect_continue = None, False
+            self._read_head(header_plus)
+        except (ParsingError, TransferEncodingNotImplemented):
             self.headers.pop("CONNECTION", None)  # waitress would say Keep-Alive, and close
-            raise ParsingError(wrong)
-        connection = tokens(self.headers.get("CONNECTION", ""))
+            raise
+
+    def _read_head(self, head: bytes) -> None:
+        text = head.decode("latin-1")
+        folds = "\r\n " in text or "\r\n\t" in text
+        lines = (unfolded(text) if folds else text).rstrip("\r\n").split("\r\n")
+        self._read_line(lines[0])
+        if head.translate(None, TEXT):
+            raise ParsingError("A control character in the head")
+        ends = text.count("\r\n")
+        if text.count("\r") != ends or text.count("\n") != ends:
+            raise ParsingError("Bare CR or LF found in HTTP message")
+        self._read_fields(lines)
+        self._check_host()
+        connection = tokens(self.headers["CONNECTION"]) if "CONNECTION" in self.headers else ()
         self.connection_close = "close" in connection or self.version == "1.0" and "keep-alive" not in connection
-        if self.chunked and self.body_rcv is not None:
-            self.body_rcv = ChunkedBody(self.body_rcv.getbuf())
-            # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nothing downstream may see;
-            # 6.1: a proxy may still have seen it, so that what follows could be a smuggled request.
-            if self.headers.pop("CONTENT_LENGTH", None) is not None:
-                self.connection_close = True
+        self._find_body()
 
-    def _ambiguity(self, header_plus: bytes) -> str:
-        """What two readers of this head could understand differently; waitress lets it pass."""
-        if not header_plus.startswith(self.first_line + b"\r\n"):
-            return "White space behind the request line"
-        if ", " in self.headers.get("HOST", ""):  # how repeated fields are joined; no host has a space
-            return "More than one Host"
-        if "TRANSFER_ENCODING" in self.headers:  # waitress removes it from HTTP/1.1 only
-            return "Transfer-Encoding needs HTTP/1.1"
-        if OTHER_CODING.search(header_plus) or len(CODING.findall(header_plus)) > 1:
-            return "Transfer-Encoding is not chunked"
-        return ""
-
-    def _wrong_target(self) -> str:
+    def _read_line(self, line: str) -> None:
         """RFC 9112, 3.2: a path, an URL, or the asterisk of OPTIONS; and a version that we speak."""
+        found = LINE.fullmatch(line)
+        if not found:
+            raise ParsingError("Start line is invalid")
+        self.command, target, version = found.groups()
+        # RFC 9110, 2.5: to be read as the highest minor version that we know.
+        self.version = "1.1" if version > "1.1" and version < "2" else version
         if self.version not in KNOWN:
-            return "Not a version of HTTP that this server speaks"
-        if CONTROL.search(self.request_uri):
-            return "A control character in the request target"
-        if self.proxy_scheme:
-            return self._wrong_url()
-        if not self.request_uri.startswith("/") and (self.command, self.request_uri) != ("OPTIONS", "*"):
-            return "The request target is not a path"
-        return ""
+            raise ParsingError("Not a version of HTTP that this server speaks")
+        self.request_uri, self.url_scheme = target, self.adj.url_scheme
+        if target[0] != "/":
+            target = self._inside(target)
+        if "#" in target:
+            target = target.partition("#")[0]
+        path, _, self.query = target.partition("?")
+        self.path = unquote_bytes_to_wsgi(path.encode("ascii")) if "%" in path else path
 
-    def _wrong_url(self) -> str:
-        """A whole URL: what it says of the host counts, whatever Host says."""
-        if self.proxy_scheme not in ("http", "https") or not self.proxy_netloc or not HOST.fullmatch(self.proxy_netloc):
-            return "The request target is not a URL of this server"
-        self.path = self.path or "/"
-        if "HOST" in self.headers or self.version == "1.0":
-            self.headers["HOST"] = self.proxy_netloc
-        return ""
+    def _inside(self, target: str) -> str:
+        """The path and query of a whole URL. What it says of the host counts, whatever Host says."""
+        if (self.command, target) == ("OPTIONS", "*"):
+            return target
+        scheme, separator, rest = target.partition("://")
+        end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+        if scheme.lower() not in ("http", "https") or not is_host(rest[:end]) or not end:
+            raise ParsingError("The request target is neither a path nor a URL of this server")
+        self._authority = rest[:end]
+        return rest[end:] if rest[end : end + 1] == "/" else "/" + rest[end:]
 
-    def _wrong_host(self) -> str:
-        host = self.headers.get("HOST")
-        if host is None:
-            return "" if self.version == "1.0" else "Host is missing"
-        return "" if HOST.fullmatch(host) else "Host is invalid"
-
-    def _parse_plain(self, header_plus: bytes) -> bool:
-        """What nearly every request looks like, in half the time; false leaves the rest to waitress."""
-        end = header_plus.find(b"\r\n")
-        line = PLAIN_LINE.fullmatch(header_plus, 0, end) if end > 0 else None
-        if line is None or not PLAIN_FIELDS.fullmatch(header_plus, end + 2):
-            return False
+    def _read_fields(self, lines: list[str]) -> None:
         headers = self.headers
-        for field in header_plus[end + 2 : -4].decode("latin-1").split("\r\n"):
-            name, _, value = field.partition(":")
-            key = environ_key(name)
+        for at in range(1, len(lines)):
+            name, colon, value = lines[at].partition(":")
+            if not colon:
+                raise ParsingError("Invalid header")
+            key = field_key(name)
             if key:
                 value = value.strip(" \t")
                 headers[key] = f"{headers[key]}, {value}" if key in headers else value
-        if not HOST.fullmatch(headers.get("HOST", " ")):
-            return False
-        length = headers.get("CONTENT_LENGTH", "0")
-        if "TRANSFER_ENCODING" in headers or not length.isascii() or not length.isdigit() or len(length) > LENGTH:
-            return False
-        self.first_line = header_plus[:end]
-        self.command = line[1].decode("ascii")
-        self.request_uri = header_plus[line.start(2) : end - len(" HTTP/1.1")].decode("ascii")
-        self.path = unquote_bytes_to_wsgi(line[2]) if b"%" in line[2] else line[2].decode("ascii")
-        self.query = line[3].decode("ascii") if line[3] else ""
-        self.proxy_scheme = self.proxy_netloc = self.fragment = ""
-        self.version, self.url_scheme = "1.1", self.adj.url_scheme
-        self.expect_continue = headers.get("EXPECT", "").lower() == "100-continue"
-        self.connection_close = "CONNECTION" in headers and "close" in tokens(headers["CONNECTION"])
-        self.content_length = int(length)
-        if self.content_length:
-            buffer = OverflowableBuffer(self.adj.inbuf_overflow)
-            self.body_rcv = FixedStreamReceiver(self.content_length, buffer)
-        return True
+
+    def _check_host(self) -> None:
+        host = self.headers.get("HOST")
+        if host is None:
+            if self.version != "1.0":
+                raise ParsingError("Host is missing")
+        elif not is_host(host):  # how repeated fields are joined: no host has a space
+            raise ParsingError("More than one Host" if ", " in host else "Host is invalid")
+        if self._authority:
+            self.headers["HOST"] = self._authority
+
+    def _find_body(self) -> None:
+        """RFC 9112, 6: how long it is, or that its chunks say so."""
+        headers = self.headers
+        if "TRANSFER_ENCODING" in headers:
+            self._find_chunks(headers.pop("TRANSFER_ENCODING"))
+        elif "CONTENT_LENGTH" in headers:
+            length = headers["CONTENT_LENGTH"]
+            if not length.isascii() or not length.isdigit() or len(length) > LONGEST:
+                raise ParsingError("Content-Length is invalid")
+            self.content_length = int(length)
+            if self.content_length:
+                self.body_rcv = FixedStreamReceiver(self.content_length, OverflowableBuffer(self.adj.inbuf_overflow))
+        if "EXPECT" in headers:
+            self.expect_continue = self.version == "1.1" and headers["EXPECT"].lower() == "100-continue"
+
+    def _find_chunks(self, coding: str) -> None:
+        # RFC 9112, 6.1: anything but one `chunked` is framed differently by someone on the way.
+        if self.version == "1.0":
+            raise ParsingError("Transfer-Encoding needs HTTP/1.1")
+        if coding.lower() != "chunked":
+            raise TransferEncodingNotImplemented("Transfer-Encoding is not chunked")
+        self.chunked = True
+        self.body_rcv = ChunkedBody(OverflowableBuffer(self.adj.inbuf_overflow))
+        # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, which nothing downstream may see;
+        # 6.1: a proxy may still have seen it, so that what follows could be a smuggled request.
+        if self.headers.pop("CONTENT_LENGTH", None) is not None:
+            self.connection_close = True
 
     @property
     def streams(self) -> bool:
@@ -246,7 +256,7 @@ class ParsedRequest(HTTPRequestParser):
             return self.stream
         body = self.body_rcv
         if body is None:
-            return BodyStream()
+            return EMPTY
         if len(body) > SMALL:
             file: BinaryIO = super().get_body_stream()
             return file
