@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
 import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ class Channel(HTTPChannel):
     ) -> None:
         self.loop: Loop | None = getattr(server, "loop", None)
         super().__init__(server, sock, addr, adj, map=map)
+        self._sending = threading.RLock()  # the one below, which takes longer to enter
+        self.outbuf_lock = threading.Condition(self._sending)
         self._changed()
 
     def _changed(self) -> None:
@@ -60,7 +63,13 @@ class Channel(HTTPChannel):
 
     def readable(self) -> bool:
         # While the body streams, what arrives belongs to it; this only matters with channel_request_lookahead.
-        return super().readable() and not any(request.stream is not None for request in self.requests)
+        if self.will_close or self.close_when_flushed or self.total_outbufs_len:
+            return False
+        requests = self.requests
+        if not requests:
+            return True
+        ahead = len(requests) <= self.adj.channel_request_lookahead
+        return ahead and not any(request.stream is not None for request in requests)
 
     def handle_read(self) -> None:
         request = self.request
@@ -68,12 +77,12 @@ class Channel(HTTPChannel):
             super().handle_read()
         else:
             self._read_held(request)
-        self._hold()
+        if self.request is not None:
+            self._hold(self.request)
 
-    def _hold(self) -> None:
-        request = self.request
-        if request is None:
-            return
+    handle_read_event = handle_read  # a connection never accepts
+
+    def _hold(self, request: ParsedRequest) -> None:
         if not request.held:
             arriving: set[Channel] = getattr(self.server, "arriving", set())  # a plain waitress knows no limit
             arriving.add(self)
@@ -154,7 +163,7 @@ class Channel(HTTPChannel):
             self.send_postponed()
         sent = 0
         if plain is not None and not self.total_outbufs_len:
-            with self.outbuf_lock:
+            with self._sending:
                 sent = self._send_now(plain)
             if sent == len(plain):
                 return sent
@@ -165,10 +174,11 @@ class Channel(HTTPChannel):
         return sent
 
     def _postpone(self, data: bytes) -> bool:
-        if self.loop is None or self.total_outbufs_len:
+        loop = self.loop
+        if loop is None or not (loop.several or self._postponed) or self.total_outbufs_len:
             return False
-        with self.outbuf_lock:
-            if not self._postponed and not self.loop.postpone(self):
+        with self._sending:
+            if not self._postponed and not loop.postpone(self):
                 return False
             self._postponed += data
             if len(self._postponed) > TOGETHER:
@@ -281,7 +291,8 @@ class Channel(HTTPChannel):
         except Pause as pause:
             self._pause(pause.task)
         finally:
-            self._hold()
+            if self.request is not None:
+                self._hold(self.request)
             self._changed()
 
     def _pause(self, task: Task) -> None:

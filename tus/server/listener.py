@@ -22,6 +22,7 @@ from .lifeline import Lifeline
 from .loop import Loop, supported
 from .parking import Parking
 from .settings import CONNECTED, Settings, binding
+from .task import common
 from .threads import Crew, UploadThreads
 
 logger = logging.getLogger("tus.server")
@@ -55,6 +56,12 @@ class Listening(BaseWSGIServer):
             int, Channel
         ] = {}  # waitress makes them last, and close() needs them if it cannot bind
         super().__init__(*args, **kw)
+        self.common = common(self)
+        adj = self.adj
+        # Without a proxy to trust, waitress's middleware only removes what proxies say; the task does that in passing.
+        self.forgets = adj.clear_untrusted_proxy_headers and not (adj.trusted_proxy or adj.log_untrusted_proxy_headers)
+        if self.forgets:
+            self.application = args[0]
 
     def add_task(self, channel: Channel) -> None:
         if channel.requests[0].stream is not None:

@@ -5,32 +5,48 @@ It must never keep a connection alive whose next bytes could belong to this requ
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..http.address import FORWARDED
 from ..http.messages import interim_head
-from ._waitress import BadRequest, ErrorTask, ReadOnlyFileBasedBuffer, WSGITask, build_http_date, hop_by_hop
+from ._waitress import (
+    PROXY_HEADERS,
+    BadRequest,
+    ErrorTask,
+    ReadOnlyFileBasedBuffer,
+    WSGITask,
+    build_http_date,
+    hop_by_hop,
+)
 from .body import BodyStream
 from .chunks import BadBody
 
 if TYPE_CHECKING:
     from .request import ParsedRequest
 
-_FORWARDED = tuple("HTTP_" + name.upper().replace("-", "_") for name in FORWARDED)
 TURN = 1 << 18  # bytes of an answer that can pause after which others get their turn
 INTERIM = 65536  # bytes that a client has not read, after which it is told nothing in between: that could wait for it
 JOINED = 65536  # bytes of a first block that are sent together with the headers: one system call instead of two
+FORWARDED_KEYS = frozenset("HTTP_" + name.upper().replace("-", "_") for name in FORWARDED)
+UNTRUSTED = tuple("HTTP_" + name for name in PROXY_HEADERS)
+BODILESS = ("1", "204", "304")  # how a status begins that has no body
 
 
-def checked(what: str, text: Any) -> None:
-    """Nothing that an application puts into a head may end its line."""
-    if not isinstance(text, str):
-        raise AssertionError(f"{what} {text!r} is not a string")
-    if "\n" in text or "\r" in text:
-        raise ValueError(f"carriage return/line feed character present in {what}")
+def complain(status: Any, headers: list[tuple[str, str]]) -> None:
+    """Say what is wrong with an application's answer."""
+    texts = [("status", status)]
+    for name, value in headers:
+        texts += [("header name", name), (f"header {name!r}", value)]
+    for what, text in texts:
+        if not isinstance(text, str):
+            raise AssertionError(f"{what} {text!r} is not a string")
+        if "\n" in text or "\r" in text:
+            raise ValueError(f"carriage return/line feed character present in {what}")
 
 
 @lru_cache(256)
@@ -39,9 +55,34 @@ def proper(name: str) -> str:
     return "-".join([part.capitalize() for part in name.split("-")])
 
 
+HOP_BY_HOP = frozenset(map(proper, hop_by_hop))
+
+
+@lru_cache(512)
+def environ_key(name: str) -> str:
+    """``USER_AGENT`` as an environ has it."""
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + name
+
+
 @lru_cache(2)
-def date_value(second: int) -> str:
-    return str(build_http_date(second))
+def date_line(second: int) -> str:
+    return f"Date: {build_http_date(second)}"
+
+
+def common(server: Any) -> dict[str, Any]:
+    """What the environ of every request to a listener has."""
+    return {
+        "SERVER_PORT": str(server.effective_port),
+        "SERVER_NAME": server.server_name,
+        "SERVER_SOFTWARE": server.adj.ident,
+        "SCRIPT_NAME": server.adj.url_prefix,
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": getattr(server.adj, "workers", 1) > 1,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": ReadOnlyFileBasedBuffer,
+        "wsgi.input_terminated": True,
+    }
 
 
 class Pause(BaseException):
@@ -86,27 +127,64 @@ class Task(WSGITask):
             self.channel.received(stream.leftover)
 
     def get_environment(self) -> dict[str, Any]:
-        environ = self.environ
-        if environ is None:
-            environ = super().get_environment()  # which keeps it
-            environ["tus.since"] = self.request.since
-            if isinstance(environ["wsgi.input"], BodyStream):
-                environ["tus.input"] = environ["wsgi.input"]
-            # waitress is about to remove what it does not trust; whether a proxy is there is still worth knowing.
-            forwarded = {name: environ[name] for name in _FORWARDED if name in environ}
-            if forwarded:
-                environ["tus.forwarded"] = forwarded
-            if self.version == "1.1":
-                environ["tus.interim"] = self.interim
-            environ["wsgi.multiprocess"] = getattr(self.channel.adj, "workers", 1) > 1
+        if self.environ is None:
+            self.environ = self._environment()
+        return self.environ
+
+    def _environment(self) -> dict[str, Any]:
+        """As waitress has it, with our own words."""
+        request, channel = self.request, self.channel
+        server = channel.server
+        environ = (getattr(server, "common", None) or common(server)).copy()
+        address, body = channel.addr, request.get_body_stream()
+        environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = address[0]
+        environ["REMOTE_PORT"] = str(address[1])
+        environ["REQUEST_METHOD"] = request.command
+        environ["SERVER_PROTOCOL"] = "HTTP/" + self.version
+        environ["PATH_INFO"] = self._path(environ["SCRIPT_NAME"])
+        environ["REQUEST_URI"] = request.request_uri
+        environ["QUERY_STRING"] = request.query
+        environ["wsgi.url_scheme"] = request.url_scheme
+        environ["wsgi.errors"] = sys.stderr
+        environ["wsgi.input"] = body
+        environ["waitress.client_disconnected"] = channel.check_client_disconnected
+        environ["tus.since"] = request.since
+        if isinstance(body, BodyStream):
+            environ["tus.input"] = body
+        if self.version == "1.1":
+            environ["tus.interim"] = self.interim
+        for name, value in request.headers.items():
+            environ[environ_key(name)] = value
+        if not FORWARDED_KEYS.isdisjoint(environ):
+            self._note_forwarded(environ)
         return environ
+
+    def _path(self, prefix: str) -> str:
+        path = self.request.path
+        if path.startswith("//"):
+            path = "/" + path.lstrip("/")
+        if prefix and (path + "/").startswith(prefix + "/"):
+            return path[len(prefix) :]
+        return path
+
+    def _note_forwarded(self, environ: dict[str, Any]) -> None:
+        """The application must not see what is not trusted; whether a proxy is there is still worth knowing."""
+        environ["tus.forwarded"] = {name: environ[name] for name in FORWARDED_KEYS if name in environ}
+        if getattr(self.channel.server, "forgets", False):
+            for name in UNTRUSTED:
+                environ.pop(name, None)
 
     # -- the application's answer
 
     def execute(self) -> None:
         """Call the application and send what it returns; and go on with that after a pause."""
-        if self._blocks is None and self._called():
-            return
+        if self._blocks is None:
+            self._body = body = self.channel.server.application(self.get_environment(), self.start_response)
+            if type(body) is list:
+                self._send_list(body)
+                return
+            if self._begun(body):
+                return
         try:
             if self._paused():
                 raise Pause(self)
@@ -118,9 +196,17 @@ class Task(WSGITask):
             raise
         self.end_body()
 
-    def _called(self) -> bool:
-        """Call the application; true if its answer is a file, which the connection sends and closes."""
-        self._body = body = self.channel.server.application(self.get_environment(), self.start_response)
+    def _send_list(self, blocks: list[bytes]) -> None:
+        """What most applications return: all of it is there, and nothing has to be closed."""
+        if self.content_length is None and len(blocks) == 1 and not self.wrote_header:
+            self.content_length = len(blocks[0])
+        for block in blocks:
+            if block:
+                self.write(block)
+        self._check_length()
+
+    def _begun(self, body: Any) -> bool:
+        """Begin to read what the application returned; true if it is a file, which the connection sends and closes."""
         try:
             if isinstance(body, ReadOnlyFileBasedBuffer) and self._send_file(body):
                 return True
@@ -147,28 +233,37 @@ class Task(WSGITask):
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """As PEP 3333 has it."""
-        if exc_info:
-            try:
-                if self.wrote_header:
-                    raise exc_info[1]
-            finally:
-                exc_info = None
-            self.response_headers, self.content_length = [], None
-        elif self.complete:
-            raise AssertionError("start_response called a second time without providing exc_info.")
+        if exc_info or self.complete:
+            self._restart(exc_info)
         self.complete = True
-        checked("status", status)
+        try:
+            text = "\n".join((status, *chain.from_iterable(headers)))
+        except TypeError:
+            complain(status, headers)
+            raise
+        if "\r" in text or text.count("\n") != 2 * len(headers):
+            complain(status, headers)
         self.status = status
-        for name, value in headers:
-            checked("header name", name)
-            checked(name, value)
-            lower = name.lower()
-            if lower == "content-length":
-                self.content_length = int(value)
-            elif lower in hop_by_hop:
-                raise AssertionError(f"{name} is hop-by-hop, so that a WSGI application cannot send it (PEP 3333)")
-        self.response_headers.extend(headers)
+        pairs = [(proper(name), value) for name, value in headers]
+        fields = dict(pairs)
+        if not HOP_BY_HOP.isdisjoint(fields):
+            name = next(iter(HOP_BY_HOP.intersection(fields)))
+            raise AssertionError(f"{name} is hop-by-hop, so that a WSGI application cannot send it (PEP 3333)")
+        if "Content-Length" in fields:
+            self.content_length = int(fields["Content-Length"])
+        self.response_headers += pairs
         return self.write
+
+    def _restart(self, exc_info: Any) -> None:
+        """Another answer instead of the one that failed, if nothing of it has been sent."""
+        if not exc_info:
+            raise AssertionError("start_response called a second time without providing exc_info.")
+        try:
+            if self.wrote_header:
+                raise exc_info[1]
+        finally:
+            exc_info = None  # a traceback keeps frames, and their files
+        self.response_headers, self.content_length = [], None
 
     def _send_file(self, file: ReadOnlyFileBasedBuffer) -> bool:
         """From where it stands, and at most Content-Length; false if that is nothing, or cannot be known."""
@@ -218,13 +313,29 @@ class Task(WSGITask):
         if not self.wrote_header and self.channel.total_outbufs_len < INTERIM:
             self.channel.write_soon(interim_head(status, headers))
 
+    @property
+    def has_body(self) -> bool:
+        return not self.status.startswith(BODILESS)
+
     def build_response_header(self) -> bytes:
         """As waitress does it, except that a response without a body needs no length to keep the connection."""
         self._close_unless_read()
-        length = self._normalise()
-        self._choose_framing(length)
+        headers, has_body = self.response_headers, self.has_body
+        fields = dict(headers)
+        if not has_body and "Content-Length" in fields:
+            headers[:] = [pair for pair in headers if pair[0] != "Content-Length"]
+        elif has_body and "Content-Length" not in fields and self.content_length is not None:
+            headers.append(("Content-Length", str(self.content_length)))
+        self._choose_framing(not has_body or self.content_length is not None)
         lines = [f"HTTP/{self.version} {self.status}"]
-        lines += [f"{name}: {value}" for name, value in self.response_headers]
+        lines += [f"{name}: {value}" for name, value in headers]
+        ident = self.channel.adj.ident
+        if "Server" in fields:
+            lines.append(f"Via: {ident or 'waitress'}")
+        elif ident:
+            lines.append(f"Server: {ident}")
+        if "Date" not in fields:
+            lines.append(date_line(int(self.start_time or time.time())))
         lines.append("\r\n")
         return "\r\n".join(lines).encode("latin-1")
 
@@ -239,32 +350,8 @@ class Task(WSGITask):
         if self.request.connection_close or getattr(self.channel.server, "closing", False):
             self.set_close_on_finish()
 
-    def _normalise(self) -> str | None:
-        """Proper names, Server and Date; returns the length that the application gave."""
-        headers, names, length, has_body = [], set(), None, self.has_body
-        for name, value in self.response_headers:
-            name = proper(name)
-            if name == "Content-Length":
-                if not has_body:
-                    continue
-                length = value
-            names.add(name)
-            headers.append((name, value))
-        if length is None and self.content_length is not None and has_body:
-            length = str(self.content_length)
-            headers.append(("Content-Length", length))
-        ident = self.channel.adj.ident
-        if "Server" in names:
-            headers.append(("Via", ident or "waitress"))
-        elif ident:
-            headers.append(("Server", ident))
-        if "Date" not in names:
-            headers.append(("Date", date_value(int(self.start_time or time.time()))))
-        self.response_headers = headers
-        return length
-
-    def _choose_framing(self, length: str | None) -> None:
-        framed = length is not None or not self.has_body or self.request.command == "HEAD"
+    def _choose_framing(self, framed: bool) -> None:
+        framed = framed or self.request.command == "HEAD"
         if not framed:
             self.set_close_on_finish()
         if self.version == "1.0":
@@ -283,6 +370,9 @@ class Task(WSGITask):
             return super().write(data)
         header = self.build_response_header()
         self.wrote_header = True
+        if not data:
+            self.channel.write_soon(header)
+            return
         if self.chunked_response:
             data = b"%X\r\n%b\r\n" % (len(data), data)
         else:
@@ -291,5 +381,7 @@ class Task(WSGITask):
 
     def _joins(self, data: bytes) -> bool:
         """waitress's own way is for what is long, unusual or wrong."""
+        if not data:
+            return self.complete
         fits = self.content_length is None or len(data) <= self.content_length
-        return bool(data) and self.complete and self.has_body and fits and len(data) <= JOINED
+        return self.complete and self.has_body and fits and len(data) <= JOINED

@@ -66,7 +66,8 @@ class Crew:
         self._answering = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._closing = False
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()  # quicker to enter than the condition on it
+        self._changed = threading.Condition(self._lock)
 
     def add_task(self, channel: Job) -> None:
         with self._changed:
@@ -100,8 +101,8 @@ class Crew:
                 raise
 
     def begin(self) -> bool:
-        """The caller may run one request himself."""
-        with self._changed:
+        """The caller may run one request itself."""
+        with self._lock:
             if self._queue or self.running >= self.limit:
                 return False
             self.running += 1
@@ -109,7 +110,7 @@ class Crew:
 
     def end(self) -> None:
         """The request that was begun is over."""
-        with self._changed:
+        with self._lock:
             self.running -= 1
             if self._queue or self._answers:
                 self._wake()
