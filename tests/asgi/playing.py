@@ -15,7 +15,7 @@ PATCH = {"upload-offset": "0", "content-type": "application/offset+octet-stream"
 
 
 def played(act: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(act, 20))
+    return asyncio.run(asyncio.wait_for(act, 60))
 
 
 def scope_for(method: str, path: str, headers: dict[str, str], **more: Any) -> dict[str, Any]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from tests.apps import HOME
 from tests.slow_store import SlowStore
-from tus import TusASGI
+from tus import TusASGI, Upload
+from tus.stores import Fence, Store
+from tus.stores.drafts import FileDraft, NewDraft
+from tus.stores.file import FileStore
+from tus.stores.infos import FileRecord
 
 LATE = 0.05  # seconds that each call of the store takes
 GLANCE = 0.002  # seconds between two looks
@@ -47,5 +53,35 @@ def queued() -> float:
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
-slow = SlowStore(Path(os.environ[HOME]) / "uploads", late=LATE)
+class LateFiles(FileStore):
+    """A directory on a disk where every so many calls, or each one, takes its time."""
+
+    every = int(os.environ.get("LATE_EVERY", "0"))
+    calls = itertools.count(1)
+
+    def _wait(self) -> None:
+        if next(self.calls) % self.every == 0:
+            time.sleep(LATE)
+
+    def create(self, upload: Upload, *, fence: Fence) -> NewDraft:
+        self._wait()
+        return super().create(upload, fence=fence)
+
+    def hold(self, id: str) -> FileRecord:
+        self._wait()
+        return super().hold(id)
+
+    def append(
+        self, id: str, offset: int, *, fence: Fence, exact: bool = False, known: Upload | None = None
+    ) -> FileDraft:
+        self._wait()
+        return super().append(id, offset, fence=fence, exact=exact, known=known)
+
+    def save(self, upload: Upload, *, since: Upload | None = None, durable: bool = False) -> None:
+        self._wait()
+        super().save(upload, since=since, durable=durable)
+
+
+directory = Path(os.environ[HOME]) / "uploads"
+slow: Store = LateFiles(str(directory)) if LateFiles.every else SlowStore(directory, late=LATE)
 application = Watched(TusASGI(store=slow, upload_path="/upload", durable="none"))

@@ -1,7 +1,7 @@
 """A conversation in a coroutine: the event loop waits for the client, and threads do what blocks.
 
-A request whose whole body is here takes one step in a thread. Any other body is stored as it comes, by size and by
-time: what has arrived is never held back to wait for more.
+A request whose whole body is here takes one step: in the loop where the store is quick, else in a thread. Any other
+body is stored as it comes, by size and by time: what has arrived is never held back to wait for more.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from ..engine import Delivery, Engine
+from ..engine.writer import Sink
+from ..engine.writing import settles_at_once
 from ..http.messages import Request
 from ..talk import Filling, Talk
+from ..waiting import Waits, hurried
 from .body import DRAIN, DRAIN_TIME, PIECE
 from .scopes import Message, Receive, Send
 from .sources import PATIENCE
 from .steps import Threads
+from .watch import Watch
 
 SMALL = 1 << 16  # bytes of a body that may be waited for before anything is done
 GATHERED = 1 << 18  # bytes that are stored in one step
@@ -136,6 +140,16 @@ class Arriving:
             left -= sum(map(len, self.taken()))
 
 
+def _now(act: Callable[..., Any], *args: object) -> Any:
+    return act(*args)
+
+
+def _is_apart(request: Request, engine: Engine) -> bool:
+    """Whether the request is of a protocol with an address of its own, which may look at more than one file; or whether
+    the server has a word to say meanwhile, which takes a turn of the loop."""
+    return request.interim is not None or request.id in engine.options.uploaders
+
+
 def _unread(receive: Receive) -> bytes:
     """uvicorn forgets what it has received, and not handed out yet, when the client leaves."""
     cycle = getattr(receive, "__self__", None)
@@ -178,7 +192,7 @@ class Conversation:
         if self._is_small():
             await arriving.gather()
         if arriving.over and not arriving.cut:
-            await threads.run(self._at_once, request._replace(arrived=True), arriving.taken())
+            await self._have_whole(request._replace(arrived=True), arriving.taken())
             return
         goes_on = await threads.run(self._begun, request)
         while goes_on:
@@ -190,6 +204,35 @@ class Conversation:
         if self._asking:
             await threads.run(self._ended, [])
 
+    async def _have_whole(self, request: Request, body: list[bytes]) -> None:
+        """The body is here, so that the loop takes the step by itself, if that is quick."""
+        threads, engine = self._threads, self._engine
+        watch = threads.watches.get(request.method) if engine.prompt and not _is_apart(request, engine) else None
+        rest: Callable[[], None] | None = partial(self._at_once, watch, request, body)
+        if watch and watch.trusts:
+            with suppress(Waits):
+                rest = watch.timed(self._act, hurried, request, body)
+        if rest:
+            await threads.run(rest)
+
+    def _act(self, how: Callable[..., Sink | None], request: Request, body: list[bytes]) -> Callable[[], None] | None:
+        """All that waits for nothing; what is left for a thread, if anything is. If `hurried`, raises Waits where
+        something has to be waited for first."""
+        sink = how(self._opened, request)
+        if sink is not None:
+            try:
+                self._feed(body)
+            except Exception as error:
+                return partial(self._failed, error)
+            if not settles_at_once(self._engine, sink):
+                return partial(self._ended, [])
+            self._asking = False
+            self._talk.end()
+        if self._talk.answer.finished:  # it is the host's turn
+            return self._finish
+        self._finish()
+        return None
+
     def _is_small(self) -> bool:
         """Whether the end of the body is worth waiting for. A client that asks first sends nothing before an answer."""
         request = self._request
@@ -197,24 +240,32 @@ class Conversation:
             return False
         return not request.said if request.length is None else request.length <= SMALL
 
-    # In a thread
+    # In a thread, but for what waits for nothing
 
-    def _at_once(self, request: Request, body: list[bytes]) -> None:
-        if self._begun(request):
-            self._ended(body)
+    def _at_once(self, watch: Watch | None, request: Request, body: list[bytes]) -> None:
+        act = watch.timed if watch else _now
+        rest = act(self._act, _now, request, body)
+        if rest:
+            rest()
 
     def _begun(self, request: Request) -> bool:
         """Whether the body is wanted."""
-        self._talk = talk = Talk(request, self._engine)
-        sink = talk.begin()
+        sink = self._opened(request)
         if sink is None:
             self._finish()
             return False
-        self._asking = True
-        self._filling.into(sink)
         if sink.lease and not request.arrived:
             sink.lease.on_lost(self._lost)
         return True
+
+    def _opened(self, request: Request) -> Sink | None:
+        """What wants the body."""
+        self._talk = Talk(request, self._engine)
+        sink = self._talk.begin()
+        if sink is not None:
+            self._asking = True
+            self._filling.into(sink)
+        return sink
 
     def _lost(self) -> None:
         error = ConnectionResetError("the client asked again")

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ..hooks import LOOP
+from .watch import Watch
 
 _PARTING = 10.0  # seconds that the end of the process waits for steps that began
 
@@ -27,6 +28,7 @@ class Threads:
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._most = name, most
+        self.watches = {method: Watch() for method in ("HEAD", "OPTIONS", "PATCH", "POST")}
         self._guard = threading.Lock()
         self._forget()
         atexit.register(_parted, weakref.ref(self))

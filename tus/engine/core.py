@@ -17,7 +17,7 @@ from ..hooks import Hooks, overridden
 from ..http.messages import Request
 from ..lockers import Lease, Locker
 from ..options import Options
-from ..stores import Distant, Linked, OnDisk, Positioned, Rereading, Store
+from ..stores import Distant, Linked, OnDisk, Positioned, Prompt, Rereading, Store
 from ..stores.apart import Apart
 from ..upload import State, Upload
 
@@ -26,6 +26,8 @@ log = logging.getLogger("tus")
 MOMENT = 0.05  # seconds that a client may wait who only asks
 _LAST = 253402300799  # seconds since the epoch: the end of the year 9999, and of what HTTP can write
 _BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
+# Hooks that are called while a request is looked at, or its body stored. The others have a step of their own.
+_EARLY = ("user", "authorise", "namespace", "before_create", "created", "progressed")
 _ATTEMPTS = 1000  # times that a change of a record begins anew, because somebody else changed it in between
 
 
@@ -65,6 +67,9 @@ class Core:
         self.assures = options.durable == "always"  # so is what a client is told
         # Nothing between taking a lease and keeping or releasing it takes time: no hook, and no disk.
         self.quick = not (self.reports or self.assures)
+        # Storing a small body, and telling how far an upload is, waits for nothing; `take_time` is said where it does.
+        self.prompt = not self.assures and all(isinstance(one, Prompt) and one.prompt for one in (store, locker))
+        self.prompt = self.prompt and not any(overridden(self.hooks, name) for name in _EARLY)
         # What this store can do beyond the contract, and another way to what it cannot do.
         self.store, self.places, self.rereading = _equipped(store, clock)
         self.distant = store if isinstance(store, Distant) else None

@@ -29,6 +29,7 @@ from ..http.messages import Request
 from ..lockers import Lease
 from ..stores import Draft, Free
 from ..upload import Digests, Metadata, Upload, checked_id
+from ..waiting import take_time
 from .admission import identify
 from .core import Core, fall_back, publish, tell_created
 from .removing import remove, spoil, spoils
@@ -130,6 +131,8 @@ def begin(
 ) -> Writer:  # fmt: skip
     """A Writer for a new upload. No client knows of it before the writer is concluded, so its record is written once,
     and no lease is needed; unless the client is told of it first, so that it is `known`."""
+    if length == 0 or last and not announced:
+        take_time()  # it is finished before it has begun
     request = identify(core, request)
     core.hooks.authorise(request, "create", None)
     upload = drafted(core, request, length=length, metadata=metadata, partial=partial, concat=concat, id=id)

@@ -18,6 +18,7 @@ from ..http.messages import Request
 from ..lockers import Lease
 from ..stores import Draft, Eager, Joinable
 from ..upload import Metadata, Upload, checked_id
+from ..waiting import take_time
 from .admission import identify
 from .core import MOMENT, Core, change, stored, tell_created, visible
 from .creating import create_named, drafted
@@ -32,6 +33,7 @@ MAX_USES = 16
 
 def join(core: Core, request: Request, ids: Iterable[str], *, metadata: Metadata, concat: str) -> Upload:
     """A final upload of these parts; the same one, if it is asked for again."""
+    take_time()
     request = identify(core, request)
     core.hooks.authorise(request, "concatenate", None)
     ids = tuple(map(checked_id, ids))

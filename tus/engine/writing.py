@@ -26,12 +26,13 @@ from ..http.messages import Request
 from ..lockers import Lease
 from ..stores import Draft
 from ..upload import Metadata, Upload, checked_id
+from ..waiting import take_time
 from .admission import Admission, admit, check_alive
 from .core import MOMENT, Core, change, contended, fall_back, publish
 from .creating import check_offset, progress, rescue, room_for
 from .finishing import complete
 from .joining import join_parts, join_waiting
-from .writer import Writer
+from .writer import Sink, Writer
 
 _ASKED = 4096  # uploads of which is known when their offset was told
 
@@ -55,6 +56,8 @@ def seize(core: Core, request: Request, *, finish: bool = True) -> Upload:
     upload = admitted.upload
     if upload.complete or upload.chunks:  # no client resumes at the end of one that comes in chunks
         return upload
+    if upload.final or writing or finish and upload.filled:
+        take_time()
     try:
         if upload.final:
             return join_parts(core, upload)
@@ -200,6 +203,8 @@ def _take_over(
     request, reading = admitted
     # The body may take for ever, and no other request must wait for that.
     brief = request.arrived and core.quick and not reading.upload.partial
+    if not brief or not announced:
+        take_time()  # a turn may have to be waited for; and without a body this can only finish it
     lease = core.locker.lease(
         reading.upload.id,
         brief=brief,
@@ -261,6 +266,15 @@ def conclude(core: Core, writer: Writer, cut: BaseException | None = None, trail
         join_waiting(core, upload)
         return upload
     return _keep(core, writer, upload)
+
+
+def settles_at_once(core: Core, sink: Sink) -> bool:
+    """Whether `conclude` waits for nothing: neither a disk nor the host, and nothing large is read or copied."""
+    if not isinstance(sink, Writer):
+        return False
+    upload = sink.upload
+    ends = upload.length == sink.offset if sink.last is None else sink.last
+    return not (ends and (core.syncs or core.checks or upload.partial or upload.digests))
 
 
 def _keep(core: Core, writer: Writer, upload: Upload) -> Upload:

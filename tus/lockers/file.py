@@ -21,7 +21,7 @@ from contextlib import suppress
 
 from ..errors import FULL, Interrupted, Locked, NotFound, StoreFull
 from ..upload import checked_id, is_random
-from .flocks import MOMENT, Data, DataLease, Held, ear, flocked, unlock
+from .flocks import MOMENT, Data, DataLease, Held, ear, flocked, unlock, waited
 
 log = logging.getLogger("tus")
 
@@ -42,6 +42,7 @@ class FileLocker:
         self._dir = self._opened()
         self._patience = patience
         self._data = Data(self._directory, self._dir)
+        self.prompt = self._data.local
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         # At the end of a process, modules and what they imported may be gone already.
@@ -109,7 +110,7 @@ class FileLocker:
             except OSError as error:
                 raise _fullness(error) from None
             try:
-                if not flocked(fd, patience, how):
+                if not (flocked(fd, 0, how) or waited(fd, patience, how)):
                     raise Locked("the upload is busy")
                 found = os.fstat(fd)
                 if found.st_nlink:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from ..errors import Interrupted, Locked
 from ..stores import filesystems
+from ..waiting import take_time
 from .ear import Ear
 
 MOMENT = 0.05  # seconds; longer than a turn, shorter than a hand-over
@@ -32,6 +33,12 @@ def flocked(fd: int, patience: float, how: int = fcntl.LOCK_EX) -> bool:
             if now >= deadline:
                 return False
             time.sleep(0.001)
+
+
+def waited(fd: int, patience: float, how: int = fcntl.LOCK_EX) -> bool:
+    """The same, where there is time for it."""
+    take_time()
+    return flocked(fd, patience, how)
 
 
 def unlock(fd: int) -> None:
@@ -102,18 +109,18 @@ class Data:
     def __init__(self, directory: str, dir: int) -> None:
         self._dir = dir
         # Locks of others may keep everybody from reading and writing there.
-        self._local = not filesystems.shared(filesystems.kind(directory))
+        self.local = not filesystems.shared(filesystems.kind(directory))
 
     def locked(self, id: str, patience: float) -> int:
         """The upload's data, opened and locked; -1 if there is none, or if it must not be locked."""
-        while self._local:
+        while self.local:
             try:
                 fd = os.open(id, _DATA, dir_fd=self._dir)
             except OSError:
                 break
             try:
                 at_once = flocked(fd, 0)
-                if not at_once and not flocked(fd, patience):
+                if not at_once and not waited(fd, patience):
                     raise Locked("the upload is busy")
                 if os.fstat(fd).st_nlink and (at_once or self._leads(id, fd)):
                     return fd
@@ -131,7 +138,7 @@ class Data:
 
     def busy(self, id: str) -> bool:
         """Whether a brief lease is held that has no file."""
-        if not self._local:
+        if not self.local:
             return False
         try:
             fd = os.open(id, _DATA, dir_fd=self._dir)

@@ -6,7 +6,8 @@ shows a `Fence`: a store of one machine writes inside its turns, and a store tha
 token that is older than the newest one it has seen.
 
 What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Reviewable`,
-`Eager`, `Positioned`, `OnDisk`, `Linked`, `Rereading`, `Distant`. The engine has another way for stores that cannot.
+`Eager`, `Positioned`, `OnDisk`, `Linked`, `Rereading`, `Distant`, `Prompt`. The engine has another way for stores that
+cannot.
 """
 
 from __future__ import annotations
@@ -242,3 +243,13 @@ class Rereading(Protocol):
 
     def hold(self, id: str) -> Reading:
         """The record, to be looked at again in a moment."""
+
+
+@runtime_checkable
+class Prompt(Protocol):
+    """A store, or a locker, of this machine: it mostly answers from memory, sooner than a thread is woken, so that an
+    event loop may call it by itself."""
+
+    @property
+    def prompt(self) -> bool:
+        """Whether that is so, as far as it can be known."""

@@ -50,6 +50,7 @@ class FileStore:
         self._secret = b""
         type = filesystems.kind(self.directory)
         filesystems.warn(self.directory, type)
+        self.prompt = not filesystems.shared(type)
         self._notes = Notes(self._home)
         self._infos = Infos(self._home, self._notes, filesystems.stats(type))
 
