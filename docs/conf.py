@@ -13,7 +13,10 @@ autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]
 nitpicky = True
 # Types in signatures that have no page of their own.
-_WITHOUT = r"(collections\.abc|contextlib)\..*|os\.PathLike|Adapter|OptionsDict|TusOptions|AsgiApp|Receive|tus\.talk\.Talk|tus\.adapters\.endpoint\.AsgiResponse"
+_WITHOUT = (
+    r"(collections\.abc|contextlib)\..*|os\.PathLike|Adapter|OptionsDict|TusOptions|"
+    r"AsgiApp|Receive|tus\.talk\.Talk|tus\.adapters\.endpoint\.AsgiResponse"
+)
 nitpick_ignore_regex = [("py:class", _WITHOUT)]
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"
