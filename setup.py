@@ -12,6 +12,7 @@ clients = ["aiotus>=1.1", "tuspy>=1.1"]
 checks = ["mypy>=1.11", "ruff>=0.9"]
 postgresql = ["psycopg[binary]>=3.1"]
 redis = ["redis>=5"]
+s3 = ["botocore>=1.34"]  # which finds the keys of machines and containers; nothing else of it is used
 
 setup(
     name="tus",
@@ -62,7 +63,7 @@ setup(
             "quart>=0.19",
             "starlette>=0.37",
         ],
-        "s3": ["botocore>=1.34"],  # which finds the keys of machines and containers; nothing else of it is used
+        "s3": s3,
         "paste": ["Paste>=3.10"],
         "postgresql": postgresql,
         "redis": redis,
@@ -72,6 +73,7 @@ setup(
             *checks,
             *postgresql,
             *redis,
+            *s3,
             "Paste>=3.10",
             "Pillow>=11.3",
             "daphne>=4.1",

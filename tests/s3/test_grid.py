@@ -88,3 +88,21 @@ def test_part_of_a_row_is_found() -> None:
     row = [Span(0, 10, "a"), Span(10, 20, "b", 3)]
 
     assert grid.between(row, 4, 12) == [Span(4, 10, "a", 4), Span(10, 12, "b", 3)]
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=400))
+def test_row_of_pieces_stays_short_and_no_byte_is_written_often(sizes: list[int]) -> None:
+    """Small ones become one as soon as there are many, and what became of them in turn."""
+    row: list[Span] = []
+    written = end = 0
+
+    for size in sizes:
+        many = grid.merged(row, size)
+        start = row[len(row) - many].start if many else end
+        end += size
+        row = [*row[: len(row) - many], Span(start, end, "")]
+        written += end - start
+
+    assert row[0].start == 0 and all(one.end == two.start for one, two in zip(row, row[1:], strict=False))
+    assert len(row) <= 15 * 5  # levels, of 16 times the size each
+    assert written <= 5 * end

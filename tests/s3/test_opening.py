@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -91,6 +92,36 @@ def test_url_becomes_a_store(engine: dict[str, str], tmp_path: Path) -> None:
 
     assert [content(store) for store in stores] == [b"abc"] * 3
     assert stores[0].create(Upload("f" * 32, length=99 * MIB), fence=Turns(0)).state.place.part == 16 * MIB
+
+
+PROCESS = """\
+import datetime, json, pathlib
+calls = pathlib.Path(__file__).with_suffix(".calls")
+calls.write_text(calls.read_text() + "x" if calls.exists() else "x")
+soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
+found = {"Version": 1, "AccessKeyId": "test", "SecretAccessKey": "testtest", "Expiration": soon.isoformat()}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.engines
+def test_keys_come_from_wherever_botocore_finds_them(
+    engine: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here from a program that gives keys for a while; they are asked for again before they end."""
+    pytest.importorskip("botocore", reason="botocore is not installed (pip install tus[s3])")
+    (tmp_path / "keys.py").write_text(PROCESS)
+    (tmp_path / "config").write_text(f"[profile roles]\ncredential_process = {sys.executable} {tmp_path / 'keys.py'}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    url = f"s3://{real.BUCKET}/roles-{tmp_path.name}?endpoint={engine['S3_ENDPOINT']}&profile=roles"
+
+    store = opened(url, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    new(store, data=b"abc")
+
+    assert content(store) == b"abc"
+    assert len((tmp_path / "keys.calls").read_text()) >= 2
 
 
 @pytest.mark.engines

@@ -26,24 +26,19 @@ _UNSUPPORTED = 501
 _INSTEAD = "use redis: or postgresql:, or no locker that machines share"
 
 
-class _Held:
+class _HeldBlocks(Blocks):
     """A body whose last byte waits for the others."""
 
     def __init__(self, data: bytes, start: threading.Barrier) -> None:
-        self._data, self._start = data, start
+        super().__init__([data])
+        self._data, self._start, whole = data, start, Blocks([data])
+        self._proofs = whole.sha256(), whole.crc32()
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._data[:-1]
         with suppress(threading.BrokenBarrierError):
             self._start.wait(_WAIT)
         yield self._data[-1:]
-
-
-class _HeldBlocks(Blocks):
-    def __init__(self, data: bytes, start: threading.Barrier) -> None:
-        super().__init__([data])
-        self._proofs = super().sha256(), super().crc32()
-        self.blocks = _Held(data, start)  # type: ignore[assignment]
 
     def sha256(self) -> str:
         return self._proofs[0]

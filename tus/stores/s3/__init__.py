@@ -40,7 +40,7 @@ _RECENT = 1000  # states
 class S3Store:
     """`part`: bytes of a part, in uploads that are not so long that they need larger ones; `unknown`, in uploads whose
     length nobody knows; `remembered`: bytes that are kept for the next request; `budget`: bytes that
-    all requests may hold together."""
+    all requests may hold together; `most`: those that one may hold for a part that is larger."""
 
     def __init__(
         self,
@@ -52,9 +52,10 @@ class S3Store:
         unknown: int = 64 * grid.MIB,
         remembered: int = 64 * grid.MIB,
         budget: int = 256 * grid.MIB,
+        most: int = 64 * grid.MIB,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.uploads = Uploads(bucket, prefix, pattern=pattern, clock=clock)
+        self.uploads = Uploads(bucket, prefix, pattern=pattern, most=most, clock=clock)
         self._part, self._unknown, self._clock = part, unknown, clock
         self._making: dict[str, S3Draft] = {}
         self._recent: dict[str, tuple[Holding, bytearray]] = {}

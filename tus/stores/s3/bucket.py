@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from .. import Block
-from .client import Blocks, Failed, Incoming, S3Client, S3Reply, Unavailable
+from .client import Blocks, Failed, Far, Incoming, S3Client, S3Reply, Unavailable
 
 _DELETED_AT_ONCE = 1000
 _UNSUPPORTED = 501
@@ -54,7 +54,12 @@ class Bucket:
     # Objects
 
     def put(
-        self, key: str, *blocks: Block, headers: Mapping[str, str] | None = None, match: str = "", new: bool = False
+        self,
+        key: str,
+        *blocks: Block | Far,
+        headers: Mapping[str, str] | None = None,
+        match: str = "",
+        new: bool = False,
     ) -> str:
         """Store an object, and return its ETag. With `match` only in place of the one with that ETag; with `new` only
         if there is none. Raises Failed with 412 otherwise."""
@@ -131,7 +136,7 @@ class Bucket:
         answer = self.client.ask("POST", key, [("uploads", "")], headers=headers)
         return _text(answer.xml(), "UploadId")
 
-    def part(self, key: str, upload_id: str, number: int, blocks: Iterable[Block]) -> str:
+    def part(self, key: str, upload_id: str, number: int, blocks: Iterable[Block | Far]) -> str:
         pairs = [("partNumber", number), ("uploadId", upload_id)]
         return self.client.ask("PUT", key, pairs, body=Blocks(list(blocks))).headers["etag"]
 

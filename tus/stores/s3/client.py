@@ -16,8 +16,8 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
@@ -74,22 +74,36 @@ class S3Reply(NamedTuple):
             raise Unavailable(f"the object storage answers what is no XML: {error}") from None
 
 
+class Far(Protocol):
+    """Bytes that are fetched each time when they are needed, since they are too many to be held."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
 class Blocks:
     """Blocks that are sent one after the other, and what proves them."""
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self.blocks = [block for block in blocks if len(block)]
-        self.size = sum(map(len, self.blocks))
+    def __init__(self, blocks: Sequence[Block | Far]) -> None:
+        self._blocks = [block for block in blocks if len(block)]
+        self.size = sum(map(len, self._blocks))
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self._blocks:
+            if isinstance(block, bytes | bytearray | memoryview):
+                yield block
+            else:
+                yield from block
 
     def sha256(self) -> str:
         hash = hashlib.sha256()
-        for block in self.blocks:
+        for block in self:
             hash.update(block)
         return hash.hexdigest()
 
     def crc32(self) -> str:
         crc = 0
-        for block in self.blocks:
+        for block in self:
             crc = zlib.crc32(block, crc)
         return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
@@ -207,7 +221,7 @@ class S3Client:
             used = connection is not None
             connection = connection or self._connection()
             try:
-                connection.request(method, target, body=body.blocks or None, headers=headers)
+                connection.request(method, target, body=iter(body) if body.size else None, headers=headers)
                 return connection.getresponse(), connection
             except BaseException as error:
                 connection.close()

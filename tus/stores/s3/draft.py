@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...errors import Interrupted, StoreBroken, StoreFull, TusError
 from .. import Block, Fence, Following
 from . import grid
-from .client import Failed
+from .client import Failed, Far
 from .names import Name
 from .state import Holding
 
@@ -115,7 +115,7 @@ class S3Draft:
             self._budget.force(len(block))
         self._held += block
         self.taken += len(block)
-        if not fits and not self._fills():
+        if not self._fills() and (not fits or len(self._held) >= self._uploads.most and not self.state.single):
             self._spill()
 
     def _has_room(self, size: int) -> bool:
@@ -272,6 +272,7 @@ class S3Draft:
         except (StoreBroken, StoreFull) as error:
             self._fail(error)
         self._committed = self.taken
+        self._uploads.thin(self.state)
         self.state.upload = self.state.upload.evolve(offset=self.taken, touched=self._uploads.clock())
 
     def _flush(self) -> None:
@@ -287,8 +288,13 @@ class S3Draft:
     def _put_piece(self) -> None:
         start = max(self._piece_end, self._from)
         if start < self.taken:
-            piece = self._uploads.put_piece(self.state, start, self._fence.token, self._held[start - self._from :])
-            self.state.pieces = [*self.state.pieces, piece]
+            row = grid.between(self.state.pieces, self.state.parts_end, start)
+            row = row[len(row) - grid.merged(row, self.taken - start) :]
+            start = row[0].start if row else start
+            blocks = self._uploads.blocks(grid.between(row, start, self._from))
+            held = self._held[max(start - self._from, 0) :]
+            piece = self._uploads.put_piece(self.state, start, self._fence.token, *blocks, held)
+            self.state.pieces = [*grid.between(self.state.pieces, 0, start), piece]
         self._piece_end = self.taken
 
     def _reveal(self) -> None:
@@ -315,7 +321,7 @@ class S3Draft:
         """What was stored without a commit, and what is held, becomes a piece that counts."""
         start = self._apart[0].start if self._apart else max(self._piece_end, self._from)
         if start < self.taken:
-            blocks: list[Block] = [*self._uploads.data(self._apart), self._held[max(start - self._from, 0) :]]
+            blocks: list[Block | Far] = [*self._uploads.blocks(self._apart), self._held[max(start - self._from, 0) :]]
             piece = self._uploads.put_piece(self.state, start, self._fence.token, *blocks)
             self.state.pieces = [*self.state.pieces, piece]
         self._piece_end = self.taken

@@ -7,12 +7,13 @@ are only ever added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 MIB = 1 << 20
 LEAST = 5 * MIB  # bytes of a part that is not the last one
 MOST_PARTS = 9999  # SeaweedFS sorts its list of parts by text, and puts 10000 between 999 and 1000
+MANY = 16  # pieces of about one size, which become one
 _WIDTH = 13  # hexadecimal digits of an offset
 
 
@@ -81,6 +82,23 @@ def row(pieces: Iterable[Span], start: int) -> list[Span]:
             return found
         found.append(best._replace(start=start, at=best.at + start - best.start))
         start = best.end
+
+
+def merged(pieces: Sequence[Span], size: int) -> int:
+    """How many of these pieces, from the last one back, a new one of that size takes into itself: small ones, as soon
+    as there are many, and what grows of that in turn. So no byte is written often, and no row is long."""
+    taken = 0
+    while True:
+        left, level = pieces[: len(pieces) - taken], _level(size)
+        many = next((n for n, one in enumerate(reversed(left)) if _level(one.end - one.start) > level), len(left))
+        if many < MANY - 1:
+            return taken
+        taken += many
+        size += sum(one.end - one.start for one in left[len(left) - many :])
+
+
+def _level(size: int) -> int:
+    return (size.bit_length() - 1) // 4  # of what is up to 16 times as large
 
 
 def named(start: int, token: int, touched: float, nonce: str) -> str:

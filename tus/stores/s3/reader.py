@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from typing import BinaryIO, cast
 
 from .bucket import Bucket
@@ -12,6 +12,7 @@ from .client import ATTEMPTS, Incoming, Unavailable
 from .grid import Span
 
 _AHEAD = 1 << 18  # bytes
+_BLOCK = 1 << 20  # bytes
 
 
 def reader(bucket: Bucket, row: Sequence[Span], start: int) -> BinaryIO:
@@ -19,6 +20,21 @@ def reader(bucket: Bucket, row: Sequence[Span], start: int) -> BinaryIO:
     raw = Reader(bucket, row)
     raw.seek(start)
     return cast(BinaryIO, io.BufferedReader(raw, _AHEAD))
+
+
+class Stretch:
+    """Some bytes of an object, which are fetched each time when they are asked for."""
+
+    def __init__(self, bucket: Bucket, span: Span) -> None:
+        self._bucket, self._span = bucket, span
+
+    def __len__(self) -> int:
+        return self._span.end - self._span.start
+
+    def __iter__(self) -> Iterator[bytes]:
+        with closing(reader(self._bucket, [self._span], self._span.start)) as file:
+            while block := file.read(_BLOCK):
+                yield block
 
 
 class Reader(io.RawIOBase):

@@ -14,11 +14,13 @@ from .. import Block
 from ..records import same
 from . import grid
 from .bucket import LOST, Bucket, CallThreads, Found
-from .client import Failed
+from .client import Failed, Far, Unavailable
 from .grid import Span
 from .pattern import Pattern
+from .reader import Stretch
 from .state import GONE, Holding, Keys, Place, attached, detached, recorded, written
 
+_LITTER = 500  # pieces
 _REFRESH = 5  # times that somebody who lost a race looks again
 
 
@@ -31,11 +33,13 @@ class Uploads:
         prefix: str,
         *,
         pattern: Pattern | None = None,
+        most: int = 64 * grid.MIB,
         clock: Callable[[], float] = time.time,
         threads: int = 32,
     ) -> None:
+        """`most`: bytes of one upload that are held at a time."""
         self.bucket, self.prefix, self.clock = bucket, prefix, clock
-        self.pattern = pattern or Pattern()
+        self.pattern, self.most = pattern or Pattern(), most
         self._threads = CallThreads(threads)
 
     @property
@@ -222,7 +226,7 @@ class Uploads:
             if state.etag:  # others know of this upload, and must store their parts there as well
                 self.save(state, state.upload)
 
-    def put_piece(self, state: Holding, start: int, token: int, *blocks: Block, apart: bool = False) -> Span:
+    def put_piece(self, state: Holding, start: int, token: int, *blocks: Block | Far, apart: bool = False) -> Span:
         """Add bytes that do not fill a part; `apart`, bytes that do not count."""
         now = self.clock()
         name = grid.named(start, token, now, secrets.token_hex(4))
@@ -240,12 +244,31 @@ class Uploads:
                 return self.bucket.copy_part(
                     key, state.place.upload_id, number, one.key, one.at, one.at + one.end - one.start
                 )
-        blocks = [self.bucket.get(one.key, one.at, one.at + one.end - one.start).body for one in head]
-        return self.bucket.part(key, state.place.upload_id, number, [*blocks, held])
+        return self.bucket.part(key, state.place.upload_id, number, [*self.blocks(head, map), held])
+
+    def blocks(self, row: Iterable[Span], mapped: Callable[..., Iterable[bytes]] | None = None) -> list[Block | Far]:
+        """What is to be sent of these pieces; fetched when it is, if it is more than may be held."""
+        row = list(row)
+        if sum(one.end - one.start for one in row) > self.most:
+            return [Stretch(self.bucket, one) for one in row]
+        return list((mapped or self.pool.map)(self._bytes, row))
 
     def data(self, row: Iterable[Span]) -> list[bytes]:
         """The bytes of these pieces."""
-        return list(self.pool.map(lambda one: self.bucket.get(one.key, one.at, one.at + one.end - one.start).body, row))
+        return list(self.pool.map(self._bytes, row))
+
+    def _bytes(self, one: Span) -> bytes:
+        return self.bucket.get(one.key, one.at, one.at + one.end - one.start).body
+
+    def thin(self, state: Holding) -> None:
+        """Remove pieces that are in parts by now, before there are so many that a listing takes several calls."""
+        if len(state.litter) <= _LITTER:
+            return
+        own = f"{self.keys(state.upload.id).tail}{state.place.nonce}-"
+        old = (key for key in state.litter if key.startswith(own))
+        covered = [key for key in old if grid.span_of(key[len(own) :], key, 0).start < state.parts_end]
+        with contextlib.suppress(Unavailable):
+            self._forget(state, covered)
 
     def seal(self, state: Holding) -> None:
         """Put the parts together, so that they can be read."""
@@ -287,7 +310,7 @@ class Uploads:
         for one in state.pieces:
             if one.start < offset < one.end:
                 start = one.start
-                kept.append(self.put_piece(state, start, token, *self.data([one._replace(end=offset)])))
+                kept.append(self.put_piece(state, start, token, *self.blocks([one._replace(end=offset)])))
         keys = {one.key for one in kept}
         self._forget(state, [key for key in state.litter if key not in keys])
         state.pieces = kept
@@ -313,8 +336,8 @@ class Uploads:
             return self.bucket.copy_part(key, new.place.upload_id, number, source, start, start + old.part)
 
         new.etags = list(self.pool.map(copied, range(1, many + 1)))
-        rest = self.data(grid.between(row, many * old.part, offset))
-        if any(rest):
+        rest = self.blocks(grid.between(row, many * old.part, offset))
+        if any(map(len, rest)):
             new.pieces = [self.put_piece(new, many * old.part, token, *rest)]
         if not fresh:
             self.save(new, state.upload, fresh=not new.etag)
