@@ -42,8 +42,12 @@ class Proxy(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, upstream: str, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, upstream: str, bound: socket.socket | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Handler, bind_and_activate=not bound)
+        if bound:
+            self.socket.close()
+            self.socket, self.server_address = bound, bound.getsockname()
+            self.server_activate()
         self.upstream = urlsplit(upstream)
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         self.calls: list[str] = []
@@ -191,8 +195,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(upstream: str, port: int = 0) -> Iterator[Proxy]:
-    proxy = Proxy(upstream, port)
+def running(upstream: str, bound: socket.socket | None = None) -> Iterator[Proxy]:
+    """At the address of that socket, which nobody listens to yet, or at a free one."""
+    proxy = Proxy(upstream, bound)
     threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield proxy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from tests.drafting import add, content, going_on, new
 from tests.s3.conftest import MIB, PART, Reopen
-from tests.s3.proxy import Proxy
+from tests.s3.proxy import Handler, Proxy
 from tus.errors import NotFound, StoreBroken, TusError
 from tus.stores.s3 import S3Store
 from tus.stores.s3.tidying import Tidying
@@ -370,3 +371,29 @@ def test_record_is_saved_although_the_engine_refuses_for_a_moment(store: S3Store
     store.save(since.evolve(owner="eve"), since=since)
 
     assert store.load("a").owner == "eve"
+
+
+def test_every_body_carries_what_proves_it(store: S3Store, proxy: Proxy) -> None:
+    """On a plain connection its SHA-256 is signed; and it is sent as it is, never in chunks that are signed."""
+    seen: list[tuple[str, dict[str, str], str]] = []
+
+    def look(call: Handler) -> bool:
+        said = {name.lower(): value for name, value in call.headers.items()}
+        seen.append((call.operation, said, hashlib.sha256(call.body).hexdigest()))
+        return False
+
+    proxy._on("", look, times=1000)
+    data = os.urandom(2 * PART + 7)
+    new(store, length=len(data))
+    add(store, 0, data[: PART + 3])
+    draft, _ = going_on(store, PART + 3)
+    draft.write(data[PART + 3 :])
+    store.finish(store.load("a").evolve(complete=True), draft)
+    draft.close()
+    store.delete("a")
+
+    assert {"PutObject", "UploadPart", "CompleteMultipartUpload", "DeleteObjects"} <= {name for name, *_ in seen}
+    for name, said, digest in seen:
+        assert said["x-amz-content-sha256"] == digest, name
+        assert "x-amz-content-sha256" in said["authorization"]
+        assert not {"transfer-encoding", "content-encoding", "x-amz-trailer"} & set(said), name

@@ -245,15 +245,15 @@ def test_engine_that_starts_later_is_waited_for(
     engine: dict[str, str], waiting: threading.Event, tmp_path: Path
 ) -> None:
     """Both may be started at once, by whatever starts them."""
-    with socket.socket() as kept:
-        kept.bind(("127.0.0.1", 0))
-        port = kept.getsockname()[1]
+    kept = socket.socket()
+    kept.bind(("127.0.0.1", 0))  # whoever connects is refused
+    port = kept.getsockname()[1]
     url = f"s3://{real.BUCKET}/late-{tmp_path.name}?endpoint=http://127.0.0.1:{port}"
 
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(opened, url, patience=60.0)
         assert waiting.wait(30)
-        with proxies.running(engine["S3_ENDPOINT"], port):
+        with proxies.running(engine["S3_ENDPOINT"], kept):
             store = opening.result(60)
             new(store, data=b"abc")
             assert content(store) == b"abc"
