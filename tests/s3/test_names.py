@@ -59,6 +59,7 @@ def test_long_name_is_cut_to_what_an_engine_takes(name: str) -> None:
     "pattern, said",
     [
         ("{owner}/{name}", "{id} has to be in it"),
+        ("AKIAIOSFODNN7EXAMPLE", "{id} has to be in it"),
         ("{user}/{id}", "there is no field {user}; there are {id}, {owner}, {date}, {name}"),
         ("{}/{id}", "there is no field {}"),
         ("{id}/{id}", "{id} may be there once"),

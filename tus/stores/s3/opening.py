@@ -64,8 +64,6 @@ def _said(query: str) -> dict[str, str]:
     for name in said:
         if name not in _SAID:
             raise _wrong(f"s3: knows no {name!r}; there are {', '.join(_SAID)}")
-    if "{" not in said.get("key", "{"):
-        said["access_key"] = said.pop("key")
     return said
 
 
