@@ -397,3 +397,23 @@ def test_every_body_carries_what_proves_it(store: S3Store, proxy: Proxy) -> None
         assert said["x-amz-content-sha256"] == digest, name
         assert "x-amz-content-sha256" in said["authorization"]
         assert not {"transfer-encoding", "content-encoding", "x-amz-trailer"} & set(said), name
+
+
+def test_upload_is_there_while_its_parts_are_put_together(store: S3Store, reopen: Reopen, proxy: Proxy) -> None:
+    """An engine may list no parts any more, and have no object yet: a HEAD elsewhere does not hear 404."""
+    data, go = os.urandom(2 * PART), threading.Event()
+    new(store, length=len(data))
+    add(store, 0, data)
+    held = proxy.hold("CompleteMultipartUpload", go)
+    finishing = threading.Thread(target=finish, args=(store, data))
+    finishing.start()
+    assert held.met.wait(20)
+    for call in ("ListParts", "HeadObject"):
+        proxy.fail(call, 404, times=1)
+
+    offset = reopen().load("a").offset
+
+    assert offset == len(data)
+    go.set()
+    finishing.join()
+    assert content(reopen()) == data

@@ -223,7 +223,7 @@ class S3Store:
             raise Unavailable(f"upload {upload.id} has {state.end} bytes, not {upload.length}", offset=state.end)
         if state.parts_end != upload.length:  # another request is at it
             raise Failed("the storage lists the parts no more", 404, "")
-        if not (draft.alone or draft.fresh):
+        if not draft.fresh:
             self.uploads.fill(state)
         self.uploads.seal(state)
         self.uploads.finished(state, upload)

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING
 
 from ...errors import Interrupted, StoreBroken, StoreFull, TusError
-from .. import Block, Fence, Following
+from .. import Block, Fence
 from . import grid
 from .client import Failed, Far
 from .names import Name
@@ -51,11 +51,6 @@ class S3Draft:
         self._parked: dict[int, list[grid.Span]] = {}  # parts of an exact draft that wait
         self._unheard: TusError | None = None  # why another request could not store what is held here
         self.closed = self.failed = False
-
-    @property
-    def alone(self) -> bool:
-        """Whether a lease keeps all others out, wherever they are."""
-        return isinstance(self._fence, Following)
 
     # Taking
 

@@ -77,7 +77,15 @@ class Uploads:
     def find(self, id: str) -> Holding:
         """The upload, with how much of it is there; raises NotFound."""
         listing = self.pool.submit(self._listing, id)
-        return self._measure(self.record(id), listing)
+        state = self.record(id)
+        while True:
+            try:
+                return self._measure(state, listing)
+            except NotFound:
+                newer = self.record(id)
+                if newer.etag == state.etag:
+                    raise
+                state = newer  # between two looks it was finished, or laid out anew
 
     def complete(self, state: Holding) -> Holding | None:
         """The upload of which there was only the record, with how much of it is there; None if that record is old."""
@@ -195,8 +203,8 @@ class Uploads:
         raise Changed("the record is changed all the time")
 
     def fill(self, state: Holding) -> None:
-        """Note that every byte is there: while an engine puts parts together, it does not list them any more. Where a
-        lease keeps others out, nobody looks."""
+        """Note that every byte is there: while an engine puts parts together, it does not list them any more. A HEAD
+        looks without a lease."""
         if not state.sealed:
             self.save(state, state.upload, place=state.place._replace(filled=True))
             state.place = state.place._replace(filled=True)
