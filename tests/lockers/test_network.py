@@ -365,6 +365,25 @@ def test_share_in_another_process_ends_with_a_lease_here(make: Make) -> None:
     assert has_turns(one.share("a"))
 
 
+def test_hand_over_to_the_newest_request_takes_milliseconds(make: Make) -> None:
+    """Between two processes it has the upload within 50 ms, and the older one is told as soon."""
+    one, other = hears(make()), hears(make())
+    took: list[float] = []
+    told: list[float] = []
+    for _ in range(20):
+        lost, old = threading.Event(), one.lease("a")
+        old.on_lost(lost.set)
+        began = time.monotonic()
+        new = other.lease("a")
+        took.append(time.monotonic() - began)
+        assert lost.wait(SOON)
+        told.append(time.monotonic() - began)
+        new.release()
+
+    assert sorted(took)[10] < 0.05
+    assert sorted(told)[10] < 0.05
+
+
 def test_release_wakes_the_request_that_waits(make: Make) -> None:
     """It does not ask again and again."""
     one, other = hears(make()), hears(make())
