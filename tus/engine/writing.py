@@ -243,7 +243,8 @@ def _declare(core: Core, upload: Upload, length: int | None, exact: bool) -> Upl
     # Nothing may change before a checksum is known to match; not even the length.
     if not exact and (declared.length != upload.length or not upload.created):
         # A record without a date is tusd's, and would call itself finished as soon as the bytes are there.
-        publish(core, declared, since=upload if contended(upload) else None)
+        # Over a network this may come late, when another request has completed the upload.
+        publish(core, declared, since=upload if contended(upload) or core.distant else None)
     return declared
 
 

@@ -104,7 +104,8 @@ class S3Store:
         return state.upload
 
     def current(self, id: str, offset: int, *, fence: Fence) -> Upload:
-        if known := self.memory.take(id, fence, offset):
+        known = self.memory.take(id, fence, offset)
+        if known and self._is_current(known.state):
             return self._seen(known.state, known.held)
         state = self.memory.fresh(id)
         state = self.uploads.complete(state) if state else None
@@ -112,10 +113,16 @@ class S3Store:
             state = self.uploads.find(id)
         return self._seen(state, bytearray())
 
+    def _is_current(self, state: Holding) -> bool:
+        """Whether the record is still the one that is remembered. A request that lost its lease may have said late how
+        long the upload is, which no lease tells."""
+        return state.upload.length is not None or self.uploads.record(state.upload.id, alone=True).etag == state.etag
+
     def save(self, upload: Upload, *, since: Upload | None = None, durable: bool = False) -> None:
         draft = self._making.get(upload.id) if since is None else None
         if not draft:
             self.memory.forget(upload.id)
+            self._recent.pop(upload.id, None)  # a request that goes on must know of this record
             self.uploads.replace(upload, since)
             return
         draft.state.upload = upload.evolve(offset=draft.state.end, touched=draft.state.upload.touched)
