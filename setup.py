@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 version = re.search(r'^__version__ = "(.+)"$', (here / "tus/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
 asgi = ["cryptography>=42", "granian>=2.3"]  # the second serves, the first one makes and checks certificates
+http3 = [*asgi, "aioquic>=1"]
 clients = ["aiotus>=1.1", "tuspy>=1.1"]
 checks = ["mypy>=1.11", "ruff>=0.9"]
 postgresql = ["psycopg[binary]>=3.1"]
@@ -64,11 +65,12 @@ setup(
             "starlette>=0.37",
         ],
         "s3": s3,
+        "http3": http3,
         "paste": ["Paste>=3.10"],
         "postgresql": postgresql,
         "redis": redis,
         "test": [
-            *asgi,
+            *http3,
             *clients,
             *checks,
             *postgresql,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,6 +76,7 @@ def test_certificate_alone_needs_its_key(pair: Callable[[str], tuple[str, str]])
         (["--tls-key", "k"], "option --tls-key: a key needs its certificate: --tls-cert FILE"),
         (["--tls-self-signed", "--tls-cert", "c"], "option --tls-self-signed: there is a certificate already"),
         (["--asgi", "--set", "threads=3"], "option threads: the server of --asgi has none"),
+        (["--http3"], "option --http3: QUIC is always encrypted: add --tls-cert FILE, or --tls-self-signed"),
     ],
 )
 def test_options_that_exclude_each_other_are_named(words: list[str], told: str) -> None:
@@ -102,6 +104,31 @@ def test_missing_extra_is_told_with_the_line_for_pip(tmp_path: Path, module: str
     )  # fmt: skip
 
     assert done.stderr == f"tus: option --tls-cert: {module} is not installed: pip install 'tus[asgi]'\n"
+
+
+def test_http3_without_its_extra_is_told_with_the_line_for_pip(
+    tmp_path: Path, pair: Callable[[str], tuple[str, str]]
+) -> None:
+    """The rest of HTTPS needs less."""
+    hidden = "import sys; sys.modules['aioquic'] = None; import tus.cli; sys.exit(tus.cli.main())"
+    certificate, key = pair("one")
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "serve", str(tmp_path), "--http3", "--tls-cert", certificate, "--tls-key", key],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+    assert done.stderr == "tus: option --http3: aioquic is not installed: pip install 'tus[http3]'\n"
+
+
+def test_http3_at_a_unix_socket_is_refused(tmp_path: Path) -> None:
+    """There is no port of UDP beside it."""
+    words = ["--tls-self-signed", "--http3", "--set", f"unix_socket={tmp_path / 's'}", str(tmp_path / "up")]
+    done = subprocess.run(
+        [sys.executable, "-m", "tus", "serve", *words],
+        capture_output=True, text=True, timeout=30, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (2, "tus: option http3: a unix socket has none; say a port\n")
 
 
 def test_self_signed_certificate_stays_the_same(serve: Callable[..., Secure]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ App = Callable[..., Iterable[bytes]]
 
 _STEPS = 40  # threads; each waits for a disk, a lock or a hook, never for a client
 _PAGES = 40  # threads; each waits for the application, and for the body of a form
-_STOPPING = 10.0  # seconds that a stop waits until what arrived is stored
+_STOPPING = 10.0  # seconds that a stop waits for threads
 
 
 class Relay:
@@ -108,9 +109,10 @@ class Relay:
             arriving.end(_stops())
 
     def close(self) -> None:
-        """Let the threads go."""
-        self._steps.close()
-        self._pages.close()
+        """Let the threads go, each with what it does."""
+        until = time.monotonic() + _STOPPING
+        for thread in (*self._steps.close(), *self._pages.close()):
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def _stops() -> Exception:

@@ -16,7 +16,7 @@ from ..errors import OptionError
 if TYPE_CHECKING:
     from ..https.certificates import Pair
 
-_OPTIONS = ("tls_cert", "tls_key", "tls_self_signed", "asgi")
+_OPTIONS = ("tls_cert", "tls_key", "tls_self_signed", "http3", "asgi")
 _NEEDS = ("granian", "cryptography")
 
 
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "SIGHUP reads it again, and cuts no upload")  # fmt: skip
     add("--tls-key", metavar="FILE", help="its private key (default: in the same file)")
     add("--tls-self-signed", action="store_true", help="make a certificate for a first try, and print its fingerprint")
+    add("--http3", action="store_true", help="HTTP/3 beside it, on the same port of UDP (pip install 'tus[http3]')")
 
 
 def asked(args: argparse.Namespace) -> bool:
@@ -45,7 +46,12 @@ def server(args: argparse.Namespace) -> Callable[..., None]:
             raise OptionError(f"option {_first(args)}: {module} is not installed: pip install 'tus[asgi]'")
     from ..https import serve_asgi
 
-    return partial(_announced, serve_asgi, _pair(args))
+    pair = _pair(args)
+    if args.http3 and not pair:
+        raise OptionError("option --http3: QUIC is always encrypted: add --tls-cert FILE, or --tls-self-signed")
+    if args.http3 and find_spec("aioquic") is None:
+        raise OptionError("option --http3: aioquic is not installed: pip install 'tus[http3]'")
+    return partial(_announced, partial(serve_asgi, http3=args.http3), pair)
 
 
 def _first(args: argparse.Namespace) -> str:
