@@ -12,7 +12,7 @@ from waitress.adjustments import Adjustments, asbool, aslist
 from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented, unquote_bytes_to_wsgi
-from waitress.proxy_headers import PROXY_HEADERS
+from waitress.proxy_headers import PROXY_HEADERS, parse_proxy_headers
 from waitress.receiver import FixedStreamReceiver
 from waitress.rfc7230 import CHUNK_EXT_RE
 from waitress.server import BaseWSGIServer, TcpWSGIServer
@@ -57,6 +57,7 @@ __all__ = [
     "hop_by_hop",
     "logger",
     "missing",
+    "parse_proxy_headers",
     "queue_logger",
     "unquote_bytes_to_wsgi",
     "wasyncore",

@@ -6,15 +6,14 @@ The loop never reads a socket whose body a thread is reading.
 from __future__ import annotations
 
 import os
-import select
 import socket
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ._waitress import HTTPChannel, ReadOnlyFileBasedBuffer, logger
-from .body import FRAMES, BodyStream
+from .body import BodyStream
 from .request import ParsedRequest
 from .task import TURN, Pause, Task
 
@@ -39,6 +38,9 @@ class Channel(HTTPChannel):
     requests: list[ParsedRequest]
     interest = 0  # the events for which our loop watches the socket
     _postponed = b""  # what the loop sends when it has served the others who asked at once
+    lingers = False  # what still comes of a body is discarded before the connection is closed
+    _discards = False  # it is
+    until = 0.0  # this time
     _paused = False  # an answer goes on when the client has read what was sent
 
     @staticmethod
@@ -72,6 +74,9 @@ class Channel(HTTPChannel):
         return ahead and not any(request.stream is not None for request in requests)
 
     def handle_read(self) -> None:
+        if self._discards:
+            self._discard()
+            return
         request = self.request
         if request is None or not request.held:
             super().handle_read()
@@ -201,17 +206,52 @@ class Channel(HTTPChannel):
             self.send_postponed()
             if self._paused:  # waitress would wait for more to send
                 self._flush_exception(self._flush_some)
+            over = self.lingers and self.close_when_flushed
+            if over:
+                self.close_when_flushed = False
             super().handle_write()
+            if over:
+                self._linger()
             if self._paused and not self.total_outbufs_len:
                 self._go_on()
         finally:
             self.outbuf_lock.release()
 
     def handle_close(self) -> None:
+        if self._discards:
+            getattr(self.server, "lingering", set()).discard(self)
         super().handle_close()
         with self.outbuf_lock:
             if self._paused:
                 self._go_on()  # to close what it sends from
+
+    def _linger(self) -> None:
+        """An answer to a body that still comes: let it reach the client before the kernel meets the next segment with a
+        reset. No thread waits for that."""
+        if self.total_outbufs_len:
+            self.close_when_flushed = True
+            return
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.handle_close()
+            return
+        self.lingers, self._discards = False, True
+        timeout = getattr(self.adj, "drain_timeout", DRAIN_TIMEOUT)
+        self.until = time.monotonic() + timeout
+        lingering: set[Channel] = getattr(self.server, "lingering", set())  # a plain waitress waits for what comes
+        lingering.add(self)
+
+    def _discard(self) -> None:
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self.last_activity = time.time()
+        if not data or time.monotonic() >= self.until:
+            self.handle_close()
 
     def send_continue(self) -> None:
         self.send_postponed()
@@ -326,6 +366,8 @@ class Channel(HTTPChannel):
         finally:
             if not paused:
                 self._detach(stream)
+                if request.place is not None:
+                    self.server.limits.leave(request.place)
 
     def _attach(self, stream: BodyStream) -> None:
         adj = self.adj
@@ -338,25 +380,6 @@ class Channel(HTTPChannel):
         )
 
     def _detach(self, stream: BodyStream) -> None:
-        drain = not stream.finished and not stream.failed
         receiver = stream.detach()
         if receiver is not None:
-            with closing(receiver):
-                if drain:
-                    self._drain(receiver.sock, time.monotonic() + getattr(self.adj, "drain_timeout", DRAIN_TIMEOUT))
-
-    def _drain(self, sock: socket.socket, deadline: float) -> None:
-        """A refused body: let the answer reach the client before the kernel meets its next segment with a reset."""
-        self.send_postponed()
-        self._changed()
-        try:
-            while self.total_outbufs_len and self.connected and time.monotonic() < deadline:
-                time.sleep(0.01)
-            sock.shutdown(socket.SHUT_WR)
-            waiting = select.poll()
-            waiting.register(sock, select.POLLIN)
-            while (left := deadline - time.monotonic()) > 0 and waiting.poll(left * 1000):
-                if not sock.recv(FRAMES):
-                    return
-        except OSError:
-            pass  # gone, or out of time
+            receiver.close()

@@ -5,7 +5,6 @@ It drops no request that it has begun, except when the time to stop is over.
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import os
@@ -15,43 +14,46 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ._waitress import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer, wasyncore
+from ._waitress import TcpWSGIServer, UnixWSGIServer, wasyncore
 from .channel import Channel
 from .crowd import CROWD
+from .door import Door
 from .lifeline import Lifeline
+from .limits import Limits
 from .loop import Loop, supported
 from .parking import Parking
-from .settings import CONNECTED, Settings, binding
+from .settings import Settings, binding
 from .task import common
 from .threads import Crew, UploadThreads
 
 logger = logging.getLogger("tus.server")
 IDLE = 0.1  # seconds without a request after which a connection is closed while we stop
 CHECK = 0.01  # seconds between two looks whether all is over
-ACCEPTED = 64  # connections that are accepted before others have their turn
-REST = 0.5  # seconds without accepting, where the system has no room for another connection
 GLANCE = 0.25  # seconds between two looks at the requests that arrive
-SILENCE = 5.0  # seconds between two lines that say the same
-FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
-class Listening(BaseWSGIServer):
+class Listening(Door):
     """What our listeners add to waitress's: they hand requests to the right threads."""
 
-    adj: Settings
     channel_class = Channel
-    interest = 0
-    loop: Loop | None = None
     closing = False  # no more requests on any connection after this one
 
     def __init__(
-        self, *args: Any, loop: Loop | None, uploads: UploadThreads, parking: Parking | None, **kw: Any
+        self,
+        *args: Any,
+        loop: Loop | None,
+        uploads: UploadThreads,
+        parking: Parking | None,
+        limits: Limits,
+        **kw: Any,
     ) -> None:
+        self.limits = limits
         self.loop = loop
         self.uploads = uploads
         self.parking = parking
         self.arriving: set[Channel] = set()  # connections with a request that has begun and is not whole
-        self._next_glance = self._rests_until = self._said = 0.0
+        self.lingering: set[Channel] = set()  # connections that are over, while what comes is discarded
+        self._next_glance = 0.0
         self.active_channels: dict[
             int, Channel
         ] = {}  # waitress makes them last, and close() needs them if it cannot bind
@@ -64,7 +66,11 @@ class Listening(BaseWSGIServer):
             self.application = args[0]
 
     def add_task(self, channel: Channel) -> None:
-        if channel.requests[0].stream is not None:
+        request = channel.requests[0]
+        if request.stream is not None and (full := self.limits.enter(channel)):
+            request.refuse(full)
+            channel.lingers = True
+        if request.stream is not None:
             lent = self.uploads.add_task(channel) if self.parking is None else self.parking.begin(channel)
             if lent is not None:
                 self.task_dispatcher.add_task(lent)
@@ -83,54 +89,6 @@ class Listening(BaseWSGIServer):
         if self.loop is None:
             super().pull_trigger()
 
-    def handle_accept(self) -> None:
-        """All who wait, where several things happen at once: a HEAD may be behind a thousand uploads."""
-        super().handle_accept()
-        if self.loop is None or not self.loop.several:
-            return
-        for _ in range(ACCEPTED):
-            before = len(self.active_channels)
-            if self.readable():
-                super().handle_accept()
-            if len(self.active_channels) == before:
-                return
-
-    # -- where the system has no room
-
-    def accept(self) -> tuple[socket.socket, Any] | None:
-        try:
-            accepted = super().accept()
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            self._rest(error.strerror or "")
-            return None
-        # The system gives the lowest number that is free, so it tells how many files are open.
-        if accepted is not None and accepted[0].fileno() > self.adj.open_files * CONNECTED:
-            self._rest("nearly as many files are open as this process may open")
-        return accepted
-
-    def _rest(self, why: str) -> None:
-        """Without this the loop would do nothing but fail: the connection that waits stays there."""
-        now = time.monotonic()
-        self._rests_until = now + REST
-        if now >= self._said + SILENCE:
-            self._said = now
-            logger.error("No more connections for a moment: %s", why)
-
-    def readable(self) -> bool:
-        accepts = super().readable()
-        if self.loop is None:
-            self.glance()
-        return accepts and time.monotonic() >= self._rests_until
-
-    def relieved(self) -> None:
-        """A connection is closed: there is room for another."""
-        if self._rests_until or self.in_connection_overflow:
-            self._rests_until = 0.0
-            if self.loop is not None:
-                self.loop.update(self)
-
     # -- from time to time
 
     def glance(self) -> None:
@@ -146,6 +104,9 @@ class Listening(BaseWSGIServer):
             elif channel.is_late(request, now):
                 self.arriving.discard(channel)
                 channel.give_up()
+        for channel in list(self.lingering):
+            if now >= channel.until:
+                channel.handle_close()
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
@@ -160,7 +121,7 @@ class Listening(BaseWSGIServer):
         """Take what waits to be accepted, and accept no more; in the loop's thread."""
         if not self.accepting:
             return
-        while self._pending() and time.monotonic() >= self._rests_until:
+        while self._pending() and not self.rests:
             self.handle_accept()
         self.accepting = False
         self.closing = True
@@ -215,6 +176,7 @@ class Server:
         self.map: dict[int, Any] = {}
         self.crew = Crew(settings.threads)
         self.uploads = UploadThreads(settings.upload_threads)
+        self.limits = Limits(settings)
         self.loop: Loop | None = None
         if supported and settings.asyncore_use_poll:
             self.loop = Loop(self.map, self.crew, settings.asyncore_loop_timeout)
@@ -262,6 +224,7 @@ class Server:
             loop=self.loop,
             uploads=self.uploads,
             parking=self.parking,
+            limits=self.limits,
         )
 
     def _watch_all(self) -> None:

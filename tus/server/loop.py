@@ -21,10 +21,10 @@ from .threads import Crew, work
 
 if TYPE_CHECKING:
     from .channel import Channel
-    from .listener import Listening
+    from .door import Door
     from .request import ParsedRequest
 
-    Watched: TypeAlias = "Channel | Listening"
+    Watched: TypeAlias = "Channel | Door"
 
 TICK = 0.005  # seconds: a request that runs longer loses the loop
 RESTING = 20  # ticks without a request after which the watch rests

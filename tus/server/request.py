@@ -98,6 +98,7 @@ class ParsedRequest(HTTPRequestParser):
     body_rcv: FixedStreamReceiver | ChunkedBody | None
     stream: BodyStream | None = None  # the body, when the application is called before it is whole
     since = 0.0  # when its head had come, by the monotonic clock
+    place: str | None = None  # where its body comes from, while that counts
     held = False  # a small body that the loop collects for a moment
     _authority = ""  # the host of a target that is a whole URL
     due = 0.0  # when more of it must have come
@@ -261,6 +262,10 @@ class ParsedRequest(HTTPRequestParser):
             file: BinaryIO = super().get_body_stream()
             return file
         return BodyStream(collected(body), trailers=body.chunks.trailers if isinstance(body, ChunkedBody) else None)
+
+    def refuse(self, why: BadRequest) -> None:
+        """The application will not be called, and the body does not matter."""
+        self.stream, self.body_rcv, self.error = None, None, why
 
     def expire(self) -> None:
         """It took too long; what came of it is of no use."""

@@ -61,6 +61,8 @@ class Settings(Adjustments):
         ("shutdown_timeout", positive),
         ("stream_paths", paths),
         ("workers", count),
+        ("uploads_limit", count),
+        ("uploads_per_address", count),
     )
     _params = Adjustments._params + _ours
     _param_map = dict(_params)
@@ -73,6 +75,8 @@ class Settings(Adjustments):
     shutdown_timeout = 10.0  # seconds from SIGTERM to the end
     stream_paths: tuple[str, ...] = ("/",)  # where bodies stream; elsewhere waitress collects them first
     workers = 1  # processes
+    uploads_limit: int  # bodies that arrive at the same time
+    uploads_per_address: int  # of these from one address
 
     # waitress's own, for uploads: poll() has no limit of 1024 files; small bodies come in one piece.
     asyncore_use_poll = True
@@ -93,6 +97,11 @@ class Settings(Adjustments):
         self.open_files = raise_open_files()
         if "connection_limit" not in options:
             self.connection_limit = connections(self.open_files)
+        # A fifth of the connections is for those who only ask; and it takes four to keep others from uploading.
+        if "uploads_limit" not in options:
+            self.uploads_limit = max(self.connection_limit * 4 // 5, 1)
+        if "uploads_per_address" not in options:
+            self.uploads_per_address = max(self.uploads_limit // 4, 1)
 
     def _check(self, options: dict[str, Any]) -> None:
         """Name what is unknown or makes no sense; waitress would say less."""

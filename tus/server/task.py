@@ -27,6 +27,7 @@ from .body import BodyStream
 from .chunks import BadBody
 
 if TYPE_CHECKING:
+    from .channel import Channel
     from .request import ParsedRequest
 
 TURN = 1 << 18  # bytes of an answer that can pause after which others get their turn
@@ -96,6 +97,7 @@ class Task(WSGITask):
     """waitress's task with a streamed body, with connections that live on after 204 and 304, and with answers that
     keep no thread while the client does not read."""
 
+    channel: Channel
     request: ParsedRequest
     _body: Any = None  # what the application returned
     _blocks: Iterator[bytes] | None = None  # of it; None before the application was called
@@ -123,6 +125,7 @@ class Task(WSGITask):
         """The request and its body are over: what came behind a chunked body is the next request."""
         if not stream.finished:
             self.close_on_finish = True
+            self.channel.lingers = not stream.failed
         elif stream.leftover and not self.close_on_finish:
             self.channel.received(stream.leftover)
 
