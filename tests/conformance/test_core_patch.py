@@ -218,7 +218,7 @@ def test_reset_connection_keeps_what_was_read(tus: Client) -> None:
     connection.reset()
 
     offset = tus.offset(url)
-    assert offset == 4
+    assert offset in {tus.told(0, 4), 4}  # a store that holds bytes back may be asked before they are stored
     assert tus.handed() == []
     tus.patch(url, offset, b"abcdefghij"[offset:])
     assert [handed.file for handed in tus.handed()] == [b"abcdefghij"]

@@ -13,12 +13,13 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ..engine import Delivery, Engine
-from ..engine.writer import Sink
+from ..engine.writer import Sink, Writer
 from ..engine.writing import settles_at_once
 from ..http.messages import Request
 from ..talk import Filling, Talk
 from ..waiting import Waits, hurried
 from .body import DRAIN, DRAIN_TIME, PIECE
+from .crowded import Conversations
 from .scopes import Message, Receive, Send
 from .sources import PATIENCE
 from .steps import Threads
@@ -27,6 +28,7 @@ from .watch import Watch
 SMALL = 1 << 16  # bytes of a body that may be waited for before anything is done
 GATHERED = 1 << 18  # bytes that are stored in one step
 _GLANCES = 2  # turns of the loop that a server needs to hand out what the socket has
+crowd = Conversations()
 _LEFT: Message = {"type": "http.disconnect"}
 
 
@@ -37,6 +39,7 @@ class Arriving:
         self._receive, self._length = receive, length
         self._left = length  # bytes still to come; None: only the end tells
         self._coming: asyncio.Future[Message] | None = None
+        self._ending: asyncio.Event | None = None  # made where there is a pause
         self._blocks: list[bytes] = []
         self._reason: BaseException | None = None  # why nothing more is waited for
         self.over = length == 0  # nothing more will come
@@ -48,6 +51,15 @@ class Arriving:
             self._reason = reason
             if self._coming:
                 self._coming.cancel()
+            if self._ending:
+                self._ending.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Let the server gather what comes meanwhile, unless this is to end."""
+        if seconds and not self.over and not self._reason:
+            self._ending = self._ending or asyncio.Event()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), seconds)
 
     def expects(self, most: int) -> bool:
         """Whether something is still to come, and all of it is at most so large."""
@@ -195,14 +207,29 @@ class Conversation:
             await self._have_whole(request._replace(arrived=True), arriving.taken())
             return
         goes_on = await threads.run(self._begun, request)
-        while goes_on:
-            await arriving.gather()
-            if arriving.over:
-                await threads.run(self._ended, arriving.taken())
-                return
-            goes_on = await threads.run(self._stored, arriving.taken())
+        if goes_on:
+            await self._fed()
         if self._asking:
             await threads.run(self._ended, [])
+
+    async def _fed(self) -> None:
+        """Store the body as it comes."""
+        arriving, threads, last = self._arriving, self._threads, 0
+        crowd.enter()
+        try:
+            goes_on = True
+            while goes_on:
+                await arriving.gather()
+                if arriving.over:
+                    await threads.run(self._ended, arriving.taken())
+                    return
+                blocks = arriving.taken()
+                before, last = last, sum(map(len, blocks))
+                crowd.brought(before, last)
+                goes_on = await threads.run(self._stored, blocks)
+                await arriving.pause(crowd.pause(last) if goes_on else 0)
+        finally:
+            crowd.leave(last)
 
     async def _have_whole(self, request: Request, body: list[bytes]) -> None:
         """The body is here, so that the loop takes the step by itself, if that is quick."""
@@ -283,6 +310,9 @@ class Conversation:
         except Exception as error:  # what the store or the lease says
             self._failed(error)
             return False
+        sink = self._filling.sink
+        if crowd.lack_files and isinstance(sink, Writer):
+            sink.rest()
         return self._filling.wants(1) > 0
 
     def _ended(self, blocks: list[bytes]) -> None:

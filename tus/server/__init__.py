@@ -5,7 +5,7 @@ The filter works under any WSGI server, so nothing else in `tus` needs this pack
 
 from __future__ import annotations
 
-from .listener import create_server
+from .process import create_server
 from .serving import paste_main, serve
 
 __all__ = ["create_server", "paste_main", "serve"]

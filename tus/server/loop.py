@@ -21,10 +21,10 @@ from .threads import Crew, work
 
 if TYPE_CHECKING:
     from .channel import Channel
-    from .door import Door
+    from .listener import Listening
     from .request import ParsedRequest
 
-    Watched: TypeAlias = "Channel | Door"
+    Watched: TypeAlias = "Channel | Listening"
 
 TICK = 0.005  # seconds: a request that runs longer loses the loop
 RESTING = 20  # ticks without a request after which the watch rests

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .listener import Server
+from .process import Server
 from .settings import Settings
 from .workers import Supervisor
 

@@ -1,0 +1,145 @@
+"""Thousands of conversations at a time: each is looked at now and then, holds no files meanwhile, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from tests.asgi.playing import DATA, HALF, PATCH, Site, played
+from tus.adapters import feeding
+from tus.adapters.crowded import HELD, LATEST, WORTH, Conversations
+
+UPLOADS = 300
+
+
+class Crowd(Conversations):
+    """As if so many more were there, in a process that may open few files."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__(lambda: 8)
+        self._pause = pause
+
+    def pause(self, brought: int) -> float:
+        return self._pause if super().pause(brought) or brought < WORTH else 0.0
+
+
+def crowd(count: int) -> Conversations:
+    found = Conversations()
+    for _ in range(count):
+        found.enter()
+    return found
+
+
+def test_crowd_arrives_bit_by_bit_without_open_files(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds trickle at once; each has every byte, and while all of them wait none has a file open."""
+    monkeypatch.setattr(feeding, "crowd", Crowd(0.02))
+    contents = [os.urandom(8) * 10_000 for _ in range(UPLOADS)]
+
+    async def play() -> int:
+        paths = [await site.created(80_000) for _ in range(UPLOADS)]
+        clients = [site.client("PATCH", path, {**PATCH, "content-length": "80000"}) for path in paths]
+        tasks = [asyncio.ensure_future(client.run()) for client in clients]
+        for start in range(0, 60_000, 20_000):
+            for client, content in zip(clients, contents, strict=True):
+                client.send(content[start : start + 20_000])
+        for path in paths:
+            await site.stored(path, 60_000)
+        while (files := len([fd for fd in os.listdir("/proc/self/fd") if _leads(fd, site)])) > 8:
+            await asyncio.sleep(0.01)
+        for client, content in zip(clients, contents, strict=True):
+            client.send(content[60_000:], more=False)
+        assert {(await task).status for task in tasks} == {204}
+        assert [site.file(path).read_bytes() for path in paths] == contents
+        return files
+
+    assert played(play()) <= 8
+
+
+def _leads(fd: str, site: Site) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").startswith(f"{site.directory}/")
+    except OSError:
+        return False
+
+
+def test_newer_request_ends_the_pause_of_an_older_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that comes back waits for no pause; this one would last longer than the test."""
+    monkeypatch.setattr(feeding, "crowd", Crowd(600))
+
+    async def play() -> None:
+        path, _, task = await site.begun()
+
+        head = await site.ask("HEAD", path)
+
+        assert (head.headers["upload-offset"], (await task).status) == (str(HALF), 503)
+
+    played(play())
+
+
+def test_cancelled_request_in_a_pause_keeps_what_arrived(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server has handed out already, too."""
+    monkeypatch.setattr(feeding, "crowd", Crowd(600))
+
+    async def play() -> None:
+        path, client, task = await site.begun()
+        client.send(DATA[HALF : HALF + 77])
+        while client.coming.qsize():
+            await asyncio.sleep(0.002)
+        task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert await site.offset(path) == HALF + 77
+
+    played(play())
+
+
+def test_fast_body_is_not_held_up_by_a_crowd(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes in large blocks is stored as it comes."""
+    monkeypatch.setattr(feeding, "crowd", Crowd(600))
+    data = os.urandom(8 * WORTH)
+
+    async def play() -> None:
+        path = await site.created(len(data))
+        client = site.client("PATCH", path, {**PATCH, "content-length": str(len(data))})
+        task = asyncio.ensure_future(client.run())
+        for start in range(0, len(data), WORTH):
+            client.send(data[start : start + WORTH])
+
+        assert (await task).status == 204
+        assert site.file(path).read_bytes() == data
+
+    played(play())
+
+
+@pytest.mark.parametrize(
+    ("count", "brought", "seconds"),
+    [(1, 10, 0), (90, 10, 0), (4000, 10, 1), (10_000, 10, LATEST), (100_000, 10, LATEST), (100_000, WORTH, 0)],
+)
+def test_pause_grows_with_the_crowd(count: int, brought: int, seconds: float) -> None:
+    """A few have none, and what is worth a step has none."""
+    assert crowd(count).pause(brought) == seconds
+
+
+def test_pause_shrinks_where_much_is_held() -> None:
+    """The memory for what waits has an end."""
+    found = crowd(10_000)
+
+    for _ in range(10_000):
+        found.brought(0, WORTH // 2)
+
+    assert found.pause(10) == pytest.approx(LATEST * HELD / (10_000 * WORTH // 2))
+
+
+def test_crowd_that_has_left_is_forgotten() -> None:
+    """Also what it brought last."""
+    found = crowd(10_000)
+    found.brought(0, HELD * 2)
+
+    for number in range(10_000):
+        found.leave(HELD * 2 if number == 0 else 0)
+
+    assert (found.pause(10), found.lack_files) == (0, False)
