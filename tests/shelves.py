@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tests.slow_store import SlowStore
 from tus.errors import NotFound
+from tus.lockers.file import FileLocker
 
 
 class Shelf(Protocol):
@@ -46,9 +47,7 @@ class Files:
             return 0
 
     def leased(self, id: str) -> bool:
-        lease = self._directory / f"{id}.lease"
-        # A number, and whoever holds it; nobody in between.
-        return lease.exists() and len(lease.read_bytes().split()) == 2
+        return FileLocker(str(self._directory)).lives(id)
 
 
 class Objects:

@@ -32,8 +32,8 @@ CLIENTS = ("client", "doctor")
 STRANGERS = ("stores", "lockers", "protocols")  # what lies in these knows nothing of its neighbours
 # But for what all stores or lockers of one kind have in common.
 SHARED = {
-    "disk", "drafts", "ear", "filesystems", "flocks", "infos", "network", "notes", "pool", "records", "secret",
-    "servers",
+    "disk", "drafts", "ear", "filesystems", "flocks", "infos", "leasefile", "marks", "network", "notes", "ondata",
+    "pool", "records", "secret", "servers",
 }  # fmt: skip
 # The engine: each module has some deeds, and uses those to its left.
 ENGINE = (

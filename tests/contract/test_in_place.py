@@ -74,17 +74,19 @@ def test_upload_does_not_exist_before_the_disk_has_taken_its_record(
     assert files.load("a").id == "a"
 
 
-def test_finishing_makes_no_new_file(files: FileStore, tmp_path: Path) -> None:
-    """Neither when the upload is complete, nor when a host that has nothing to say has taken it."""
+@pytest.mark.parametrize("dropped", [False, True])
+def test_finishing_makes_no_new_file(files: FileStore, tmp_path: Path, dropped: bool) -> None:
+    """Neither when the upload is complete, nor when a host that has nothing to say has taken it, for good."""
     upload = new(files, "a", b"abc", length=3)
     before = (tmp_path / "a.info").stat()
 
     files.save(upload.evolve(complete=True))
     pending = files.load("a")
-    files.save(pending.evolve(result=Result()), since=pending)
+    files.save(pending.evolve(result=Result(), dropped=dropped), since=pending)
     after = (tmp_path / "a.info").stat()
+    taken = files.load("a")
 
-    assert (pending.pending, files.load("a").result) == (True, Result())
+    assert (pending.pending, taken.result, taken.dropped) == (True, Result(), dropped)
     assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
 
 
@@ -120,6 +122,15 @@ def test_record_of_an_earlier_version_is_read_and_gets_its_digit(
     assert (found.complete, found.result) == (bool(complete), Result() if complete else None)
     assert files.load("a").result == Result()
     assert (tmp_path / "a.info").read_text().endswith('"complete":2}}')
+
+
+def test_record_of_an_earlier_version_says_in_words_that_its_data_was_dropped(files: FileStore, tmp_path: Path) -> None:
+    """The digit has a meaning of its own, and takes nothing away from that."""
+    new(files, "a", b"abc", length=3)
+    record = tmp_path / "a.info"
+    record.write_text(record.read_text().replace(',"complete":0', ',"dropped":true,"complete":2'))
+
+    assert files.load("a").dropped
 
 
 @pytest.mark.parametrize("id", NAMES)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from tests import live
@@ -127,6 +127,7 @@ def test_numbers_that_hosts_set_are_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(some.dictionaries(some.sampled_from(OURS), JSON), some.dictionaries(some.sampled_from(TUSDS), JSON))
 def test_any_record_is_read_or_refused(ours: dict[str, Any], tusds: dict[str, Any]) -> None:
     """And what is read can be looked at and written again."""

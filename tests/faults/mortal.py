@@ -20,7 +20,7 @@ from typing import Any
 
 from tests import live
 
-# What changes files. `fcntl.flock` is among them since a process that dies may hold one.
+# What changes files. The locks of `fcntl` are among them since a process that dies may hold one.
 STEPS = ("open", "close", "write", "pwrite", "rename", "unlink", "fsync", "fdatasync", "ftruncate", "splice",
          "copy_file_range")  # fmt: skip
 # Who takes them. On the slow store each is one call of its server, which happens at once or not at all.
@@ -183,7 +183,7 @@ def doom(step: int) -> None:
             count += 1
             return count == step
 
-    for module, name in [*((os, name) for name in STEPS), (fcntl, "flock")]:
+    for module, name in [*((os, name) for name in STEPS), (fcntl, "flock"), (fcntl, "fcntl")]:
         setattr(module, name, deadly(getattr(module, name), reached, torn=name in TORN))
 
 

@@ -98,6 +98,52 @@ def test_upload_with_its_creation_changes_the_directory_twice(watched: Watched, 
     assert changes() == ["+info", "+"]
 
 
+@pytest.mark.parametrize("durable", ["none", "finish"])
+def test_body_that_arrives_slowly_changes_the_directory_twice(watched: Watched, durable: str) -> None:
+    """The request waits for its client, and has the lease meanwhile."""
+    tus, changes = watched(hand_over="none", durable=durable)
+
+    url = tus.create(10)
+    with tus.begin(url, 0, 10, b"hello") as connection:
+        live.until(lambda: tus.stored(url) == 5)
+        connection.send(b"world")
+        assert connection.answer().status == 204
+
+    assert changes() == ["+info", "+"]
+
+
+def test_taking_over_changes_the_directory_twice_more(watched: Watched) -> None:
+    """The lease of the older request has no file until another request comes."""
+    tus, changes = watched(hand_over="none")
+
+    url = tus.create(10)
+    with tus.begin(url, 0, 10, b"hello"):
+        live.until(lambda: tus.stored(url) == 5)
+        assert tus.patch(url, 5, b"world").status == 204
+
+    assert changes() == ["+info", "+", "+lease", "-lease"]
+
+
+def test_handing_over_changes_the_directory_to_remove_the_data(watched: Watched) -> None:
+    """The claim of the request needs no file, and what the application answers is written where the record lies."""
+    tus, changes = watched(hand_over="form", pass_body=False)
+
+    tus.post({"Upload-Length": "5", "Content-Type": BYTES}, b"hello")
+
+    assert changes() == ["+info", "+", "-"]
+    assert len(tus.handed()) == 1
+
+
+def test_handing_over_by_steps_changes_it_no_more_often(watched: Watched) -> None:
+    """The same with POST and PATCH; and nothing is removed where the file is to stay."""
+    tus, changes = watched(hand_over="form", pass_body=False, cleanup=False)
+
+    tus.patch(tus.create(5), 0, b"hello")
+
+    assert changes() == ["+info", "+"]
+    assert len(tus.handed()) == 1
+
+
 def test_removing_a_small_upload_changes_the_directory_twice(watched: Watched) -> None:
     """The data goes first, so that what is left by a crash belongs to a record that says so."""
     tus, changes = watched(hand_over="none")

@@ -75,7 +75,7 @@ class Stubborn(Client):
 
     def remembered(self, handed: Handed) -> bool:
         ours = self.record(handed.upload or "")["tus"]
-        return "result" in ours or ours["complete"] == 2
+        return "result" in ours or ours["complete"] in (2, 3)
 
     def record(self, id: str) -> dict[str, Any]:
         """What is recorded of this upload."""

@@ -99,6 +99,7 @@ import os, sys
 from tests.engines import ask, build, create
 engine = build(sys.argv[1])
 upload = create(engine, 10)
+older = engine.locker.lease(upload.id)
 with engine.append(ask(upload.id), 0, announced=10) as writer:
     writer.write(b"abc")
     os.kill(os.getpid(), 9)
@@ -106,7 +107,7 @@ with engine.append(ask(upload.id), 0, announced=10) as writer:
 
 
 def test_upload_whose_process_was_killed_expires(tmp_path: Path) -> None:
-    """It left word that it writes, and nobody does."""
+    """It had taken the upload from another request, so it left word that it writes, and nobody does."""
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=live.ROOT)
     engine = Application(Options({"tmp_file_dir": str(tmp_path)}, environ={})).engine
     (upload,) = engine.uploads()

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from .. import events
 from ..errors import Locked, NotFound, Refused, StoreAway, StoreBroken, StoreFull
-from ..lockers import Claim, Fleeting
+from ..lockers import Claim, Detachable, Fleeting
 from ..upload import Result, Upload, checked_id
 from .core import Core, change, contended, publish
 from .finishing import refusing, with_answer
@@ -32,7 +32,9 @@ def claim(core: Core, id: str, *, patience: float = 0.0) -> Delivery:
         raise
 
 
-def accept(core: Core, upload: Upload, result: Result, *, drop: bool) -> Upload:
+def accept(
+    core: Core, upload: Upload, result: Result, *, drop: bool, dropping: Callable[[], None] = lambda: None
+) -> Upload:
     """The host has it, or does not want it: remember its answer, so that the host is told only once."""
 
     def taken(found: Upload) -> Upload:
@@ -53,6 +55,7 @@ def accept(core: Core, upload: Upload, result: Result, *, drop: bool) -> Upload:
     except StoreFull:
         if not drop:
             raise
+        dropping()  # or what makes room would still be open
         core.store.drop(upload.id)  # a complete record without data is one that was handed over
         accepted = taken(upload)
         publish(core, accepted)
@@ -111,8 +114,14 @@ class Delivery:
         """Where the host finds the file. It may take that away, and still say no."""
         if self.core.disk is None:
             return path(self.core, self.upload)
+        self._detach()
         self._lent = True
         return self.core.disk.lend(self.upload.id)
+
+    def _detach(self) -> None:
+        """From now on the data may go."""
+        if isinstance(self.claim, Detachable):
+            self.claim.detach()
 
     def open(self) -> BinaryIO:
         """The data, to read; even if a host that was never heard of again took the file."""
@@ -141,7 +150,7 @@ class Delivery:
 
     def accept(self, result: Result, *, drop: bool = False) -> None:
         """The host has decided."""
-        self.upload = accept(self.core, self.upload, result, drop=drop)
+        self.upload = accept(self.core, self.upload, result, drop=drop, dropping=self._detach)
         events.answered(self.upload)
         self.release()
 

@@ -64,6 +64,15 @@ class Fleeting(Protocol):
         """Whether another request may have it by now."""
 
 
+@runtime_checkable
+class Detachable(Protocol):
+    """A claim that lies in the data of the upload, until it must not."""
+
+    def detach(self) -> None:
+        """Hold on, whatever becomes of them: they are about to be removed, or the host to hear where they are. Twice is
+        fine; raises StoreFull."""
+
+
 class Locker(Protocol):
     """Leases, shares and claims on uploads, by their ids."""
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from . import marks
+
 log = logging.getLogger("tus")
 
 _SHORTLY = 1.0  # seconds; longer than it takes to end a read
@@ -48,6 +50,11 @@ class Ends:
                     log.exception("ending a request that lost %s failed", id)
 
 
+def owner_of(number: int) -> str:
+    """Of the process that leaves such marks."""
+    return f"tus-{number:016x}"
+
+
 class Ear:
     """Where this process is told that it lost a lease, so that it need not find out at its next write.
 
@@ -60,6 +67,7 @@ class Ear:
 
     def _reset(self) -> None:
         self._guard = threading.Lock()
+        self._number = 0
         self._address = ""
         self._socket: socket.socket | None = None
         self.ends = Ends()
@@ -72,8 +80,14 @@ class Ear:
                     self._open()
         return self._address
 
+    def number(self) -> int:
+        """The address as a number that fits into a mark."""
+        self.address()
+        return self._number
+
     def _open(self) -> None:
-        address = f"tus-{os.getpid()}-{secrets.token_hex(8)}"
+        self._number = secrets.randbits(marks.BITS) or 1
+        address = owner_of(self._number)
         with suppress(OSError):
             ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             ear.bind("\0" + address)

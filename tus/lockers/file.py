@@ -4,9 +4,10 @@
 file and writes only while the number is still the one it took. So a dead connection can neither block the next request
 nor write after it. A claim is flock held for longer, on the same file.
 
-A brief lease of an upload that has no such file is flock on its data, `<id>`: small uploads come and go without a file
-more. So `<id>.lease` is made only while the data is locked; where it is there, it alone tells. Where locks keep others
-from reading and writing, as on some network file systems, and where there is no data, every lease has its file.
+Most uploads are written by one request after another, and need no such file: their leases and claims are in the data
+itself, see `ondata`. So `<id>.lease` is made only while the data is locked; where it is there, it alone tells. Where
+locks keep others from reading and writing, as on some network file systems, and where there is no data, every lease has
+its file. So has a claim whose host is going to get the path of the data, since it may move that away.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import FULL, Interrupted, Locked, NotFound, StoreFull
 from ..upload import checked_id, is_random
-from .flocks import MOMENT, Data, DataLease, Held, ear, flocked, unlock, waited
+from . import leasefile
+from .ear import owner_of
+from .flocks import MOMENT, Held, ear, flocked, unlock, waited
+from .leasefile import FileClaim, FileShare
+from .marks import marked
+from .ondata import Data, DataClaim, DataLease, MarkedLease
 
 log = logging.getLogger("tus")
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-_NUMBER = 12  # digits; a number is raised once a request
-_RECORD = 64  # bytes: the number, a space, the owner's address, blanks
-_OURS = re.compile(rb"[0-9]{%d} [ -~]{%d}" % (_NUMBER, _RECORD - _NUMBER - 1))
-_BRIEFLY = 1.0  # seconds; longer than a record takes to be saved on a busy disk
 _CLOSED, _RESTING = -1, -2  # in place of a descriptor
 _PATIENCE = 5.0  # seconds to wait for another's turn; a turn is one write
 
@@ -41,7 +42,7 @@ class FileLocker:
         self._directory = os.path.abspath(directory)
         self._dir = self._opened()
         self._patience = patience
-        self._data = Data(self._directory, self._dir)
+        self._data = Data(self, self._directory, self._dir)
         self.prompt = self._data.local
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
@@ -68,16 +69,14 @@ class FileLocker:
         brief: bool = False,
         patience: float | None = None,
         check: Callable[[], object] | None = None,
-    ) -> FileLease | DataLease:
+    ) -> FileLease | DataLease | MarkedLease:
         patience = self._patience if patience is None else max(patience, MOMENT)
-        if brief and (data := self._data.locked(id, patience)) >= 0:
-            if not os.access(id + ".lease", os.F_OK, dir_fd=self._dir):
-                return DataLease(data)
-            unlock(data)
+        if found := self._data.lease(id, patience, brief):
+            return found
         fd, size = self._locked(id, patience)
         lease = FileLease(self, fd, id)
         try:
-            lease.take(*_read(fd, size), brief, check)
+            lease.take(*leasefile.owned(fd, size), brief, check)
         except BaseException:
             lease.abandon()
             raise
@@ -85,16 +84,19 @@ class FileLocker:
 
     def share(self, id: str) -> FileShare:
         fd, size = self._locked(id, self._patience, fcntl.LOCK_SH)
-        share = FileShare(fd, os.pread(fd, _NUMBER, 0) if size else b"")
+        share = FileShare(fd, os.pread(fd, leasefile.NUMBER, 0) if size else b"")
         fcntl.flock(fd, fcntl.LOCK_UN)
         return share
 
-    def claim(self, id: str, *, patience: float = 0.0) -> FileClaim:
-        fd, size = self._locked(id, max(patience, MOMENT))
-        claim = FileClaim(self, id, fd)
+    def claim(self, id: str, *, patience: float = 0.0) -> FileClaim | DataClaim:
+        patience = max(patience, MOMENT)
+        if found := self._data.claim(id, patience):
+            return found
+        fd, size = self._locked(id, patience)
+        claim = FileClaim(self.remove, id, fd, stays=bool(self._data.mark(id)))
         try:
             if size:  # who wrote before writes no more, not even if we die
-                _write(fd, _read(fd, size)[0] + 1, "")
+                leasefile.write(fd, leasefile.owned(fd, size)[0] + 1, "")
         except OSError as error:
             claim.abandon()
             raise _fullness(error) from None
@@ -126,24 +128,74 @@ class FileLocker:
             fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
         except FileNotFoundError:
             return _CLOSED
-        if _identity(fd) == before:
+        if leasefile.identity(fd) == before:
             return fd
         os.close(fd)
         return _CLOSED
 
     def _made(self, id: str, patience: float) -> int:
-        """A new lease file."""
+        """A new lease file. If somebody has a lease without one, it says so."""
         data = self._data.locked(id, patience)
         try:
-            return os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
-        except FileNotFoundError:
-            self._renew()
-            return os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+            fd = self._opened_new(id)
+            owner = 0 if data < 0 else marked(data)
+            if owner and not os.fstat(fd).st_size:
+                self._begin(fd, id, owner)
+            return fd
         except OSError as error:
             raise _fullness(error) from None
         finally:
             if data >= 0:
                 unlock(data)
+
+    def _opened_new(self, id: str) -> int:
+        try:
+            return os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+        except FileNotFoundError:
+            self._renew()
+            return os.open(id + ".lease", _FLAGS | os.O_CREAT, 0o600, dir_fd=self._dir)
+
+    def _begin(self, fd: int, id: str, owner: int) -> None:
+        try:
+            leasefile.write(fd, MarkedLease.token, owner_of(owner))
+        except BaseException:
+            os.unlink(id + ".lease", dir_fd=self._dir)  # empty, it would say that nobody has the lease
+            os.close(fd)
+            raise
+
+    def has(self, id: str) -> bool:
+        return os.access(id + ".lease", os.F_OK, dir_fd=self._dir)
+
+    def leads(self, id: str, fd: int) -> bool:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(fd), os.stat(id, dir_fd=self._dir, follow_symlinks=False))
+        return False
+
+    def adopted(self, id: str) -> FileLease | None:
+        try:
+            fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
+        except FileNotFoundError:
+            return None
+        if os.pread(fd, leasefile.RECORD, 0) == leasefile.line(MarkedLease.token, ear.address()):
+            return FileLease(self, fd, id, MarkedLease.token)
+        os.close(fd)
+        return None
+
+    def say(self, id: str) -> None:
+        try:
+            fd = self._opened_new(id)
+            self._begin(fd, id, ear.number())
+        except OSError as error:
+            raise _fullness(error) from None
+        os.close(fd)
+
+    def begun(self, id: str) -> int:
+        try:
+            fd = self._opened_new(id)
+        except OSError as error:
+            raise _fullness(error) from None
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
 
     def writing(self, id: str) -> bool:
         return self._data.busy(id) or self._held(id, bool)
@@ -153,14 +205,14 @@ class FileLocker:
 
     def _held(self, id: str, counts: Callable[[str], bool]) -> bool:
         """Whether a request has it, if the owner that the file names counts."""
-        if not os.access(id + ".lease", os.F_OK, dir_fd=self._dir):
+        if not self.has(id):
             return False
         try:
             fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
         except OSError:
             return False
         try:
-            number, owner = _read(fd)
+            number, owner = leasefile.owned(fd)
             # A writer without a number keeps the file locked while it writes.
             return counts(owner) or not number and not flocked(fd, 0, fcntl.LOCK_SH)
         finally:
@@ -182,12 +234,17 @@ class FileLocker:
         if not stat.S_ISREG(found.st_mode) or found.st_mtime >= before:
             return False
         # Chunks have leases of their own, by the id and their number.
-        return is_random(id.partition("-")[0]) and not found.st_size or found.st_size == _RECORD and self._is_ours(id)
+        return (
+            is_random(id.partition("-")[0])
+            and not found.st_size
+            or found.st_size == leasefile.RECORD
+            and self._is_ours(id)
+        )
 
     def _is_ours(self, id: str) -> bool:
         fd = os.open(id + ".lease", os.O_RDONLY | os.O_NONBLOCK | _FLAGS & ~os.O_RDWR, dir_fd=self._dir)
         try:
-            return bool(_OURS.fullmatch(os.pread(fd, _RECORD, 0)))
+            return bool(leasefile.OURS.fullmatch(os.pread(fd, leasefile.RECORD, 0)))
         finally:
             os.close(fd)
 
@@ -200,10 +257,14 @@ class FileLocker:
             finally:
                 unlock(fd)
 
-    def remove(self, id: str) -> None:
-        """Remove the file. Call it only while the file is locked."""
+    def remove(self, id: str) -> bool:
+        """Remove the file, and say so; but not if somebody has still to find that it is there. Call it only while the
+        file is locked."""
+        if self._data.mark(id):
+            return False
         with suppress(FileNotFoundError):
             os.unlink(id + ".lease", dir_fd=self._dir)
+        return True
 
 
 class FileLease(Held):
@@ -213,10 +274,11 @@ class FileLease(Held):
     _listens = False
     _rested: tuple[int, int] = 0, 0  # the file that was closed, until there is something to write
 
-    def __init__(self, locker: FileLocker, fd: int, id: str) -> None:
+    def __init__(self, locker: FileLocker, fd: int, id: str, number: int = 0) -> None:
         self._locker, self._fd, self._id = locker, fd, id
+        self._number, self._mark = number, leasefile.digits(number)
         self._process = os.getpid()
-        self._kept = True  # the file stays locked until the release
+        self._kept = not number  # the file stays locked until the release
 
     @property
     def token(self) -> int:
@@ -227,7 +289,7 @@ class FileLease(Held):
         if owner and check:
             check()
         self._number = number + 1
-        self._mark = _mark(self._number)
+        self._mark = leasefile.digits(self._number)
         self._unsaid = brief and not number
         if not self._unsaid:
             self._say()
@@ -239,7 +301,7 @@ class FileLease(Held):
 
     def _say(self) -> None:
         try:
-            _write(self._fd, self._number, ear.address())
+            leasefile.write(self._fd, self._number, ear.address())
         except OSError as error:
             raise _fullness(error) from None
 
@@ -248,7 +310,7 @@ class FileLease(Held):
 
     def rest(self) -> None:
         if self._fd >= 0 and not self._kept:
-            self._rested = _identity(self._fd)
+            self._rested = leasefile.identity(self._fd)
             os.close(self._fd)
             self._fd = _RESTING
 
@@ -274,7 +336,7 @@ class FileLease(Held):
             raise Interrupted("a newer request took over this upload")
 
     def _lost(self) -> bool:
-        return self._fd < 0 or os.pread(self._fd, _NUMBER, 0) != self._mark
+        return self._fd < 0 or os.pread(self._fd, leasefile.NUMBER, 0) != self._mark
 
     def __exit__(self, *_: object) -> None:
         if not self._kept:
@@ -315,84 +377,12 @@ class FileLease(Held):
 
     def _leave(self, fd: int, forget: bool) -> None:
         # Not worth waiting for: a request that holds it for longer is newer than we are, or hands the upload over.
-        if self._kept or flocked(fd, MOMENT) and os.pread(fd, _NUMBER, 0) == self._mark:
-            if forget or self._unsaid:
-                self._locker.remove(self._id)
-            else:
-                _write(fd, self._number, "")
-
-
-class FileShare(Held):
-    """Ours until the number in the file changes, or the file goes away; its turns exclude those of leases only."""
-
-    def __init__(self, fd: int, mark: bytes) -> None:
-        self._fd, self._mark = fd, mark
-
-    @property
-    def token(self) -> int:
-        return int(self._mark) if self._mark.isdigit() else 0
-
-    def turn(self) -> FileShare:
-        return self
-
-    def __enter__(self) -> None:
-        if self._fd < 0 or not flocked(self._fd, _BRIEFLY, fcntl.LOCK_SH):
-            raise Interrupted("this upload is being handed over")
-        # A request that hands the upload over, or removes it, removes the file and need not raise the number.
-        if os.pread(self._fd, _NUMBER, 0) != self._mark or not os.fstat(self._fd).st_nlink:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-            raise Interrupted("this upload was finished or taken over")
-
-    def __exit__(self, *_: object) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-
-    def release(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-class FileClaim(Held):
-    """Holds flock; the kernel lets go of it when the process dies."""
-
-    def __init__(self, locker: FileLocker, id: str, fd: int) -> None:
-        self._locker, self._id, self._fd = locker, id, fd
-        self._process = os.getpid()
-
-    def release(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd < 0:
+        if not self._kept and not (flocked(fd, MOMENT) and os.pread(fd, leasefile.NUMBER, 0) == self._mark):
             return
-        if self._process != os.getpid():  # a child inherited it, and has no say
-            os.close(fd)
-            return
-        try:
-            self._locker.remove(self._id)
-        finally:
-            unlock(fd)
+        if not (forget or self._unsaid) or not self._locker.remove(self._id):
+            leasefile.write(fd, self._number, "")
 
 
 def _fullness(error: OSError) -> Exception:
     """What the caller is told of an error."""
     return StoreFull("there is no room left, not even to say who writes") if error.errno in FULL else error
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    """Whoever takes the lease over writes to the file, and who removes it makes place for another one."""
-    found = os.fstat(fd)
-    return found.st_ino, found.st_mtime_ns
-
-
-def _mark(number: int) -> bytes:
-    return b"%0*d" % (_NUMBER, number)
-
-
-def _read(fd: int, size: int = _RECORD) -> tuple[int, str]:
-    if not size:
-        return 0, ""
-    number, _, owner = os.pread(fd, _RECORD, 0).decode("ascii", "replace").partition(" ")
-    return int(number) if number.isdigit() else 0, owner.strip()
-
-
-def _write(fd: int, number: int, owner: str) -> None:
-    os.pwrite(fd, b"%s %-*s" % (_mark(number), _RECORD - _NUMBER - 1, owner.encode()), 0)

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from ..errors import Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..upload import Result, Upload, is_random
-from .disk import NEW, OLD, Directory, absent, alone, lock, release, sync
+from .disk import NEW, OLD, Directory, absent, alone, lock, release, sync, write_back
 from .notes import Notes
 from .records import OPENING, STATE, decoded, encoded, state_of
 
@@ -195,7 +195,7 @@ class Infos:
         """Save a record of which the digit is all that has changed."""
         fd, old = self.locked(upload.id)
         try:
-            if old[-len(_END) :].translate(None, b"012") == _END.translate(None, b"0"):
+            if old[-len(_END) :].translate(None, b"0123") == _END.translate(None, b"0"):
                 self._turn(fd, len(old) + STATE, old[STATE : STATE + 1], b"%d" % state_of(upload), durable=durable)
             else:  # an earlier version wrote it
                 self._put(fd, upload, old, durable=durable)
@@ -232,6 +232,9 @@ class Infos:
             self._turn(fd, 0, b"\0", new[:1], durable=durable)
         elif len(new) == len(old) and new[:STATE] == old[:STATE] and new[STATE + 1 :] == old[STATE + 1 :]:
             self._turn(fd, len(new) + STATE, old[STATE : STATE + 1], new[STATE : STATE + 1], durable=durable)
+            if upload.dropped and not durable:
+                # The data will be removed next, and the disk should not hear of that first.
+                write_back(fd, 0, len(new))
         else:
             self._replace(upload.id, new, durable=durable)
 

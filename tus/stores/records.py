@@ -17,10 +17,10 @@ from ..errors import Damaged, NotFound, TusError
 from ..upload import Chunks, Metadata, Result, Target, Upload, is_echoed, is_random
 
 OPENING = '{"ID":'  # of every record that we write
-# Where a record says how far its upload came: 0, open; 1, complete; 2, complete, and the host had nothing to add. This
-# one digit, in a place that is always the same, can be changed without writing the rest.
+# Where a record says how far its upload came: 0, open; 1, complete; 2, complete, and the host had nothing to add; 3, as
+# 2, and its data may go. This one digit, in a place that is always the same, can be changed without writing the rest.
 STATE = -3
-_DONE = 2
+_DONE, _OVER = 2, 3
 _PLAIN = Result()
 _MOST = 1 << 63  # bytes, and more than any file has
 _scan = json.JSONDecoder().raw_decode
@@ -37,11 +37,11 @@ def encoded(upload: Upload) -> str:
         ours += f',"metadata":{_quoted(raw)}'
         pairs = upload.metadata.items()
         values = ",".join([f"{_quoted(key)}:{_quoted(value.decode('utf-8', 'replace'))}" for key, value in pairs])
-    found = _ours(upload)
+    state = state_of(upload)
+    found = _ours(upload if state != _OVER else upload.evolve(dropped=False))
     if found != _NONE_OF_OURS:
         ours += _more(found)
-    state = state_of(upload)
-    if upload.result and state != _DONE:
+    if upload.result and state < _DONE:
         ours += (
             f',"result":{_write([upload.result.status, upload.result.headers, upload.result.body.decode("latin-1")])}'
         )
@@ -67,7 +67,9 @@ def _more(found: tuple[Any, ...]) -> str:
 
 def state_of(upload: Upload) -> int:
     """The digit that says how far the upload came."""
-    return _DONE if upload.complete and upload.result == _PLAIN else int(upload.complete)
+    if not upload.complete:
+        return 0
+    return 1 if upload.result != _PLAIN else _OVER if upload.dropped else _DONE
 
 
 def advanced(old: Upload, new: Upload) -> bool:
@@ -142,7 +144,8 @@ def _checked(record: dict[str, Any], id: str) -> Upload:
         if name in _READ:
             at, read = _READ[name]
             values[at] = read(value)
-    if values[_COMPLETE] == _DONE:
+    if values[_COMPLETE] in (_DONE, _OVER):
+        values[_DROPPED] = values[_DROPPED] or values[_COMPLETE] == _OVER
         values[_COMPLETE], values[_RESULT] = True, _PLAIN
     if values[_PARTIAL] and not values[_CONCAT]:
         values[_CONCAT] = "partial"
@@ -162,9 +165,9 @@ def _number_of(value: Any) -> Any:
 
 
 def _state_of(value: Any) -> int:
-    if type(value) not in (int, bool) or not 0 <= value <= _DONE:
+    if type(value) not in (int, bool) or not 0 <= value <= _OVER:
         raise TypeError("state")
-    return value if value == _DONE else bool(value)
+    return value if value >= _DONE else bool(value)
 
 
 def _flag_of(value: Any) -> bool:
@@ -238,6 +241,7 @@ def _unless_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 _NOTHING: dict[str, Any] = {}
 _LENGTH, _PARTIAL, _CONCAT = _AT["length"], _AT["partial"], _AT["concat"]
 _PARTS, _METADATA, _COMPLETE, _RESULT = _AT["parts"], _AT["metadata"], _AT["complete"], _AT["result"]
+_DROPPED = _AT["dropped"]
 _READ: dict[str, tuple[int, Callable[[Any], Any]]] = {
     name: (_AT[name], read)
     for name, read in {
