@@ -148,6 +148,8 @@ def absent(error: OSError) -> Exception:
 class Directory:
     """A directory of ours. What lies in it is reached by its descriptor, and never through a symbolic link."""
 
+    ordered = False  # whether a file that is synced cannot lose its name
+
     def __init__(self, path: str, mode: int) -> None:
         self.path = os.path.abspath(path)
         self._mode = mode
@@ -200,6 +202,11 @@ class Directory:
     def leads(self, name: str, fd: int) -> bool:
         """Whether the open file is the one that goes by this name."""
         return os.fstat(fd).st_ino == self.number(name)
+
+    def sync(self) -> None:
+        """Have the names of files on the disk that were made here, and are themselves synced before or after."""
+        if not self.ordered:
+            os.fsync(self.fd)
 
     def rename(self, old: str, new: str) -> None:
         os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)

@@ -51,6 +51,7 @@ class FileStore:
         type = filesystems.kind(self.directory)
         filesystems.warn(self.directory, type)
         self.prompt = not filesystems.shared(type)
+        self._home.ordered = filesystems.ordered(type)
         self._notes = Notes(self._home)
         self._infos = Infos(self._home, self._notes, filesystems.stats(type))
 
@@ -198,18 +199,37 @@ class FileStore:
     def finish(
         self, upload: Upload, draft: Draft | None = None, *, since: Upload | None = None, durable: bool = False
     ) -> None:
+        upload = upload.evolve(unverified_from=None)
+        if since is None and isinstance(draft, NewDraft) and self._making.get(upload.id) is draft:
+            self._publish(upload, draft, durable)
+        else:
+            if durable:
+                self._infos.write_back(upload.id)
+            self._secure(upload.id, draft, durable)
+            known = draft.known if isinstance(draft, FileDraft) else None
+            if known and since is None and advanced(known, upload):
+                self._advance(upload, durable)
+            else:
+                self.save(upload, since=since, durable=durable)
+        if isinstance(draft, FileDraft):
+            draft.settle()
+
+    def _publish(self, upload: Upload, draft: NewDraft, durable: bool) -> None:
+        """Save the record of an upload that is complete as soon as it exists."""
+        try:
+            self._infos.publish(
+                upload, draft.record, durable=durable, first=lambda: self._secure(upload.id, draft, durable)
+            )
+        except OSError as error:
+            raise explained(error) from None
+        self.leave(upload.id, draft)
+
+    def _secure(self, id: str, draft: Draft | None, durable: bool) -> None:
+        """Have the data on the disk before the record says that it is whole."""
         if isinstance(draft, FileDraft):
             draft.secure(durable=durable)
         elif durable:
-            self._sync(upload.id)
-        upload = upload.evolve(unverified_from=None)
-        known = draft.known if isinstance(draft, FileDraft) else None
-        if known and since is None and advanced(known, upload):
-            self._advance(upload, durable)
-        else:
-            self.save(upload, since=since, durable=durable)
-        if isinstance(draft, FileDraft):
-            draft.settle()
+            self._sync(id)
 
     def _advance(self, upload: Upload, durable: bool) -> None:
         try:

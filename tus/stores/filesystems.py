@@ -20,6 +20,8 @@ _NETWORKS = frozenset(("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", 
 _LOCAL = frozenset(("fuse.fuse-overlayfs", "fuse.mergerfs", "fuse.unionfs", "fuse.unionfs-fuse", "fuse.bindfs",
                     "fuse.gocryptfs", "fuse.encfs", "fuse.cryfs", "fuse.ntfs-3g", "fuse.lowntfs-3g", "fuse.exfat",
                     "fuse.grpcfuse"))  # fmt: skip
+# Their journal has the names of files and what the files are, and keeps the order in which that came about.
+_ORDERED = frozenset(("ext4", "xfs"))
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 log = logging.getLogger("tus")
@@ -47,6 +49,11 @@ def kind(directory: str, mounts: str = _MOUNTS) -> str:
 def shared(type: str) -> bool:
     """Whether other machines may write to a file system of this type."""
     return type in _NETWORKS or type.startswith("fuse.") and type not in _LOCAL
+
+
+def ordered(type: str) -> bool:
+    """Whether a file that was made there and is synced has its name on the disk as well."""
+    return type in _ORDERED
 
 
 def warn(directory: str, type: str) -> None:

@@ -163,9 +163,10 @@ class Infos:
 
     # Changing
 
-    def publish(self, upload: Upload, fd: int, *, durable: bool) -> None:
-        """Save the record of an upload that the caller has just made, and whose record it has locked."""
-        self._put(fd, upload, b"", durable=durable)
+    def publish(self, upload: Upload, fd: int, *, durable: bool, first: Callable[[], None] | None = None) -> None:
+        """Save the record of an upload that the caller has just made, and whose record it has locked; with something to
+        do `first`, before the upload exists."""
+        self._put(fd, upload, b"", durable=durable, first=first)
 
     def replace(self, upload: Upload, *, durable: bool) -> None:
         """Save the record, whatever it was before."""
@@ -222,13 +223,27 @@ class Infos:
                 raise
             release(fd)  # replaced while we waited
 
-    def _put(self, fd: int, upload: Upload, old: bytes, *, durable: bool) -> None:
+    def write_back(self, id: str) -> None:
+        """Begin to write the record before the data is synced: so one transaction of a journal has the places of both,
+        and the sync of the record, which follows, finds nothing left but its one byte."""
+        with suppress(OSError):
+            fd = os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir)
+            try:
+                write_back(fd, 0, _READ)
+            finally:
+                os.close(fd)
+
+    def _put(
+        self, fd: int, upload: Upload, old: bytes, *, durable: bool, first: Callable[[], None] | None = None
+    ) -> None:
         """Write the record, which is locked, and was `old`."""
         new = encoded(upload).encode()
         if _is_begun(old):
             if len(old) > len(new):
                 os.ftruncate(fd, len(new))
             _write(fd, new[1:], 1)
+            if first:
+                self._do_first(first, fd, upload.id, durable)
             self._turn(fd, 0, b"\0", new[:1], durable=durable)
         elif len(new) == len(old) and new[:STATE] == old[:STATE] and new[STATE + 1 :] == old[STATE + 1 :]:
             self._turn(fd, len(new) + STATE, old[STATE : STATE + 1], new[STATE : STATE + 1], durable=durable)
@@ -238,13 +253,23 @@ class Infos:
         else:
             self._replace(upload.id, new, durable=durable)
 
+    def _do_first(self, first: Callable[[], None], fd: int, id: str, durable: bool) -> None:
+        if durable:
+            write_back(fd, 0, _READ)  # as in `write_back`
+        try:
+            first()
+        except BaseException:
+            os.ftruncate(fd, len(_opening(id)))  # there may be another record yet, and a shorter one
+            raise
+
     def _turn(self, fd: int, at: int, old: bytes, new: bytes, *, durable: bool) -> None:
         """Change one byte, which makes all the difference."""
+        if durable:
+            self._home.sync()
         try:
             os.pwrite(fd, new, at)
             if durable:
                 sync(fd)
-                os.fsync(self._dir)
         except (OSError, StoreFull, StoreBroken):
             with suppress(OSError):  # nobody may be told what is not on the disk
                 os.pwrite(fd, old, at)
