@@ -22,7 +22,7 @@ COMPARED = (
 STRICTER = {
     "Host is invalid",
     "More than one Host",
-    "A control character in the head",
+    "A control character",
     "The request target is neither a path nor a URL of this server",
     "this server speaks HTTP/1.1",
     "Start line is invalid",

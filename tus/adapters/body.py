@@ -20,20 +20,19 @@ class Body:
     """The body of one request, still with the server."""
 
     def __init__(self, environ: Environ, length: int | None, chunked: bool) -> None:
-        self._source = source(environ, chunked=chunked)
-        self.chunked = chunked and self._source.dechunks
-        self.shows_cuts = self._source.shows_cuts
-        self.collected = self._source.collected
-        self.arrived = self._source.arrived
-        self.trailers = self._source.trailers if self._source.shows_trailers else None
-        # A client that asks first sends nothing; and unread frames of HTTP/2 harm no other answer.
-        self._quiet = "HTTP_EXPECT" in environ or environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2")
+        self._environ = environ
+        self._source = road = source(environ, chunked=chunked)
+        self.chunked = chunked and road.dechunks
+        self.shows_cuts = road.shows_cuts
+        self.collected = road.collected
+        self.arrived = road.arrived
+        self.trailers = road.trailers if road.shows_trailers else None
         self._filling = Filling(length)
 
     @property
     def parks(self) -> bool:
         """The server can wait for it without a thread."""
-        return self._source.parks and not self.arrived
+        return not self.arrived and self._source.parks
 
     @property
     def cut(self) -> BaseException | None:
@@ -114,7 +113,10 @@ class Body:
         """Read a little of an unwanted body: closing on unread bytes makes the kernel answer with a reset,
         and the client never sees why it was refused."""
         source, filling = self._source, self._filling
-        if filling.over or source.own or isinstance(source, Spooled | Unterminated) or self._quiet:
+        if filling.over or source.own or isinstance(source, Spooled | Unterminated):
+            return
+        # A client that asks first sends nothing; and unread frames of HTTP/2 harm no other answer.
+        if "HTTP_EXPECT" in self._environ or self._environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2"):
             return
         if source.end is None:
             return  # the rest may never come, and nothing could end the read

@@ -88,11 +88,12 @@ class Ours(Source):
 
     def __init__(self, environ: Environ) -> None:
         self.input = environ["tus.input"]
-        self.end = self.input.end
-        self.splices = self.input.can_splice
         self.arrived = self.input.arrived
-        self.parks = self.input.parks
         self.buffer: memoryview | None = None
+        if not self.arrived:
+            self.end = self.input.end
+            self.splices = self.input.can_splice
+            self.parks = self.input.parks
 
     def open(self) -> None:
         if self.parks:

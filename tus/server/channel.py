@@ -77,11 +77,20 @@ class Channel(HTTPChannel):
         if self._discards:
             self._discard()
             return
-        request = self.request
-        if request is None or not request.held:
-            super().handle_read()
+        held = self.request
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.last_activity = time.time()
+            self.received(data)
+        elif held is not None and held.held:
+            self.release(held)  # a small body that is cut still reaches the application, with every byte that arrived
         else:
-            self._read_held(request)
+            self.handle_close()
         if self.request is not None:
             self._hold(self.request)
 
@@ -123,20 +132,6 @@ class Channel(HTTPChannel):
             self.server.add_task(self)
         self._changed()
 
-    def _read_held(self, request: ParsedRequest) -> None:
-        """A small body that is cut still reaches the application, with every byte that arrived."""
-        try:
-            data = self.socket.recv(self.adj.recv_bytes)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.release(request)
-            return
-        self.last_activity = time.time()
-        self.received(data)
-
     def release(self, request: ParsedRequest) -> None:
         """Call the application for a body that is not whole yet; the rest streams."""
         with self.requests_lock:
@@ -162,7 +157,8 @@ class Channel(HTTPChannel):
     def write_soon(self, data: bytes | ReadOnlyFileBasedBuffer) -> int:
         """Straight to the socket when nothing waits to be sent before it, or in a moment with the others' answers."""
         plain = data if isinstance(data, bytes) and len(data) >= self.adj.send_bytes else None
-        if plain is not None and self.connected and len(plain) <= TOGETHER and self._postpone(plain):
+        together = self._postponed or self.loop is not None and self.loop.several
+        if together and plain is not None and self.connected and len(plain) <= TOGETHER and self._postpone(plain):
             return len(plain)
         if self._postponed:
             self.send_postponed()
@@ -180,7 +176,7 @@ class Channel(HTTPChannel):
 
     def _postpone(self, data: bytes) -> bool:
         loop = self.loop
-        if loop is None or not (loop.several or self._postponed) or self.total_outbufs_len:
+        if loop is None or self.total_outbufs_len:
             return False
         with self._sending:
             if not self._postponed and not loop.postpone(self):

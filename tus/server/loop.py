@@ -260,8 +260,8 @@ class Loop:
 
     def _next_ready(self) -> Channel | None:
         try:
-            return self.ready.popleft()
-        except IndexError:
+            return self.ready.popleft() if self.ready else None
+        except IndexError:  # another thread took it
             return None
 
     def _kind(self, channel: Channel) -> tuple[str, str] | None:

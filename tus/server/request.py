@@ -36,7 +36,7 @@ HOST = re.compile(
 )
 FOLD = re.compile(r"\r\n(?=[ \t])")
 FOLDED_CODING = re.compile(r"\ntransfer-encoding:[^\r]*\r\n[ \t]", re.IGNORECASE)
-TEXT = bytes((*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)))  # all that may be in a head
+WRONG = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")  # what may not be in a head
 KNOWN = ("1.0", "1.1")
 
 STREAMED = frozenset({"PATCH", "POST", "PUT"})  # the methods whose bodies can be long
@@ -118,13 +118,10 @@ class ParsedRequest(HTTPRequestParser):
     def _read_head(self, head: bytes) -> None:
         text = head.decode("latin-1")
         folds = "\r\n " in text or "\r\n\t" in text
-        lines = (unfolded(text) if folds else text).rstrip("\r\n").split("\r\n")
+        lines = (unfolded(text) if folds else text).removesuffix("\r\n").removesuffix("\r\n").split("\r\n")
         self._read_line(lines[0])
-        if head.translate(None, TEXT):
-            raise ParsingError("A control character in the head")
-        ends = text.count("\r\n")
-        if text.count("\r") != ends or text.count("\n") != ends:
-            raise ParsingError("Bare CR or LF found in HTTP message")
+        if not "".join(lines).isprintable() and (wrong := WRONG.search(head)):
+            raise ParsingError("Bare CR or LF found in HTTP message" if wrong[0] in b"\r\n" else "A control character")
         self._read_fields(lines)
         self._check_host()
         connection = tokens(self.headers["CONNECTION"]) if "CONNECTION" in self.headers else ()

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..http.address import FORWARDED
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 TURN = 1 << 18  # bytes of an answer that can pause after which others get their turn
 INTERIM = 65536  # bytes that a client has not read, after which it is told nothing in between: that could wait for it
 JOINED = 65536  # bytes of a first block that are sent together with the headers: one system call instead of two
-FORWARDED_KEYS = frozenset("HTTP_" + name.upper().replace("-", "_") for name in FORWARDED)
-UNTRUSTED = tuple("HTTP_" + name for name in PROXY_HEADERS)
+BY_PROXIES = frozenset(name.upper().replace("-", "_") for name in FORWARDED)
 BODILESS = ("1", "204", "304")  # how a status begins that has no body
 
 
@@ -66,8 +64,8 @@ def environ_key(name: str) -> str:
 
 
 @lru_cache(2)
-def date_line(second: int) -> str:
-    return f"Date: {build_http_date(second)}"
+def date_value(second: int) -> str:
+    return build_http_date(second)
 
 
 def common(server: Any) -> dict[str, Any]:
@@ -137,28 +135,31 @@ class Task(WSGITask):
     def _environment(self) -> dict[str, Any]:
         """As waitress has it, with our own words."""
         request, channel = self.request, self.channel
-        server = channel.server
-        environ = (getattr(server, "common", None) or common(server)).copy()
-        address, body = channel.addr, request.get_body_stream()
-        environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = address[0]
-        environ["REMOTE_PORT"] = str(address[1])
-        environ["REQUEST_METHOD"] = request.command
-        environ["SERVER_PROTOCOL"] = "HTTP/" + self.version
-        environ["PATH_INFO"] = self._path(environ["SCRIPT_NAME"])
-        environ["REQUEST_URI"] = request.request_uri
-        environ["QUERY_STRING"] = request.query
-        environ["wsgi.url_scheme"] = request.url_scheme
-        environ["wsgi.errors"] = sys.stderr
-        environ["wsgi.input"] = body
-        environ["waitress.client_disconnected"] = channel.check_client_disconnected
-        environ["tus.since"] = request.since
+        address, server, headers = channel.addr, channel.server, request.headers
+        shared = getattr(server, "common", None) or common(server)
+        body = request.get_body_stream()
+        environ = {
+            **shared,
+            "REMOTE_ADDR": address[0],
+            "REMOTE_HOST": address[0],
+            "REMOTE_PORT": str(address[1]),
+            "REQUEST_METHOD": request.command,
+            "SERVER_PROTOCOL": "HTTP/" + self.version,
+            "PATH_INFO": self._path(shared["SCRIPT_NAME"]),
+            "REQUEST_URI": request.request_uri,
+            "QUERY_STRING": request.query,
+            "wsgi.url_scheme": request.url_scheme,
+            "wsgi.errors": sys.stderr,
+            "wsgi.input": body,
+            "waitress.client_disconnected": channel.check_client_disconnected,
+            "tus.since": request.since,
+        }
+        environ.update(zip(map(environ_key, headers), headers.values(), strict=True))
         if isinstance(body, BodyStream):
             environ["tus.input"] = body
         if self.version == "1.1":
             environ["tus.interim"] = self.interim
-        for name, value in request.headers.items():
-            environ[environ_key(name)] = value
-        if not FORWARDED_KEYS.isdisjoint(environ):
+        if not (BY_PROXIES.isdisjoint(headers) and PROXY_HEADERS.isdisjoint(headers)):
             self._note_forwarded(environ)
         return environ
 
@@ -172,10 +173,11 @@ class Task(WSGITask):
 
     def _note_forwarded(self, environ: dict[str, Any]) -> None:
         """The application must not see what is not trusted; whether a proxy is there is still worth knowing."""
-        environ["tus.forwarded"] = {name: environ[name] for name in FORWARDED_KEYS if name in environ}
+        keys = ["HTTP_" + name for name in BY_PROXIES]
+        environ["tus.forwarded"] = {key: environ[key] for key in keys if key in environ}
         if getattr(self.channel.server, "forgets", False):
-            for name in UNTRUSTED:
-                environ.pop(name, None)
+            for name in PROXY_HEADERS:
+                environ.pop("HTTP_" + name, None)
 
     # -- the application's answer
 
@@ -239,22 +241,19 @@ class Task(WSGITask):
         if exc_info or self.complete:
             self._restart(exc_info)
         self.complete = True
+        self.status = status
         try:
-            text = "\n".join((status, *chain.from_iterable(headers)))
-        except TypeError:
+            given, values = zip(*headers, strict=True) if headers else ((), ())
+            names = [*map(proper, given)]
+        except (AttributeError, TypeError, ValueError):
             complain(status, headers)
             raise
-        if "\r" in text or text.count("\n") != 2 * len(headers):
-            complain(status, headers)
-        self.status = status
-        pairs = [(proper(name), value) for name, value in headers]
-        fields = dict(pairs)
-        if not HOP_BY_HOP.isdisjoint(fields):
-            name = next(iter(HOP_BY_HOP.intersection(fields)))
+        if not HOP_BY_HOP.isdisjoint(names):
+            name = next(iter(HOP_BY_HOP.intersection(names)))
             raise AssertionError(f"{name} is hop-by-hop, so that a WSGI application cannot send it (PEP 3333)")
-        if "Content-Length" in fields:
-            self.content_length = int(fields["Content-Length"])
-        self.response_headers += pairs
+        if "Content-Length" in names:
+            self.content_length = int(values[names.index("Content-Length")])
+        self.response_headers += zip(names, values, strict=True)
         return self.write
 
     def _restart(self, exc_info: Any) -> None:
@@ -330,17 +329,25 @@ class Task(WSGITask):
         elif has_body and "Content-Length" not in fields and self.content_length is not None:
             headers.append(("Content-Length", str(self.content_length)))
         self._choose_framing(not has_body or self.content_length is not None)
-        lines = [f"HTTP/{self.version} {self.status}"]
-        lines += [f"{name}: {value}" for name, value in headers]
         ident = self.channel.adj.ident
         if "Server" in fields:
-            lines.append(f"Via: {ident or 'waitress'}")
+            headers.append(("Via", ident or "waitress"))
         elif ident:
-            lines.append(f"Server: {ident}")
+            headers.append(("Server", ident))
         if "Date" not in fields:
-            lines.append(date_line(int(self.start_time or time.time())))
-        lines.append("\r\n")
-        return "\r\n".join(lines).encode("latin-1")
+            headers.append(("Date", date_value(int(self.start_time or time.time()))))
+        return self._head()
+
+    def _head(self) -> bytes:
+        headers = self.response_headers
+        try:
+            head = "\r\n".join((f"HTTP/{self.version} {self.status}", *map(": ".join, headers), "\r\n"))
+        except TypeError:
+            complain(self.status, headers)
+            raise
+        if not head.count("\r") == head.count("\n") == len(headers) + 2:
+            complain(self.status, headers)
+        return head.encode("latin-1")
 
     def _close_unless_read(self) -> None:
         """Decide whether this connection carries another request."""
