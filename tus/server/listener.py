@@ -15,6 +15,7 @@ from .crowd import CROWD
 from .limits import Limits
 from .loop import Loop
 from .parking import Parking
+from .receiving import arrived
 from .settings import CONNECTED, Settings, binding
 from .task import common
 from .threads import UploadThreads
@@ -53,9 +54,8 @@ class Listening(BaseWSGIServer):
         self.arriving: set[Channel] = set()  # connections with a request that has begun and is not whole
         self.lingering: set[Channel] = set()  # connections that are over, while what comes is discarded
         self._next_glance = self._rests_until = self._said = 0.0
-        self.active_channels: dict[
-            int, Channel
-        ] = {}  # waitress makes them last, and close() needs them if it cannot bind
+        # waitress makes them last, and close() needs them if it cannot bind.
+        self.active_channels: dict[int, Channel] = {}
         super().__init__(*args, **kw)
         self.common = common(self)
         adj = self.adj
@@ -193,7 +193,7 @@ class Listening(BaseWSGIServer):
                 continue
             if channel.request is not None and channel.request.held:
                 channel.release(channel.request)  # what came of it is saved
-            elif channel.last_activity < idle_since:
+            elif channel.last_activity < idle_since and not arrived(channel.socket):
                 channel.handle_close()
 
     def close(self) -> None:
