@@ -80,7 +80,7 @@ class TusASGI:
         else:
             await self._app(scope, receive, send)
             return
-        await answer.send(blocks, send, threads=self._steps, receive=receive)
+        await answer.send(blocks, send, threads=self._steps, receive=receive, scope=scope)
 
     async def _conversed(self, found: Any, receive: Receive, answer: Reply) -> Iterable[bytes]:
         request, body, root = found

@@ -150,7 +150,7 @@ class AsgiResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._reply.status, self._reply.headers = self.status_code, self.raw_headers
         try:
-            await self._reply.send(self._blocks, send, threads=_threads, receive=receive)
+            await self._reply.send(self._blocks, send, threads=_threads, receive=receive, scope=scope)
         finally:
             await _threads.run(self._sent, True)
         if self.background is not None:

@@ -51,7 +51,7 @@ class Relay:
             blocks = await self._answered(environ, arriving, answer)
         finally:
             self._open.discard(arriving)
-        await answer.send(blocks, send, threads=self._steps, receive=receive)
+        await answer.send(blocks, send, threads=self._steps, receive=receive, scope=scope)
 
     def _environ(self, scope: Scope) -> Environ:
         environ = environ_of({**scope, "root_path": self._prefix})
