@@ -81,6 +81,14 @@ _UWSGI = (
     "--socket-timeout", "60", "--die-on-term", "--disable-logging", "--listen", "128",
     "--module", "filtered:application",
 )  # fmt: skip
+_UVICORN = ("--port", "{port}", "--no-access-log", "--log-level", "error")
+_GRANIAN = ("--interface", "asgi", "--port", "{port}", "--no-access-log", "--log-level", "error")
+# litestar-tus is in no registry, and peregrine-server speaks the draft alone, which the load generator does not.
+_COROUTINES = (
+    ("uvicorn", "uvicorn", ("uvicorn", "coroutines:application", *_UVICORN)),
+    ("uvicorn-2", "uvicorn, 2 workers", ("uvicorn", "coroutines:application", *_UVICORN, "--workers", "2")),
+    ("granian", "granian", ("granian", *_GRANIAN, "coroutines:application")),
+)
 _NO_RESTART = frozenset({"W8"})  # the limit counts its uploads from one
 _SLOW = "W6"  # a thread, a process or a whole body in memory for each slow client
 
@@ -100,8 +108,19 @@ PEERS_BY_NAME = {
         Peer("rustus", f"rustus {RUSTUS}", PEERS / "bin" / "rustus", _rustus, group="cargo"),
         Peer(
             "tuspyserver", "tuspyserver on uvicorn", VENV / "uvicorn",
-            hosted("uvicorn", "tuspyserver_host:app", "--port", "{port}", "--no-access-log", "--log-level", "error"),
+            hosted("uvicorn", "tuspyserver_host:app", *_UVICORN),
             env=_HOSTED, group="pip",
+        ),
+        Peer(
+            "resumable-upload", "resumable-upload on uvicorn", VENV / "uvicorn",
+            hosted("uvicorn", "resumable_upload_host:app", *_UVICORN), env=_HOSTED, group="pip",
+        ),
+        *(
+            Peer(
+                f"asgi-{name}", f"TusASGI on {about}", VENV / argv[0], hosted(*argv),
+                env=_HOSTED, ours=True, group="pip",
+            )
+            for name, about, argv in _COROUTINES
         ),
         Peer(
             "tuswsgi", "tuswsgi on gunicorn gthread", VENV / "gunicorn",
@@ -180,6 +199,7 @@ def _install_pip() -> None:
     _run(
         str(VENV / "python"), "-m", "pip", "install", "-q", "uvicorn", "tuspyserver", "tuswsgi", "waitress",
         "gunicorn", "pyuwsgi", "granian", "cheroot", "gevent", "packaging", "a2wsgi", "paste", "werkzeug",
+        "uvloop", "httptools", "resumable-upload",
     )  # fmt: skip
 
 

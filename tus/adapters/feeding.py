@@ -204,10 +204,10 @@ class Conversation:
 
     async def _have(self) -> None:
         request, arriving, threads = self._request, self._arriving, self._threads
-        if self._is_small():
+        if not arriving.over and self._is_small():
             await arriving.gather()
         if arriving.over and not arriving.cut:
-            await self._have_whole(request._replace(arrived=True), arriving.taken())
+            await self._have_whole(request.here(), arriving.taken())
             return
         goes_on = await threads.run(self._begun, request)
         if goes_on:

@@ -47,6 +47,10 @@ class Request(NamedTuple):
         """The same request, for the upload by this id."""
         return Request._make((self.method, id, *self[2:]))
 
+    def here(self) -> Request:
+        """The same request, when its whole body has come."""
+        return Request._make((*self[:11], True, *self[12:]))
+
     def by(self, user: str | None) -> Request:
         """The same request, made by the user whom the hook named."""
         return Request._make((*self[:-2], user, True))
