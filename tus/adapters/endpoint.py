@@ -15,7 +15,8 @@ from ..options import Options
 from ..tus import Tus
 from ..upload import Upload
 from .body import Body
-from .feeding import Arriving, Conversation, Reply
+from .feeding import Arriving, Conversation
+from .reply import Reply
 from .scopes import Receive, Scope, Send, environ_of
 from .steps import Threads
 from .wsgi import outgoing, viewed

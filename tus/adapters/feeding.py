@@ -7,22 +7,20 @@ body is stored as it comes, by size and by time: what has arrived is never held 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from ..engine import Delivery, Engine
 from ..engine.writer import Sink, Writer
 from ..engine.writing import settles_at_once
 from ..http.messages import Request
-from ..http.ranges import FileSlice
 from ..talk import Filling, Talk
 from ..waiting import Waits, hurried
 from .body import DRAIN, DRAIN_TIME, PIECE
 from .crowded import Conversations
-from .scopes import Message, Receive, Scope, Send
+from .scopes import Message, Receive
 from .sources import PATIENCE
 from .steps import Threads
 from .watch import Watch
@@ -30,7 +28,6 @@ from .watch import Watch
 SMALL = 1 << 16  # bytes of a body that may be waited for before anything is done
 GATHERED = 1 << 18  # bytes that are stored in one step
 _GLANCES = 2  # turns of the loop that a server needs to hand out what the socket has
-_PATHS = "http.response.pathsend"  # the server sends a file by itself
 crowd = Conversations()
 _LEFT: Message = {"type": "http.disconnect"}
 
@@ -350,64 +347,3 @@ class Conversation:
                 self._talk.end(error)
         if self._delivery:
             self._delivery.release()
-
-
-class Reply:
-    """What WSGI's start_response was told, and its way out."""
-
-    def __init__(self) -> None:
-        self.status, self.started = 500, False
-        self.headers: list[tuple[bytes, bytes]] = []
-
-    def start(self, status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
-        self.status, self.started = int(status[:3]), True
-        self.headers = [(_name(name), value.encode("latin-1")) for name, value in headers]
-
-    async def send(
-        self, blocks: Iterable[bytes], send: Send, *, threads: Threads, receive: Receive, scope: Scope
-    ) -> None:
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        if isinstance(blocks, list):
-            await send({"type": "http.response.body", "body": b"".join(blocks)})
-            return
-        left = asyncio.ensure_future(_left(receive))
-        try:
-            if _PATHS in (scope.get("extensions") or ()) and (path := await threads.run(_path, blocks)):
-                await send({"type": _PATHS, "path": path})
-                return
-            rest = iter(blocks)
-            while not left.done() and (block := await threads.run(_next, rest)) is not None:
-                await send({"type": "http.response.body", "body": block, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        finally:
-            left.cancel()
-            if hasattr(blocks, "close"):
-                await threads.run(blocks.close)
-
-
-@lru_cache(256)
-def _name(name: str) -> bytes:
-    """The name of a header, as ASGI has it."""
-    return name.lower().encode("latin-1")
-
-
-def _path(blocks: Iterable[bytes]) -> str:
-    """Where the whole file lies that is to be sent; "" if it is none, or a part of one, or goes by no name any more."""
-    if isinstance(blocks, FileSlice) and not blocks.start:
-        with suppress(OSError, ValueError):  # it is no file of the system, or this one does not tell its name
-            file = blocks.file.fileno()
-            path, found = os.readlink(f"/proc/self/fd/{file}"), os.fstat(file)
-            # By a name in UTF-8, since servers want text.
-            if found.st_size == blocks.size and os.path.samestat(os.stat(path.encode()), found):
-                return path
-    return ""
-
-
-def _next(blocks: Iterator[bytes]) -> bytes | None:
-    return next(blocks, None)
-
-
-async def _left(receive: Receive) -> None:
-    """Until the client is gone: some servers take what is sent to nobody."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

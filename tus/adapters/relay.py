@@ -16,7 +16,8 @@ from typing import Any
 from ..talk import Talk
 from .asgi import nothing
 from .fed import Asked
-from .feeding import SMALL, Arriving, Conversation, Reply
+from .feeding import SMALL, Arriving, Conversation
+from .reply import Reply
 from .scopes import Environ, Receive, Scope, Send, environ_of
 from .steps import Threads
 from .wsgi import framed
