@@ -10,6 +10,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests import wire
 from tests.server.conftest import open_files, until
 from tests.server.test_parking import DATA, HALF, Site, ear, site  # noqa: F401
 from tus.server.crowd import CROWD, FROZEN, Crowd
+from tus.server.threads import FewThreads
 
 SIZE = 16384  # bytes of one upload
 TIMES = 4  # pieces that each comes in
@@ -272,3 +274,41 @@ def test_stuck_loop_is_not_waited_for_long() -> None:
     Crowd(loop, 1000).give_way()
 
     assert time.monotonic() - started < 5
+
+
+class Stuck:
+    """An upload in a hook that takes as long as the test wants."""
+
+    requests: tuple[object, ...] = ()
+
+    def __init__(self, free: threading.Event) -> None:
+        self._free = free
+
+    def service(self) -> None:
+        self._free.wait(20)
+
+
+@pytest.mark.parametrize("gets_on", [False, True])
+def test_more_threads_come_only_where_nobody_gets_on(gets_on: bool) -> None:
+    """Hooks that wait must not hold up others; but what lacks a processor gets none by another thread."""
+    free, quick = threading.Event(), threading.Event()
+    few = FewThreads(100, bool)
+    for _ in range(FewThreads.FEW - 1):
+        few.add_task(Stuck(free))
+    few.add_task(Stuck(quick))
+    until(lambda: len(few.channels) == FewThreads.FEW)
+    few.relieve()
+    for _ in range(20):
+        few.add_task(Stuck(free))
+
+    if gets_on:
+        quick.set()
+        until(lambda: few._over)
+    few.relieve()
+    limit = few.limit
+    for event in (free, quick):
+        event.set()
+
+    until(lambda: not few.busy)
+    few.shutdown()
+    assert limit == (FewThreads.FEW if gets_on else 3 * FewThreads.FEW)

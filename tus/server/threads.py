@@ -284,6 +284,7 @@ class FewThreads(UploadThreads):
         super().__init__(min(self.FEW, most), give_way)
         self._most = most
         self._before: set[int] = set()
+        self._over = 0  # uploads since the last look
 
     def _tell(self, waiting: int) -> None:
         pass  # that is as it should be
@@ -292,12 +293,19 @@ class FewThreads(UploadThreads):
     def waiting(self) -> bool:
         return bool(self._queue)
 
+    def _leave(self, channel: Channel) -> None:
+        self._over += 1
+        super()._leave(channel)
+
     def relieve(self) -> list[tuple[Channel, Lent]]:
         """From time to time: who is in a thread since the last time is stuck, and the others have as many threads as if
         that one were not there. What is returned must be served by others."""
         with self._lock:
             here = {id(channel) for channel in self.channels}
             stuck, self._before = len(here & self._before), here
+            over, self._over = self._over, 0
+            if over and 4 * over >= stuck:
+                return []  # they get on, if slowly: more threads would only take the interpreter from each other
             self.limit = min(self.FEW + 2 * stuck, self._most)
             count = min(len(self._queue), self.limit - self._threads)
             channels = [self._queue.popleft() for _ in range(count)]
