@@ -99,6 +99,11 @@ class Quic(QuicConnectionProtocol):
             self.http.send_data(flow.number, b"", True)
             self.transmit()
 
+    def trail(self, flow: Flow, trailers: Mapping[str, str]) -> None:
+        """End the body with what follows it."""
+        self.http.send_headers(flow.number, [(n.encode(), v.encode()) for n, v in trailers.items()], end_stream=True)
+        self.transmit()
+
     def _unsent(self, flow: Flow) -> int:
         sender = self._quic._streams[flow.number].sender
         return int(sender._buffer_stop - sender._buffer_start)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import socket
+from base64 import b64encode
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -160,3 +162,47 @@ def test_taken_port_of_udp_is_named(serve: Callable[..., Secure]) -> None:
         status = server.process.wait(30)
 
     assert status == 2 and f"UDP 127.0.0.1:{port}" in server.complaint
+
+
+def test_checksum_may_follow_the_body_over_http3(serve: Callable[..., Secure]) -> None:
+    """aioquic shows trailers, so `checksum-trailer` is announced there, and what does not match is refused."""
+    server = serve("--tls-self-signed", "--http3")
+    right = "sha1 " + b64encode(hashlib.sha1(b"abc").digest()).decode()
+
+    async def act() -> tuple[Flow, list[int]]:
+        async with connected(server.address) as quic:
+            told = await quic.ask("OPTIONS", "/files")
+            answers = []
+            for body in (b"abc", b"abd"):
+                path = await created(quic, 3)
+                flow = quic.begin("PATCH", path, {**PATCH, "trailer": "upload-checksum"})
+                await quic.send(flow, body)
+                quic.trail(flow, {"upload-checksum": right})
+                await quic.until(lambda flow=flow: flow.ended)
+                answers.append(flow.status)
+            return told, answers
+
+    told, answers = played(act())
+
+    assert "checksum-trailer" in told.headers["tus-extension"]
+    assert answers == [204, 460]
+
+
+def test_creation_of_the_draft_is_told_its_address_before_the_body_has_come(serve: Callable[..., Secure]) -> None:
+    """104 over HTTP/3, with the place of the upload, while its body is on its way."""
+    server = serve("--tls-self-signed", "--http3")
+    headers = {"upload-draft-interop-version": "8", "upload-complete": "?1", "content-length": str(SIZE)}
+
+    async def act() -> Flow:
+        async with connected(server.address) as quic:
+            flow = quic.begin("POST", "/files", headers)
+            await quic.send(flow, bytes(HALF))
+            await quic.until(lambda: flow.interim)
+            await quic.send(flow, bytes(HALF), end=True)
+            await quic.until(lambda: flow.ended)
+            return flow
+
+    flow = played(act())
+
+    assert flow.interim[0][":status"] == "104" and "/files/" in flow.interim[0]["location"]
+    assert 200 <= flow.status < 300

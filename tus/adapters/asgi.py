@@ -18,6 +18,7 @@ from ..http.messages import status_line
 from ..options import Options
 from ..talk import Talk
 from .feeding import GATHERED, Arriving, Conversation
+from .informing import informing
 from .reply import Reply
 from .scopes import AsgiApp, Environ, Message, Receive, Scope, Send, environ_of, places, scope_of
 from .steps import Threads
@@ -70,6 +71,7 @@ class TusASGI:
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         filter, answer = self._filter, Reply()
         environ = environ_of(scope)
+        environ["tus.interim"] = informing(answer, scope, send)
         if _collects(send):
             environ["tus.collected"] = True
         found = filter.addressed(environ)

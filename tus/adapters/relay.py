@@ -17,6 +17,7 @@ from ..talk import Talk
 from .asgi import nothing
 from .fed import Asked
 from .feeding import SMALL, Arriving, Conversation
+from .informing import informing
 from .reply import Reply
 from .scopes import Environ, Receive, Scope, Send, environ_of
 from .steps import Threads
@@ -45,6 +46,7 @@ class Relay:
         environ = self._environ(scope)
         length, _, _ = framed(environ)
         arriving, answer = Arriving(receive, length), Reply()
+        environ["tus.interim"] = informing(answer, scope, send)
         self._open.add(arriving)
         if self._stopping:
             arriving.end(_stops())

@@ -21,6 +21,7 @@ class Reply:
 
     def __init__(self) -> None:
         self.status, self.started = 500, False
+        self.sent = False  # nothing may come before it any more
         self.headers: list[tuple[bytes, bytes]] = []
 
     def start(self, status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
@@ -30,6 +31,7 @@ class Reply:
     async def send(
         self, blocks: Iterable[bytes], send: Send, *, threads: Threads, receive: Receive, scope: Scope
     ) -> None:
+        self.sent = True
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         if isinstance(blocks, list):
             await send({"type": "http.response.body", "body": b"".join(blocks)})

@@ -52,6 +52,8 @@ def environ_of(scope: Scope) -> Environ:
         "tus.awaited": True,
         "tus.since": time.monotonic(),
     }
+    if "tus.trailers" in scope:
+        environ["tus.trailers"] = scope["tus.trailers"]
     _add_headers(environ, scope["headers"])
     return environ
 

@@ -297,10 +297,15 @@ class Awaited(Source):
     def __init__(self, environ: Environ) -> None:
         self.input = environ["wsgi.input"]
         self.collected = "tus.collected" in environ
+        self._trailers: Mapping[str, str] = environ.get("tus.trailers", {})  # filled when the body ends
+        self.shows_trailers = "tus.trailers" in environ
         self._read = getattr(self.input, "read1", self.input.read)
 
     def read(self, size: int) -> bytes | memoryview:
         return self._read(size)  # type: ignore[no-any-return]
+
+    def trailers(self) -> Mapping[str, str]:
+        return self._trailers
 
 
 class Unterminated(Source):

@@ -87,6 +87,8 @@ def discovered(answer: tuple[int, list[tuple[str, str]], bytes], environ: Enviro
 
 def interim(environ: Environ) -> Interim | None:
     """What sends an answer before the answer on this connection, if anything can."""
+    if "asgi.scope" in environ:
+        return environ.get("tus.interim")
     # Under HTTP/2 the socket is shared by other requests; HTTP/1.0 knows no interim responses.
     if environ.get("SERVER_PROTOCOL") != "HTTP/1.1" or environ.get("HTTP_VERSION") == "2":
         return None

@@ -106,6 +106,8 @@ class _Connection(QuicConnectionProtocol):  # type: ignore[misc] # which has no 
             if isinstance(heard, HeadersReceived) and known is None:
                 self._begin(heard)
             elif isinstance(heard, DataReceived | HeadersReceived) and known:
+                if isinstance(heard, HeadersReceived):  # after the body
+                    known.trailers.update((n.decode("latin-1"), v.decode("latin-1")) for n, v in heard.headers)
                 known.feed(getattr(heard, "data", b""), heard.stream_ended)
 
     def _begin(self, heard: HeadersReceived) -> None:
@@ -114,6 +116,7 @@ class _Connection(QuicConnectionProtocol):  # type: ignore[misc] # which has no 
         stream.feed(b"", heard.stream_ended)
         scope = {
             **_scope(heard.headers),
+            "tus.trailers": stream.trailers,
             "client": self._client,
             "server": self._transport.get_extra_info("sockname")[:2],
         }
@@ -157,6 +160,7 @@ class _Stream:
 
     def __init__(self, connection: _Connection, number: int) -> None:
         self._connection, self.number = connection, number
+        self.trailers: dict[str, str] = {}
         self._blocks: list[bytes] = []
         self._ended = self._told = False  # the body is over, and the application has heard it
         self._left = self._answered = False
