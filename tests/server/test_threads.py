@@ -133,13 +133,16 @@ def test_a_slow_request_does_not_hold_the_loop(served) -> None:
 @pytest.mark.parametrize("limit", [1, 3])
 def test_no_more_requests_run_at_once_than_there_are_threads(limit, served) -> None:
     """Whoever runs them, the loop or another thread: ``threads`` is the limit."""
-    lock, now, most = threading.Lock(), [0], [0]
+    lock, now, most, full = threading.Lock(), [0], [0], threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.02)
+            if now[0] == limit:
+                full.set()
+        full.wait(10)
+        time.sleep(0.02)  # in which others could come that should not
         with lock:
             now[0] -= 1
         return respond(start_response)
