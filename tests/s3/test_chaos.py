@@ -10,7 +10,7 @@ import pytest
 from tests import lease_servers, real
 from tests.s3.cluster import hurt
 
-SECONDS = float(os.environ.get("CHAOS", "20"))
+SECONDS = float(os.environ.get("CHAOS", "30"))
 
 
 @pytest.mark.engines
