@@ -69,8 +69,13 @@ def test_wrong_url_is_refused(url: str, said: str) -> None:
         {"AWS_SECRET_ACCESS_KEY": ""},
     ],
 )
-def test_missing_keys_are_asked_for(environ: dict[str, str]) -> None:
-    """By the names of their variables."""
+def test_missing_keys_are_asked_for(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the names of their variables, with botocore and without."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # where botocore looks at last
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
     with pytest.raises(OptionError, match="AWS_SECRET_ACCESS_KEY"):
         opened("s3://bucket?endpoint=http://127.0.0.1:1", **environ)
 

@@ -166,7 +166,7 @@ def _of_botocore(profile: str | None) -> Callable[[], Credentials]:
         ) from None
     found: Any = Session(profile=profile).get_credentials()
     if found is None:
-        raise _wrong("there are no keys, neither in the environment nor where botocore looks")
+        raise _wrong("there are no keys where botocore looks: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
     def current() -> Credentials:
         frozen = found.get_frozen_credentials()
