@@ -35,7 +35,7 @@ MIB = 1 << 20
 PART = 5 * MIB
 TUS = {"Host": "127.0.0.1", "Tus-Resumable": "1.0.0"}
 TTL = 2  # seconds that a lease lives
-STARTS = 20  # attempts to start a server again, each of some seconds
+STARTING = 60.0  # seconds that a server may take to start again, while all is hurt
 DONE = 90.0  # seconds that all uploads may take to finish, once nothing is hurt any more
 LENGTHS = (0, 1000, 300_000, 3 * MIB, PART, PART + 1, 2 * PART, 11 * MIB + 7, 16 * MIB)
 CALLS = "UploadPart|PutObject|GetObject|HeadObject|ListParts|ListObjects|Complete|CreateMultipart|Delete"
@@ -145,11 +145,14 @@ class Trouble:
         server = self.dice.choice(self.cluster.servers)
         with self._spell(server):
             server.kill()
-        for _ in range(STARTS):
-            with suppress(RuntimeError):  # it begins by asking the engine, which is hurt as well
+        end = time.monotonic() + STARTING
+        while True:
+            try:
                 server.start()
                 return
-        raise RuntimeError("a server that was killed does not start again")
+            except RuntimeError:  # it begins by asking the engine, which is hurt as well
+                if time.monotonic() > end:
+                    raise
 
     def freeze(self) -> None:
         """A server stands still for longer than its leases live, and then goes on as if nothing had been."""
