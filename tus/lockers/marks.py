@@ -38,6 +38,7 @@ def _locked(fd: int, lock: bytes) -> bool:
 
 
 _ANY = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_NONE = _LOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
 
 
 def marked(fd: int) -> int:
@@ -45,7 +46,7 @@ def marked(fd: int) -> int:
     if not _GET:
         return 0
     try:
-        kind, _, number, _, _ = _LOCK.unpack(fcntl.fcntl(fd, _GET, _ANY))
+        found = fcntl.fcntl(fd, _GET, _ANY)
     except OSError:
         return 0
-    return 0 if kind == fcntl.F_UNLCK else int(number)
+    return 0 if found == _NONE else int(_LOCK.unpack(found)[2])
