@@ -191,7 +191,7 @@ class TusExchange(Exchange):
     def _get(self) -> Conversation:
         """Not part of tus; but an upload of which there is no file yet is asked for by a HEAD that a cache changed."""
         request = self.identify()
-        if self._asks_by_get and not (self.engine.options.download and self.engine.look(request).complete):
+        if self._asks_by_get and not (self.engine.options.download and self.engine.look(request, "read").complete):
             self.request = request._replace(method="HEAD")
             return (yield from self._head())
         return download(request, self.engine)
