@@ -283,8 +283,10 @@ class S3Draft:
     def _put_piece(self) -> None:
         start = max(self._piece_end, self._from)
         if start < self.taken:
-            row = grid.between(self.state.pieces, self.state.parts_end, start)
-            row = row[len(row) - grid.merged(row, self.taken - start) :]
+            part = 0 if self.state.single else start - start % self.state.place.part  # others may be on their way
+            row = grid.between(grid.row(self.state.pieces, part), part, start)
+            many = grid.merged(row, self.taken - start) if row and row[-1].end == start else 0
+            row = row[len(row) - many :]
             start = row[0].start if row else start
             blocks = self._uploads.blocks(grid.between(row, start, self._from))
             held = self._held[max(start - self._from, 0) :]
