@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import count, takewhile
+from typing import NamedTuple
 
 from ...errors import Damaged
 from ...upload import Upload
@@ -14,7 +16,8 @@ from . import grid
 from .grid import Span
 
 GONE = b""  # what stands in place of the record of an upload that is deleted in this moment
-_MOST = 1900  # characters that the metadata of an object may have
+_MOST = 1900  # characters that the metadata of an object may have; AWS allows 2048 with the names
+_WIDEST = 256  # characters that one of them may have in Swift
 
 
 class Place(NamedTuple):
@@ -95,16 +98,18 @@ def recorded(text: bytes, id: str) -> tuple[Upload, Place]:
         raise Damaged(f"the record of this upload cannot be read: {error!r}") from None
 
 
-HEADER = "x-amz-meta-tus"
+_HEADER = "x-amz-meta-tus"
 
 
 def attached(text: bytes) -> dict[str, str] | None:
     """The record as metadata of an object, if it fits there."""
     value = base64.b64encode(text).decode()
-    return {HEADER: value} if len(value) <= _MOST else None
+    if len(value) > _MOST:
+        return None
+    return {f"{_HEADER}{at // _WIDEST}": value[at : at + _WIDEST] for at in range(0, len(value), _WIDEST)}
 
 
-def detached(headers: Any) -> bytes | None:
+def detached(headers: Mapping[str, str]) -> bytes | None:
     """The record that the metadata of an object hold, if they do."""
-    value = headers.get(HEADER)
-    return base64.b64decode(value) if value else None
+    values = takewhile(bool, (headers.get(f"{_HEADER}{number}") for number in count()))
+    return base64.b64decode("".join(map(str, values))) or None
