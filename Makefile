@@ -5,7 +5,7 @@ JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: serve test test-quick coverage check count format readme bench demo docs clean clients engines
+.PHONY: serve test test-quick coverage check count format readme bench demo docs clean clients engines test-engines
 
 serve: .venv/.installed
 	$(BIN)/tus serve $(ARGS)
@@ -15,6 +15,11 @@ test: .venv/.tested clients engines
 
 test-quick: .venv/.tested
 	$(BIN)/pytest -n $(JOBS) -m "not slow and not clients and not zope and not engines" $(ARGS)
+
+# What needs real engines, on every one of them; builds those that take long.
+test-engines: export EVERY_ENGINE = 1
+test-engines: .venv/.tested engines
+	$(BIN)/pytest -n $(JOBS) -m engines $(ARGS)
 
 coverage: .venv/.tested clients engines
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered $(ARGS)

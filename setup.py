@@ -48,6 +48,7 @@ setup(
     install_requires=["PasteDeploy>=3.1", "WebOb>=1.8.9", "multipart>=1.2", "waitress>=3.0.1"],
     extras_require={
         "asgi": asgi,
+        "azure": ["azure-identity>=1.16"],  # which finds the identities of machines and containers
         "crc32c": ["google-crc32c>=1.5"],
         "forms": [],  # what it once named is always installed
         "docs": ["furo", "sphinx>=7"],
@@ -106,6 +107,7 @@ setup(
             "file = tus.backends:file_store",
             "memory = tus.backends:memory_store",
             "s3 = tus.backends:s3_store",
+            "azblob = tus.backends:azblob_store",
         ],
         "tus.lockers": [
             "file = tus.backends:file_locker",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import live
-from tests.kinds import SERVED
+from tests.kinds import NEED_LEASES, SERVED
 from tests.servers import Running, check_files
 
 
@@ -47,10 +47,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kinds = [
             kind for kind in getattr(getattr(item, "callspec", None), "params", {}).values() if isinstance(kind, str)
         ]
-        if "s3" in kinds or not SERVED.isdisjoint(kinds):
+        stored = any(kind.partition("-")[0] in ("s3", "azblob") for kind in kinds)
+        if stored or not SERVED.isdisjoint(kinds):
             item.add_marker("engines")
-        if "s3" in kinds:
+        if stored:
             item.add_marker("slow")
+        if item.get_closest_marker("without_leases") and not NEED_LEASES.isdisjoint(kinds):
+            item.add_marker(pytest.mark.skip("two who change one record at once need leases on Swift: docs/s3.rst"))
 
 
 @pytest.hookimpl(tryfirst=True)

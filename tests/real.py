@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import base64
 import json
 import os
 import shutil
@@ -11,9 +12,13 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
+from tus.stores.azure.client import AzureClient
+from tus.stores.azure.container import Container
+from tus.stores.azure.signing import SharedKey
 from tus.stores.s3.bucket import Bucket
 from tus.stores.s3.client import S3Client
 from tus.stores.s3.signing import Credentials
@@ -32,8 +37,13 @@ class Needs(NamedTuple):
 NEEDS = {
     "versitygw": Needs(built="versitygw-v*[0-9]"),
     "ceph": Needs(("radosgw", "ceph-mon", "ceph-osd", "ceph", "radosgw-admin")),
+    "swift": Needs(built="swift-*[0-9]"),
+    "seaweedfs": Needs(built="weed-v*[0-9a-f]"),
+    "azurite": Needs(("curl", "node"), built="azurite-*[0-9]"),
     "versitygw-tls": Needs(("curl", "openssl"), built="versitygw-v*[0-9]"),
 }
+ENGINES = ("versitygw", "ceph", "swift", "seaweedfs")  # of S3; each speaks a dialect of its own
+QUICK = ("versitygw", "ceph")  # those on which all tests run at any time; on the others, if EVERY_ENGINE says so
 _RUNNING = "LIVE_ENGINES"  # what runs already, for the processes that a test starts
 
 
@@ -54,11 +64,20 @@ def engine(name: str = USUAL) -> dict[str, str]:
     atexit.register(subprocess.run, [*script, "stop", home], check=False)
     facts = dict(line.split("=", 1) for line in started.stdout.split() if "=" in line)
     os.environ[_RUNNING] = json.dumps({**running, name: facts})
-    bucket_at(facts["S3_ENDPOINT"], facts).client.ask("PUT")
+    made = bucket_at(endpoint(facts), facts)
+    made.client.ask("PUT", "", [("restype", "container")] if isinstance(made, Container) else ())
     return facts
 
 
+def endpoint(facts: dict[str, str]) -> str:
+    return facts.get("S3_ENDPOINT") or facts["AZURE_ENDPOINT"]
+
+
 def bucket_at(endpoint: str, facts: dict[str, str], name: str = BUCKET) -> Bucket:
+    if "AZURE_KEY" in facts:
+        signer = SharedKey(facts["AZURE_ACCOUNT"], base64.b64decode(facts["AZURE_KEY"]))
+        url = urlsplit(endpoint)
+        return Container(AzureClient(f"{url.scheme}://{url.netloc}", name, signer, base=f"/{signer.account}"))
     keys = Credentials(facts["S3_KEY"], facts["S3_SECRET"])
     return Bucket(S3Client(endpoint, name, lambda: keys, region=facts["S3_REGION"], ca=facts.get("S3_CA")))
 
@@ -67,7 +86,7 @@ def bucket_at(endpoint: str, facts: dict[str, str], name: str = BUCKET) -> Bucke
 def bucket(name: str = USUAL) -> Bucket:
     """A bucket of this engine."""
     facts = engine(name)
-    return bucket_at(facts["S3_ENDPOINT"], facts)
+    return bucket_at(endpoint(facts), facts)
 
 
 @cache
@@ -86,3 +105,10 @@ def needed(name: str) -> None:
     """Skip a test that this engine is needed for, if it cannot be had."""
     if reason := missing(name):
         pytest.skip(reason)
+
+
+def chosen(name: str) -> None:
+    """Skip a test that takes long on this engine, if it is not for now."""
+    needed(name)
+    if name not in QUICK and not os.environ.get("EVERY_ENGINE"):
+        pytest.skip(f"on {name}, make test-engines runs all")

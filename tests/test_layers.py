@@ -113,7 +113,7 @@ def test_clients_use_nothing_of_the_server(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in MODULES if parts(path)[0] not in OUTSIDE], ids=name)
 def test_core_knows_no_framework(path: Path) -> None:
     """Below the outermost layer there is the standard library, and what a module can do without."""
-    optional = {"botocore", "google_crc32c", "multipart", "psycopg", "redis", "typing_extensions"}
+    optional = {"azure", "botocore", "google_crc32c", "multipart", "psycopg", "redis", "typing_extensions"}
 
     used = {imported[0] for imported in imports(path)} - {"tus"}
 

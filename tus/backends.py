@@ -214,6 +214,13 @@ def s3_store(url: str, options: Options) -> S3Store:
     return open_store(url, options)
 
 
+def azblob_store(url: str, options: Options) -> S3Store:
+    """`azblob://container/prefix?account=…`, as `tus.stores.azure.opening` reads it."""
+    from .stores.azure.opening import open_azure
+
+    return open_azure(url, options)
+
+
 def memory_locker(url: str, options: Options) -> MemoryLocker:
     """`memory:`, for the threads of one process."""
     from .lockers.memory import MemoryLocker
@@ -223,7 +230,7 @@ def memory_locker(url: str, options: Options) -> MemoryLocker:
 
 
 _BUILT_IN: dict[str, dict[str, Factory]] = {
-    "store": {"file": file_store, "memory": memory_store, "s3": s3_store},
+    "store": {"file": file_store, "memory": memory_store, "s3": s3_store, "azblob": azblob_store},
     "locker": {"file": file_locker, "memory": memory_locker},
 }
 

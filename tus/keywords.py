@@ -18,9 +18,9 @@ class TusOptions(TypedDict, total=False):
     """What `Tus` takes by keyword, besides what it takes by position."""
 
     store: Store | str | None
-    """Where uploads are kept instead, as a URL: `file:///var/uploads`, `memory:`, `s3://bucket/prefix`, or what
-    an installed package brings; in Python also an object (docs/extending.rst). Default: files in
-    `tmp_file_dir`."""
+    """Where uploads are kept instead, as a URL: `file:///var/uploads`, `memory:`, `s3://bucket/prefix`,
+    `azblob://container/prefix`, or what an installed package brings; in Python also an object
+    (docs/extending.rst). Default: files in `tmp_file_dir`."""
     locker: Locker | str | None
     """Who decides which request may write, as a URL or an object. Default: what fits the store; files and memory
     have a locker each, and other stores get one for a single process."""

@@ -226,7 +226,7 @@ class Option:
 
 OPTIONS = (
     Option("tmp_file_dir", directory, "", "Where uploads are kept. Default: a private directory in the system's temporary one, which a reboot may empty."),
-    Option("store", backend, "", "Where uploads are kept instead, as a URL: `file:///var/uploads`, `memory:`, `s3://bucket/prefix`, or what an installed package brings; in Python also an object (docs/extending.rst). Default: files in `tmp_file_dir`."),
+    Option("store", backend, "", "Where uploads are kept instead, as a URL: `file:///var/uploads`, `memory:`, `s3://bucket/prefix`, `azblob://container/prefix`, or what an installed package brings; in Python also an object (docs/extending.rst). Default: files in `tmp_file_dir`."),
     Option("locker", backend, "", "Who decides which request may write, as a URL or an object. Default: what fits the store; files and memory have a locker each, and other stores get one for a single process."),
     Option("file_mode", file_mode, "0600", "Who may read a file of uploaded bytes, in octal digits as for `chmod`, whatever the umask says: `0640` lets the group read it. Only the server can read records."),
     Option("directory_mode", directory_mode, "0700", "The same for `tmp_file_dir`, if the server makes it: `0750` lets the group in. An existing directory stays as it is."),

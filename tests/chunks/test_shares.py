@@ -204,6 +204,7 @@ def test_nothing_is_finished_of_chunks_that_are_not_whole(apart: Apart) -> None:
     assert not apart.load("a").complete
 
 
+@pytest.mark.without_leases
 def test_chunks_that_are_marked_at_once_all_count(store: Any) -> None:
     """No mark replaces another one."""
     new(store, "a", length=80, chunks=Chunks(10, 8))

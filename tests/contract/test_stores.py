@@ -172,6 +172,7 @@ def test_creation_that_a_crash_left_is_no_obstacle(
     assert (found.offset, content(store, id)) == (3, b"new")
 
 
+@pytest.mark.without_leases
 @pytest.mark.parametrize("left", [False, True], ids=["free", "half made"])
 def test_of_those_who_create_at_once_one_does(store: Store, reopen: Callable[[], Store], left: bool) -> None:
     """The others hear that the name is taken, also where a crash had left something by that name."""
@@ -201,6 +202,7 @@ def test_of_those_who_create_at_once_one_does(store: Store, reopen: Callable[[],
     assert content(store) == b"%d" % made[0]
 
 
+@pytest.mark.without_leases
 def test_creating_and_deleting_at_once_leaves_whole_uploads(store: Store, reopen: Callable[[], Store]) -> None:
     """Who deletes what was there removes nothing of the next upload by this name."""
     stores = [reopen() for _ in range(2)]
@@ -320,6 +322,7 @@ def test_record_that_was_changed_is_not_replaced(store: Store, reopen: Callable[
     assert found == since.evolve(**change, touched=found.touched)
 
 
+@pytest.mark.without_leases
 def test_changes_that_come_at_once_are_all_there(store: Store, reopen: Callable[[], Store]) -> None:
     """Who finds that the record was changed begins again, so that none is lost."""
     new(store)
@@ -358,6 +361,7 @@ for step in range(20):
 """
 
 
+@pytest.mark.without_leases
 def test_changes_of_two_processes_are_all_there(store: Store, kind: str, tmp_path: Path) -> None:
     """They share nothing but the storage."""
     if kind == "memory":
@@ -378,6 +382,7 @@ def test_changes_of_two_processes_are_all_there(store: Store, kind: str, tmp_pat
     assert sorted(store.load("a").finals) == sorted(f"{name}-{step}" for name in "xy" for step in range(20))
 
 
+@pytest.mark.without_leases
 def test_changing_a_record_that_goes_brings_nothing_back(store: Store, reopen: Callable[[], Store]) -> None:
     """Whoever changes the record of an upload that another one deletes hears that there is none."""
     other = reopen()

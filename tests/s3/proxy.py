@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tus.stores.azure.container import BlockName
+
 _OPERATIONS = {
     ("GET", "uploads"): "ListMultipartUploads",
     ("GET", "uploadId"): "ListParts",
@@ -22,6 +24,11 @@ _OPERATIONS = {
     ("POST", "delete"): "DeleteObjects",
     ("PUT", "uploadId"): "UploadPart",
     ("DELETE", "uploadId"): "AbortMultipartUpload",
+    # Azure's words for the same
+    ("GET", "blocklisttype"): "ListParts",
+    ("GET", "restype"): "ListObjects",
+    ("PUT", "blockid"): "UploadPart",
+    ("PUT", "comp"): "CompleteMultipartUpload",
 }
 _OBJECTS = {"GET": "GetObject", "PUT": "PutObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
 
@@ -124,7 +131,8 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def described(self) -> str:
-        return f"{self.operation} {self.path}"
+        block = BlockName.read(parse_qs(urlsplit(self.path).query).get("blockid", [""])[0])
+        return f"{self.operation} {self.path}" + (f"&partNumber={block.number}&" if block else "")
 
     def handle_one(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("content-length") or 0))

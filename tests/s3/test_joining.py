@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.drafting import content, going_on, new
-from tests.s3.conftest import MIB, PART, Reopen
+from tests.s3.conftest import MIB, PART, Reopen, calls_for
 from tests.s3.proxy import Proxy, count
 from tus.stores.s3 import S3Store
 
@@ -23,8 +23,9 @@ def whole(store: S3Store, id: str, data: bytes) -> None:
     draft.close()
 
 
-def test_parts_are_copied_by_the_engine(store: S3Store, reopen: Reopen, proxy: Proxy) -> None:
+def test_parts_are_copied_by_the_engine(store: S3Store, reopen: Reopen, proxy: Proxy, engine: dict[str, str]) -> None:
     """Only what lies across a border of the grid comes here, and partial uploads may be small."""
+    calls_for(engine, "UploadPartCopy")
     sizes = (11 * MIB, 3 * MIB, 9 * MIB + 1, 22 * MIB)
     data = {f"p{n}": os.urandom(size) for n, size in enumerate(sizes)}
     for id, content_of in data.items():

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.drafting import add, content, going_on, new
-from tests.s3.conftest import MIB, PART, Reopen
+from tests.s3.conftest import MIB, PART, Reopen, calls_for
 from tests.s3.proxy import Handler, Proxy
 from tus.errors import NotFound, StoreBroken, TusError
 from tus.stores.s3 import S3Store
@@ -108,8 +108,9 @@ def test_part_that_breaks_off_once_is_sent_again(store: S3Store, proxy: Proxy) -
 
 
 @pytest.mark.parametrize("call", ["PutObject", "UploadPart", "CompleteMultipartUpload", "CreateMultipartUpload"])
-def test_answer_that_is_lost_harms_nothing(reopen: Reopen, proxy: Proxy, call: str) -> None:
+def test_answer_that_is_lost_harms_nothing(reopen: Reopen, proxy: Proxy, engine: dict[str, str], call: str) -> None:
     """The engine did it, and nobody heard: it is done again, or found to be done."""
+    calls_for(engine, call)
     store, data = reopen(), os.urandom(2 * PART + 9)
     lost = proxy.lose(f"^{call} ", times=2)
 

@@ -29,6 +29,13 @@ VERSIONS = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfig
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest"}
 
 
+@pytest.fixture(params=real.ENGINES)
+def engine(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where it is, of those that speak S3."""
+    real.chosen(request.param)
+    return real.engine(request.param)
+
+
 def opened(url: str, *, patience: float = 0.0, **environ: str) -> S3Store:
     environ = {**KEYS, "HOME": "/nowhere", **environ}
     return open_store(url, None, environ, patience=patience)  # type: ignore[arg-type]

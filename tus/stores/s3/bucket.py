@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -129,6 +130,13 @@ class Bucket:
             if _text(answer, "IsTruncated") != "true":
                 return
             more = [("continuation-token", _text(answer, "NextContinuationToken"))]
+
+    def now(self) -> float:
+        """What time it is there."""
+        return self._date([("list-type", "2"), ("max-keys", "1")])
+
+    def _date(self, pairs: list[tuple[str, object]]) -> float:
+        return parsedate_to_datetime(self.client.ask("GET", "", pairs).headers["date"]).timestamp()
 
     # Objects in parts
 

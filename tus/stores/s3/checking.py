@@ -6,13 +6,14 @@ import logging
 import secrets
 import ssl
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
 from ...errors import OptionError, StoreBroken, StoreFull
-from .client import RETRIED, Failed, S3Client, Unavailable
+from .client import RETRIED, Failed, Unavailable
 from .uploads import Uploads
 
-_SKEW = 300.0  # seconds; S3 takes 900
+SKEW = 300.0  # seconds; S3 takes 900
 PATIENCE = 10.0  # seconds that an engine has to come up: it may be started together with us
 _PAUSE = 0.25  # seconds
 
@@ -20,32 +21,39 @@ log = logging.getLogger("tus")
 
 
 def check(uploads: Uploads, *, patience: float = PATIENCE) -> None:
-    """Do each thing once that uploads need, in one object; raises OptionError. An engine that does not answer is waited
-    for; what it refuses is told at once."""
-    client, key = uploads.bucket.client, f"{uploads.prefix}.tus/check-{secrets.token_hex(8)}"
-    step = "reach"
-    try:
-        _reach(client, time.monotonic() + patience)
-        step = "list"
-        list(uploads.bucket.objects(f"{uploads.prefix}.tus/check-", flat=False))
-        step = "write"
-        uploads.bucket.put(key, b"tus")
-        step = "read"
-        uploads.bucket.get(key)
-        step = "upload parts to"
-        uploads.bucket.abort(key, uploads.bucket.begin(key))
-        step = "delete from"
-        uploads.bucket.delete(key)
-    except (StoreBroken, StoreFull) as error:
-        raise OptionError(f"option store: {_reason(uploads, step, error)}") from error
+    """Do each thing once that uploads need, in one object; raises OptionError."""
+    client = uploads.bucket.client
+    failed = first_failure(uploads, lambda: client.ask("HEAD", attempts=1), patience)
+    if failed:
+        raise OptionError(f"option store: {_reason(uploads, *failed)}") from failed[1]
     _check_settings(uploads)
 
 
-def _reach(client: S3Client, deadline: float) -> None:
+def first_failure(uploads: Uploads, reach: Callable[[], object], patience: float) -> tuple[str, Exception] | None:
+    """What cannot be done, and what the storage says to it. An engine that does not answer is waited for; what it
+    refuses is told at once."""
+    bucket, key = uploads.bucket, f"{uploads.prefix}.tus/check-{secrets.token_hex(8)}"
+    steps: dict[str, Callable[[], object]] = {
+        "reach": lambda: _wait_for(reach, time.monotonic() + patience),
+        "list": lambda: list(bucket.objects(f"{uploads.prefix}.tus/check-", flat=False)),
+        "write": lambda: bucket.put(key, b"tus"),
+        "read": lambda: bucket.get(key),
+        "upload parts to": lambda: bucket.abort(key, bucket.begin(key)),
+        "delete from": lambda: bucket.delete(key),
+    }
+    for step, deed in steps.items():
+        try:
+            deed()
+        except (StoreBroken, StoreFull) as error:
+            return step, error
+    return None
+
+
+def _wait_for(reach: Callable[[], object], deadline: float) -> None:
     told = False
     while True:
         try:
-            client.ask("HEAD", attempts=1)
+            reach()
             return
         except Unavailable as error:
             passing = error.answer in RETRIED if isinstance(error, Failed) else not _is_tls(error)
@@ -98,7 +106,7 @@ def _asked_again(uploads: Uploads) -> Failed | None:
 
 def _skew(error: Failed) -> float:
     date = error.said.get("date")
-    return abs(time.time() - parsedate_to_datetime(date).timestamp()) if date else _SKEW
+    return abs(time.time() - parsedate_to_datetime(date).timestamp()) if date else SKEW
 
 
 def _region(uploads: Uploads) -> str:

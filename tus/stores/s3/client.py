@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 
 from ...errors import StoreBroken, StoreFull
 from .. import Block
-from .signing import EMPTY, UNSIGNED, Credentials, Signer, query_of
+from .signing import EMPTY, UNSIGNED, Credentials, Signer, Signs, query_of
 
 T = TypeVar("T")
 ATTEMPTS = 4
@@ -123,6 +123,7 @@ class S3Client:
         region: str = "us-east-1",
         path_style: bool = True,
         ca: str | None = None,
+        signer: Signs | None = None,
     ) -> None:
         url = urlsplit(endpoint)
         self.endpoint, self.bucket = endpoint, bucket
@@ -130,7 +131,7 @@ class S3Client:
         self._context = ssl.create_default_context(cafile=ca) if self.secure else None
         self.host = url.netloc if path_style else f"{bucket}.{url.netloc}"
         self._base = f"/{bucket}" if path_style else ""
-        self.signer = Signer(credentials, region)
+        self.signer: Signs = signer or Signer(credentials, region)
         self._idle: list[http.client.HTTPConnection] = []
         self._lock, self._pid = threading.Lock(), os.getpid()
 

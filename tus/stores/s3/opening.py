@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from configparser import ConfigParser, Error
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ...errors import OptionError
 from ...options import Options
 from . import S3Store, grid
 from .bucket import Bucket
@@ -18,10 +16,8 @@ from .checking import PATIENCE, check
 from .client import S3Client
 from .pattern import Pattern
 from .signing import Credentials
+from .urls import bucket_and_prefix, certificates_at, checked_endpoint, part_bytes, wrong_url
 
-_BUCKET = re.compile(r"[a-z0-9A-Z][a-zA-Z0-9._-]{1,254}")
-_PREFIX = re.compile(r"[A-Za-z0-9._~/=-]*")
-_SIZE = re.compile(r"([0-9]{1,6}) ?mi?b?", re.IGNORECASE)
 _SAID = (
     "endpoint", "region", "access_key", "secret", "token", "profile", "style", "part", "unknown_part", "ca", "key",
 )  # fmt: skip
@@ -33,92 +29,49 @@ def open_store(
     """The store that the option names; raises OptionError, which says what to change."""
     parts = urlsplit(url)
     said = _said(parts.query)
-    bucket, prefix = _named(parts.netloc, unquote(parts.path))
+    bucket, prefix = bucket_and_prefix(parts.netloc, unquote(parts.path))
     region = said.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     endpoint = said.get("endpoint") or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
     client = S3Client(
-        _endpoint(endpoint or f"https://s3.{region}.amazonaws.com"),
+        checked_endpoint(endpoint or f"https://s3.{region}.amazonaws.com"),
         bucket,
         _credentials(said, environ),
         region=region,
         path_style=_path_style(said.get("style", ""), bool(endpoint), bucket),
-        ca=_file(said.get("ca", "")),
+        ca=certificates_at(said.get("ca", "")),
     )
     store = S3Store(
         Bucket(client),
         prefix,
         pattern=_pattern(said.get("key", ""), prefix),
-        part=_size(said, "part", grid.LEAST),
-        unknown=_size(said, "unknown_part", 64 * grid.MIB),
+        part=part_bytes(said, "part", grid.LEAST),
+        unknown=part_bytes(said, "unknown_part", 64 * grid.MIB),
     )
     check(store.uploads, patience=patience)
     return store
-
-
-def _wrong(what: str) -> OptionError:
-    return OptionError(f"option store: {what}")
 
 
 def _said(query: str) -> dict[str, str]:
     said = dict(parse_qsl(query, keep_blank_values=True))
     for name in said:
         if name not in _SAID:
-            raise _wrong(f"s3: knows no {name!r}; there are {', '.join(_SAID)}")
+            raise wrong_url(f"s3: knows no {name!r}; there are {', '.join(_SAID)}")
     return said
-
-
-def _named(bucket: str, path: str) -> tuple[str, str]:
-    if "@" in bucket:
-        raise _wrong("keys do not belong in front of the bucket; use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if not _BUCKET.fullmatch(bucket):
-        raise _wrong(f"{bucket!r} is no name of a bucket; it has to be s3://bucket/prefix?endpoint=https://…")
-    prefix = path.strip("/")
-    if not _PREFIX.fullmatch(prefix) or ".." in prefix or "//" in prefix:
-        raise _wrong(f"the prefix {prefix!r} may have letters, digits and . _ ~ = - only, between single slashes")
-    return bucket, f"{prefix}/" if prefix else ""
-
-
-def _endpoint(text: str) -> str:
-    url = urlsplit(text)
-    try:
-        valid = url.scheme in ("http", "https") and url.hostname and url.path in ("", "/") and url.port != 0
-    except ValueError:
-        valid = False
-    if not valid or url.query or url.username:
-        raise _wrong(f"endpoint={text!r} has to be like https://s3.example.com, or http://127.0.0.1:9000")
-    return f"{url.scheme}://{url.netloc}"
 
 
 def _path_style(style: str, chosen: bool, bucket: str) -> bool:
     """Where the name of the bucket stands: in the path, or in front of the host."""
     if style not in ("", "path", "host"):
-        raise _wrong(f"style={style!r} has to be path or host")
+        raise wrong_url(f"style={style!r} has to be path or host")
     # A certificate for *.s3.amazonaws.com does not fit a name with dots.
     return style == "path" or not style and (chosen or "." in bucket)
-
-
-def _size(said: Mapping[str, str], name: str, default: int) -> int:
-    text = said.get(name, "")
-    if not text:
-        return default
-    found = _SIZE.fullmatch(text)
-    size = int(found[1]) * grid.MIB if found else 0
-    if not grid.LEAST <= size <= 5 << 30:
-        raise _wrong(f"{name}={text!r} has to be from 5MiB to 5120MiB")
-    return size
 
 
 def _pattern(text: str, prefix: str) -> Pattern | None:
     try:
         return Pattern(text, prefix) if text else None
     except ValueError as error:
-        raise _wrong(f"key={text!r}: {error}") from None
-
-
-def _file(path: str) -> str | None:
-    if path and not os.path.isfile(path):
-        raise _wrong(f"ca={path!r} is no file; it names the certificates that are trusted, in PEM format")
-    return path or None
+        raise wrong_url(f"key={text!r}: {error}") from None
 
 
 def _credentials(said: Mapping[str, str], environ: Mapping[str, str]) -> Callable[[], Credentials]:
@@ -126,7 +79,7 @@ def _credentials(said: Mapping[str, str], environ: Mapping[str, str]) -> Callabl
     for source, names in ((said, ("access_key", "secret", "token")), (environ, _VARIABLES)):
         key, secret, token = (source.get(name, "") for name in names)
         if bool(key) != bool(secret):
-            raise _wrong(f"{names[0]} and {names[1]} belong together, and one of them is missing")
+            raise wrong_url(f"{names[0]} and {names[1]} belong together, and one of them is missing")
         if key and not said.get("profile"):
             given = Credentials(key, secret, token)
             return lambda: given
@@ -146,7 +99,7 @@ def _from_file(profile: str, environ: Mapping[str, str]) -> Credentials | None:
     try:
         parser.read(path)
     except (Error, OSError, UnicodeDecodeError) as error:
-        raise _wrong(f"{path} cannot be read: {error}") from None
+        raise wrong_url(f"{path} cannot be read: {error}") from None
     if profile not in parser or "aws_access_key_id" not in parser[profile]:
         return None
     section = parser[profile]
@@ -160,13 +113,13 @@ def _of_botocore(profile: str | None) -> Callable[[], Credentials]:
     try:
         from botocore.session import Session
     except ImportError:
-        raise _wrong(
+        raise wrong_url(
             "there are no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them into "
             "~/.aws/credentials; for roles of machines, pip install botocore"
         ) from None
     found: Any = Session(profile=profile).get_credentials()
     if found is None:
-        raise _wrong("there are no keys where botocore looks: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        raise wrong_url("there are no keys where botocore looks: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
     def current() -> Credentials:
         frozen = found.get_frozen_credentials()

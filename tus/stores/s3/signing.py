@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 EMPTY = hashlib.sha256().hexdigest()
@@ -29,6 +29,20 @@ def percent(text: str) -> str:
 def query_of(pairs: Iterable[tuple[str, object]]) -> str:
     """A query as it is signed and sent: sorted."""
     return "&".join(sorted(f"{percent(name)}={percent(str(value))}" for name, value in pairs))
+
+
+class Signs(Protocol):
+    """What proves to a storage who asks."""
+
+    region: str
+
+    def headers(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], payload: str
+    ) -> dict[str, str]: ...
+
+    def presigned(
+        self, method: str, host: str, path: str, pairs: Iterable[tuple[str, object]], seconds: int
+    ) -> str: ...
 
 
 class Signer:

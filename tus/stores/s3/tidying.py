@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 
 from ...errors import NotFound
 from .bucket import Found, Running
@@ -21,14 +20,9 @@ class Tidying:
 
     def __init__(self, uploads: Uploads, before: float, making: Collection[str], *, young: float = YOUNG) -> None:
         self._uploads, self._making = uploads, making  # the nonces of what is being made in this process
-        self._before = min(before, self._now() - young)
+        self._before = min(before, uploads.bucket.now() - young)
         self._places: dict[str, Place | None] = {}
         self._own = f"{uploads.prefix}.tus/"
-
-    def _now(self) -> float:
-        """What time it is there."""
-        answer = self._uploads.bucket.client.ask("GET", "", [("list-type", "2"), ("max-keys", "1")])
-        return parsedate_to_datetime(answer.headers["date"]).timestamp()
 
     def __call__(self) -> None:
         bucket = self._uploads.bucket

@@ -1,0 +1,1 @@
+"""Uploads in Azure Blob Storage: the store of S3, in the words of Azure."""
