@@ -5,7 +5,7 @@ JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: serve test test-quick coverage check count format readme bench demo docs clean clients engines test-engines
+.PHONY: serve test test-quick coverage check count format readme bench demo docs clean clients engines test-engines demo-cluster
 
 serve: .venv/.installed
 	$(BIN)/tus serve $(ARGS)
@@ -48,6 +48,13 @@ bench: .venv/.tested
 
 demo: .venv/.installed
 	$(BIN)/tus serve development.ini $(ARGS)
+
+# Two processes on one bucket and one Redis, with nginx in front: until Ctrl+C, and nothing is left.
+demo-cluster: .venv/.installed
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[redis]"
+	command -v nginx >/dev/null && command -v redis-server >/dev/null && command -v curl >/dev/null || \
+	    scripts/install-packages "nginx-light redis-server curl" "the cluster"
+	scripts/demo-cluster
 
 docs: .venv/.documented
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
