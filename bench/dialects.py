@@ -32,20 +32,15 @@ class Held(Blocks):
 
     def __init__(self, data: bytes, barrier: threading.Barrier) -> None:
         super().__init__([data])
-        self.blocks = _Waiting(data, barrier)  # type: ignore[assignment]
-
-    def sha256(self) -> str:
-        return Blocks([self.blocks.data]).sha256()  # type: ignore[attr-defined]
-
-
-class _Waiting:
-    def __init__(self, data: bytes, barrier: threading.Barrier) -> None:
-        self.data, self._barrier = data, barrier
+        self._data, self._barrier = data, barrier
 
     def __iter__(self) -> Iterator[bytes]:
-        yield self.data[:-1]
+        yield self._data[:-1]
         self._barrier.wait(30)
-        yield self.data[-1:]
+        yield self._data[-1:]
+
+    def sha256(self) -> str:
+        return Blocks([self._data]).sha256()
 
 
 def said(deed: Callable[[], Any]) -> str:

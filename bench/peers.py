@@ -191,7 +191,7 @@ def _install_npm() -> None:
     node = PEERS / "node"
     node.mkdir(parents=True, exist_ok=True)
     (node / "package.json").write_text('{"private": true}\n')
-    _run("npm", "install", "--no-audit", "--no-fund", "@tus/server@2", "@tus/file-store@2", cwd=node)
+    _run("npm", "install", "--no-audit", "--no-fund", "@tus/server@2", "@tus/file-store@2", "@tus/s3-store@2", cwd=node)
 
 
 def _install_pip() -> None:

@@ -6,6 +6,7 @@ import http.client
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Proxy(ThreadingHTTPServer):
         self.calls: list[str] = []
         self.rules: list[Rule] = []
         self.guard = threading.Lock()
+        self.delay = 0.0  # seconds that each call takes longer
 
     def handle_error(self, *_: object) -> None:
         """A connection was cut: by a test."""
@@ -135,9 +137,24 @@ class Handler(BaseHTTPRequestHandler):
         return f"{self.operation} {self.path}" + (f"&partNumber={block.number}&" if block else "")
 
     def handle_one(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.body = self._body()
+        if self.server.delay:
+            time.sleep(self.server.delay)
         if not self.server.meet(self):
             self._answer(*self._forward())
+
+    def _body(self) -> bytes:
+        """As it came; the clients of others send it in chunks."""
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        raw, size = bytearray(), 1
+        while size:
+            raw += (line := self.rfile.readline())
+            size = int(line.partition(b";")[0], 16)
+            raw += self.rfile.read(size + 2) if size else b""
+        while line.strip():
+            raw += (line := self.rfile.readline())
+        return bytes(raw)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one
 

@@ -55,6 +55,7 @@ def opened(url: str, *, patience: float = 0.0, **environ: str) -> S3Store:
         ("s3://bucket/../b?endpoint=http://127.0.0.1:1", "prefix"),
         ("s3://bucket?endpoint=http://127.0.0.1:1&part=3MiB", "part="),
         ("s3://bucket?endpoint=http://127.0.0.1:1&part=many", "part="),
+        ("s3://bucket?endpoint=http://127.0.0.1:1&budget=1MiB", "budget="),
         ("s3://bucket?endpoint=http://127.0.0.1:1&style=virtual", "style="),
         ("s3://bucket?endpoint=https://127.0.0.1:1&ca=/nowhere", "ca="),
         ("s3://bucket?endpoint=http://127.0.0.1:1&access_key=k", "secret"),
@@ -96,7 +97,7 @@ def test_url_becomes_a_store(engine: dict[str, str], tmp_path: Path) -> None:
     none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
 
     stores = [
-        opened(f"{url}&part=16MiB"),
+        opened(f"{url}&part=16MiB&budget=9000MiB"),
         opened(f"{url}&access_key=test&secret=testtest", **none),
         opened(url, **none, HOME=str(tmp_path), AWS_PROFILE="other"),
     ]
@@ -104,6 +105,7 @@ def test_url_becomes_a_store(engine: dict[str, str], tmp_path: Path) -> None:
 
     assert [content(store) for store in stores] == [b"abc"] * 3
     assert stores[0].create(Upload("f" * 32, length=99 * MIB), fence=Turns(0)).state.place.part == 16 * MIB
+    assert [store.budget.size for store in stores] == [9000 * MIB, 256 * MIB, 256 * MIB]
 
 
 PROCESS = """\

@@ -24,6 +24,6 @@ class AzureClient(S3Client):
         if not body.size:
             return {"": ""} | ({"content-length": "0"} if method in ("PUT", "POST") else {})
         hash = hashlib.md5(usedforsecurity=False)
-        for block in body.blocks:
+        for block in body:
             hash.update(block)
         return {"": "", "content-length": str(body.size), "content-md5": base64.b64encode(hash.digest()).decode()}

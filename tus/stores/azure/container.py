@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 
 from .. import Block
 from ..s3.bucket import Bucket, Found, Listed, Running
-from ..s3.client import Blocks, Failed, S3Reply
+from ..s3.client import Blocks, Failed, Far, S3Reply
 
 _META, _OURS = "x-ms-meta-", "x-amz-meta-"
 LISTING: tuple[tuple[str, object], ...] = (("restype", "container"), ("comp", "list"))
@@ -53,7 +53,12 @@ class Container(Bucket):
     # Blobs
 
     def put(
-        self, key: str, *blocks: Block, headers: Mapping[str, str] | None = None, match: str = "", new: bool = False
+        self,
+        key: str,
+        *blocks: Block | Far,
+        headers: Mapping[str, str] | None = None,
+        match: str = "",
+        new: bool = False,
     ) -> str:
         given = {name.replace(_OURS, _META): value for name, value in (headers or {}).items()}
         condition = {"if-none-match": "*"} if new else {"if-match": f'"{match}"'} if match else {}
@@ -99,7 +104,7 @@ class Container(Bucket):
     def begin(self, key: str, headers: Mapping[str, str] | None = None) -> str:
         return secrets.token_hex(8)
 
-    def part(self, key: str, upload_id: str, number: int, blocks: Iterable[Block]) -> str:
+    def part(self, key: str, upload_id: str, number: int, blocks: Iterable[Block | Far]) -> str:
         name = str(BlockName(upload_id, number, int(time.time() * 1000), secrets.token_hex(4)))
         self.client.ask("PUT", key, [("comp", "block"), ("blockid", name)], body=Blocks(list(blocks)))
         return name

@@ -17,12 +17,13 @@ from ...options import Options
 from ..s3 import S3Store, grid
 from ..s3.checking import PATIENCE, SKEW, first_failure
 from ..s3.client import Failed
-from ..s3.urls import bucket_and_prefix, certificates_at, checked_endpoint, part_bytes, wrong_url
+from ..s3.urls import bucket_and_prefix, bytes_said, certificates_at, checked_endpoint, wrong_url
 from .client import AzureClient
 from .container import LISTING, Container
 from .signing import Bearer, SharedKey
 
-_SAID = ("account", "key", "endpoint", "part", "unknown_part", "ca")
+_LARGEST_BUDGET = 1 << 39  # bytes
+_SAID = ("account", "key", "endpoint", "part", "unknown_part", "budget", "ca")
 _CONTAINER = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
 _SCOPE = "https://storage.azure.com/.default"
 
@@ -42,8 +43,9 @@ def open_azure(
     store = S3Store(
         Container(client),
         prefix,
-        part=part_bytes(said, "part", grid.LEAST),
-        unknown=part_bytes(said, "unknown_part", 64 * grid.MIB),
+        part=bytes_said(said, "part", grid.LEAST),
+        unknown=bytes_said(said, "unknown_part", 64 * grid.MIB),
+        budget=bytes_said(said, "budget", 256 * grid.MIB, most=_LARGEST_BUDGET),
     )
     _check(store, said["account"], patience)
     return store

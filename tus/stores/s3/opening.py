@@ -16,10 +16,12 @@ from .checking import PATIENCE, check
 from .client import S3Client
 from .pattern import Pattern
 from .signing import Credentials
-from .urls import bucket_and_prefix, certificates_at, checked_endpoint, part_bytes, wrong_url
+from .urls import bucket_and_prefix, bytes_said, certificates_at, checked_endpoint, wrong_url
 
+_LARGEST_BUDGET = 1 << 39  # bytes
 _SAID = (
-    "endpoint", "region", "access_key", "secret", "token", "profile", "style", "part", "unknown_part", "ca", "key",
+    "endpoint", "region", "access_key", "secret", "token", "profile", "style", "part", "unknown_part", "budget", "ca",
+    "key",
 )  # fmt: skip
 
 
@@ -44,8 +46,9 @@ def open_store(
         Bucket(client),
         prefix,
         pattern=_pattern(said.get("key", ""), prefix),
-        part=part_bytes(said, "part", grid.LEAST),
-        unknown=part_bytes(said, "unknown_part", 64 * grid.MIB),
+        part=bytes_said(said, "part", grid.LEAST),
+        unknown=bytes_said(said, "unknown_part", 64 * grid.MIB),
+        budget=bytes_said(said, "budget", 256 * grid.MIB, most=_LARGEST_BUDGET),
     )
     check(store.uploads, patience=patience)
     return store

@@ -41,14 +41,15 @@ def checked_endpoint(text: str) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
-def part_bytes(said: Mapping[str, str], name: str, default: int) -> int:
+def bytes_said(said: Mapping[str, str], name: str, default: int, *, most: int = 5 << 30) -> int:
+    """A number of bytes; a part may have 5 GiB."""
     text = said.get(name, "")
     if not text:
         return default
     found = _SIZE.fullmatch(text)
     size = int(found[1]) * grid.MIB if found else 0
-    if not grid.LEAST <= size <= 5 << 30:
-        raise wrong_url(f"{name}={text!r} has to be from 5MiB to 5120MiB")
+    if not grid.LEAST <= size <= most:
+        raise wrong_url(f"{name}={text!r} has to be from 5MiB to {most // grid.MIB}MiB")
     return size
 
 
