@@ -112,8 +112,9 @@ def test_body_that_arrives_slowly_changes_the_directory_twice(watched: Watched, 
     assert changes() == ["+info", "+"]
 
 
-def test_taking_over_changes_the_directory_twice_more(watched: Watched) -> None:
-    """The lease of the older request has no file until another request comes."""
+def test_taking_over_makes_one_file_more(watched: Watched) -> None:
+    """The lease of the older request has no file until another request comes. It goes with the newer one, unless the
+    older one has not seen it by then."""
     tus, changes = watched(hand_over="none")
 
     url = tus.create(10)
@@ -121,7 +122,7 @@ def test_taking_over_changes_the_directory_twice_more(watched: Watched) -> None:
         live.until(lambda: tus.stored(url) == 5)
         assert tus.patch(url, 5, b"world").status == 204
 
-    assert changes() == ["+info", "+", "+lease", "-lease"]
+    assert changes() in (["+info", "+", "+lease"], ["+info", "+", "+lease", "-lease"])
 
 
 def test_handing_over_changes_the_directory_to_remove_the_data(watched: Watched) -> None:
