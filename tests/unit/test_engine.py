@@ -33,7 +33,7 @@ from tus.errors import (
     StoreFull,
     TooLarge,
 )
-from tus.lockers.file import FileLease
+from tus.lockers.ondata import MarkedLease
 from tus.stores.disk import Directory
 from tus.tus import Application
 
@@ -397,15 +397,15 @@ def test_whoever_took_over_as_it_was_handed_over_hears_of_a_newer_request(
     """Not that there is no such upload, though its data goes away in the moment after the first turn."""
     slow, quick = engines.build(tmp_path), engines.build(tmp_path)
     upload = create(slow, 3)
-    leave = FileLease.__exit__
+    leave = MarkedLease.__exit__
 
-    def left(lease: FileLease, *why: object) -> None:
+    def left(lease: MarkedLease, *why: object) -> None:
         leave(lease, *why)
         monkeypatch.undo()
         append(quick, upload.id, b"new")
         quick.claim(upload.id).accept(Result(), drop=True)
 
-    monkeypatch.setattr(FileLease, "__exit__", left)
+    monkeypatch.setattr(MarkedLease, "__exit__", left)
 
     with pytest.raises(Interrupted):
         append(slow, upload.id, b"old")
@@ -613,14 +613,16 @@ def full_disk() -> Iterator[Callable[[], None]]:
     signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_full_disk_is_told_before_a_byte_comes(tmp_path: Path, full_disk: Callable[[], None]) -> None:
-    """Also where there is no room even for the lease."""
+def test_full_disk_keeps_nobody_from_asking(tmp_path: Path, full_disk: Callable[[], None]) -> None:
+    """A lease needs no room; what cannot be written is told, and the offset stays where it was."""
     engine = engines.build(tmp_path)
     upload = create(engine, 6)
     full_disk()
 
-    with pytest.raises(StoreFull):
+    with pytest.raises((StoreFull, TooLarge)):
         append(engine, upload.id, b"abc")
+
+    assert engine.seize(ask(upload.id)).offset == 0
 
 
 def test_uploads_can_be_removed_from_a_full_disk(tmp_path: Path, full_disk: Callable[[], None]) -> None:
@@ -799,7 +801,7 @@ def test_stale_request_that_waited_for_its_turn_ends_nobody(tmp_path: Path) -> N
     with ThreadPoolExecutor(1) as pool:
         with good.turn():
             answer = pool.submit(engine.append, stale, 0, announced=3)
-            live.until(lambda: opened(tmp_path / f"{upload.id}.lease") == 2)
+            live.until(lambda: opened(tmp_path / upload.id) == 2)
             with suppress(Locked):
                 engine.seize(ask(upload.id))
         error = answer.exception()
