@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,14 @@ def serving() -> Iterator[Callable[..., Process]]:
             one.process.communicate()
 
 
+def readable(sockets: Iterable[socket.socket]) -> list[socket.socket]:
+    """Those that have something to read within a minute. `select` takes no descriptor above 1,023."""
+    poll, by = select.poll(), {one.fileno(): one for one in sockets}
+    for fd in by:
+        poll.register(fd, select.POLLIN)
+    return [by[fd] for fd, _ in poll.poll(60_000)]
+
+
 class Trickle:
     """Uploads of one thread: each sends its pieces in turn with all others, and ends when it has its answer."""
 
@@ -130,7 +138,7 @@ class Trickle:
     def statuses(self) -> list[int]:
         found = []
         for sock in self.sockets:
-            assert select.select([sock], [], [], 60)[0], "no answer"
+            assert readable([sock]), "no answer"
             found.append(int(sock.recv(4096).split()[1]))
         return found
 
@@ -138,7 +146,7 @@ class Trickle:
         """The same, where some get no answer before others have closed."""
         left, found = set(self.sockets), []
         while left:
-            ready = select.select(list(left), [], [], 60)[0]
+            ready = readable(left)
             assert ready, f"{len(left)} have no answer"
             for sock in ready:
                 found.append(int(sock.recv(4096).split()[1]))

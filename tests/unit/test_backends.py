@@ -216,7 +216,7 @@ def test_built_in_schemes_cannot_be_taken(films: Any, tmp_path: Path, monkeypatc
     [
         (
             "azure://bucket",
-            r"option store: azure: is unknown here; there are file:, film:, .*, s3:; is the package not installed",
+            r"option store: azure: is unknown here; there are azblob:, file:, film:, .*, s3:; is the package",
         ),
         ("flim:x", r"option store: flim: is unknown .*; did you mean film:\?"),
         ("lost:x", r"option store: what brings lost: cannot be loaded: No module named 'nowhere'"),
