@@ -14,6 +14,7 @@ from ..errors import (
     ChecksumMismatch,
     LengthRequired,
     MethodNotAllowed,
+    NotFound,
     Refused,
     TusError,
     UnsupportedType,
@@ -191,10 +192,13 @@ class TusExchange(Exchange):
     def _get(self) -> Conversation:
         """Not part of tus; but an upload of which there is no file yet is asked for by a HEAD that a cache changed."""
         request = self.identify()
-        if self._asks_by_get and not (self.engine.options.download and self.engine.look(request, "read").complete):
-            self.request = request._replace(method="HEAD")
-            return (yield from self._head())
-        return download(request, self.engine)
+        try:
+            return download(request, self.engine)
+        except NotFound:
+            if not self._asks_by_get:
+                raise
+        self.request = request._replace(method="HEAD")
+        return (yield from self._head())
 
     # What is answered
 
