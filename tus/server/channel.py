@@ -78,12 +78,9 @@ class Channel(HTTPChannel):
             self._discard()
             return
         held = self.request
-        try:
-            data = self.socket.recv(self.adj.recv_bytes)
-        except BlockingIOError:
+        data = self._taken()
+        if data is None:
             return
-        except OSError:
-            data = b""
         if data:
             self.last_activity = time.time()
             self.received(data)
@@ -238,13 +235,19 @@ class Channel(HTTPChannel):
         lingering: set[Channel] = getattr(self.server, "lingering", set())  # a plain waitress waits for what comes
         lingering.add(self)
 
-    def _discard(self) -> None:
+    def _taken(self) -> bytes | None:
+        """What has come; nothing at the end of the connection, however it ended; None if nothing has come yet."""
         try:
-            data = self.socket.recv(self.adj.recv_bytes)
+            return self.socket.recv(self.adj.recv_bytes)
         except BlockingIOError:
-            return
+            return None
         except OSError:
-            data = b""
+            return b""
+
+    def _discard(self) -> None:
+        data = self._taken()
+        if data is None:
+            return
         self.last_activity = time.time()
         if not data or time.monotonic() >= self.until:
             self.handle_close()
