@@ -20,12 +20,3 @@ _WITHOUT = (
 nitpick_ignore_regex = [("py:class", _WITHOUT)]
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"
-
-
-def setup(app):
-    """The README names its pictures from the top of the checkout, and is included from docs/."""
-    app.connect("include-read", lambda app, path, parent, content: _moved(content))
-
-
-def _moved(content):
-    content[0] = content[0].replace("docs/images/", "images/")

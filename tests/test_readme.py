@@ -1,32 +1,30 @@
-"""The README says what is true: its examples run, and its table of options is the code's.
+"""The README and the pages that follow it say what is true: their examples run, and the table of options is the code's.
 
-An example is taken from the README as it stands; nothing but the directory is put in its place.
+An example is taken from its page as it stands; nothing but the directory is put in its place.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 import subprocess
 import sys
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 
+from tests import documents
 from tests.test_types import complaints
 from tus import Metadata, TusFilter
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.rst").read_text("utf-8")
+ROOT = documents.ROOT
+PAGES = [documents.page(name) for name in ("README", "ways", "application", "hooks")]
 CREATION = {"Tus-Resumable": "1.0.0", "Upload-Length": "5"}
 
 
 def examples(language: str) -> list[str]:
-    """The code blocks in that language, in the order of the README."""
-    blocks = re.findall(rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", README)
-    return [dedent(block) for block in blocks]
+    """The code blocks in that language, page by page."""
+    return [block.code for page in PAGES for block in documents.blocks(page, language)]
 
 
 def example(word: str, *, language: str = "python") -> str:

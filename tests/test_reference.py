@@ -1,19 +1,18 @@
-"""The reference names everything that is promised, and the README says where to look."""
+"""The reference names everything that is promised, and every hook is explained."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 from typing import get_args
 
 import pytest
 
 import tus
+from tests import documents
 
-ROOT = Path(__file__).resolve().parent.parent
-REFERENCE = (ROOT / "docs" / "reference.rst").read_text("utf-8")
-README = (ROOT / "README.rst").read_text("utf-8")
+REFERENCE = documents.page("reference").read_text("utf-8")
+EXPLAINED = documents.page("hooks").read_text("utf-8")
 HOOKS = [name for name in vars(tus.Hooks) if not name.startswith("_")]
 
 
@@ -29,14 +28,14 @@ def test_every_hook_is_explained_with_its_arguments(name: str) -> None:
     _, *arguments = inspect.signature(getattr(tus.Hooks, name)).parameters
     entry = f"\n``{name}({', '.join(arguments)})``\n    "
 
-    assert entry in REFERENCE
-    assert len(REFERENCE.partition(entry)[2].partition("\n``")[0]) > 30
+    assert entry in EXPLAINED
+    assert len(EXPLAINED.partition(entry)[2].partition("\n``")[0]) > 30
 
 
 @pytest.mark.parametrize("name", HOOKS)
-def test_readme_names_every_hook(name: str) -> None:
-    """In one list, beside the place where they are explained."""
-    listed = README.partition("All hooks:")[2].partition("docs/reference.rst")[0]
+def test_list_names_every_hook(name: str) -> None:
+    """In one list, before they are explained."""
+    listed = EXPLAINED.partition("All hooks:")[2].partition("explained below")[0]
 
     assert f"``{name}``" in listed
 
@@ -44,10 +43,9 @@ def test_readme_names_every_hook(name: str) -> None:
 @pytest.mark.parametrize("intent", get_args(tus.Intent))
 def test_every_intent_is_listed(intent: str) -> None:
     """Where the hook that gets it is explained."""
-    assert f"``{intent}``" in REFERENCE.partition("``authorise(")[2].partition("\n``")[0]
+    assert f"``{intent}``" in EXPLAINED.partition("``authorise(")[2].partition("\n``")[0]
 
 
-@pytest.mark.parametrize("text", [README, REFERENCE], ids=["README", "reference"])
-def test_origin_of_the_user_is_said(text: str) -> None:
+def test_origin_of_the_user_is_said() -> None:
     """It is what the server says, and nothing that this package looks for."""
-    assert re.search(r"``request\.user``[^.]*\bis\s+``REMOTE_USER``", text)
+    assert re.search(r"``request\.user``[^.]*\bis\s+``REMOTE_USER``", EXPLAINED)

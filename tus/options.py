@@ -1,4 +1,4 @@
-"""Every option, declared once: Python, paste ini, environment, command line and the README come from this table.
+"""Every option, declared once: Python, paste ini, environment, command line and docs/options.rst come from this table.
 
 Values are checked where the application is built, so that a wrong ini fails at start and not at the first upload.
 """
@@ -389,7 +389,7 @@ def unknown(name: str, names: Iterable[str] = BY_NAME) -> str:
 
 
 def table() -> str:
-    """The options as an RST table, for the README."""
+    """The options as an RST table, for docs/options.rst."""
     rows = ["   * - Option", "     - Default", "     - Meaning"]
     for option in OPTIONS:
         default = f"``{option.default}``" if option.default else ""

@@ -263,13 +263,13 @@ def test_hooks_that_are_none_are_refused(named: Any) -> None:
 
 
 def test_choices_are_listed() -> None:
-    """In the README's table, and by `tus options`, which show the same text."""
+    """In the documents' table, and by `tus options`, which show the same text."""
     assert "One of ``auto``, ``url`` and ``path``." in table()
     assert "One of ``path``, ``file``, ``form``, ``url`` and ``none``." in table()
 
 
 def test_table_has_every_option() -> None:
-    """The README is made from it."""
+    """docs/options.rst is made from it."""
     for option in OPTIONS:
         assert f"``{option.name}``" in table()
 

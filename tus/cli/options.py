@@ -1,4 +1,4 @@
-"""`tus options`: every option of the application, for people and for the README."""
+"""`tus options`: every option of the application, for people and for docs/options.rst."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..options import OPTIONS, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rst", action="store_true", help="print the table of the README")
+    parser.add_argument("--rst", action="store_true", help="print the table of docs/options.rst")
 
 
 def main(args: argparse.Namespace) -> int:
