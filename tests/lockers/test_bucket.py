@@ -201,6 +201,20 @@ def test_holder_that_finds_its_object_gone_stores_it_again(make: Make, tmp_path:
     claim.release()
 
 
+def test_renewal_in_the_moment_of_keep_lets_it_time_out(make: Make) -> None:
+    """The thread that renews does not know yet that the lease is kept, and its process dies: others have it after its
+    time, and not after that of a plain one."""
+    one, other = make(ttl=1.0), make(ttl=1.0)
+    lease = one.lease("a")
+    server: Any = one._server
+
+    server.keep(lease, 1.0)
+    server.renew([lease], 1.0)
+    one.forked()  # what it held is nobody's from here on
+
+    take_turn(other.lease("a", patience=SOON))
+
+
 # What it costs
 
 

@@ -91,11 +91,12 @@ def after_renewal(entry: Entry, hold: Hold, now: int, life: int) -> Step:
         return Step(Verdict("taken"), _again(hold, now, life))
     if hold.kind == SHARE:
         return Step(Verdict("taken" if entry.epoch == hold.epoch else "lost"))
-    if entry.key != hold.key or hold.kind == KEPT and entry.till <= now:
+    # Not by the kind that the hold has: it may be kept in this moment.
+    if entry.key != hold.key or entry.kind == KEPT and entry.till <= now:
         return Step(Verdict("lost"))
-    if hold.kind == LEASE and entry.till > now + _LONG // 2:
+    if entry.kind == LEASE and entry.till > now + _LONG // 2:
         return Step(Verdict("taken"))
-    return Step(Verdict("taken"), entry._replace(till=_till(hold.kind, now, life)))
+    return Step(Verdict("taken"), entry._replace(till=_till(entry.kind, now, life)))
 
 
 def _again(hold: Hold, now: int, life: int) -> Entry:
