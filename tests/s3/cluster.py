@@ -255,7 +255,7 @@ class Client:
     ) -> wire.Answer | None:
         """None, if the answer did not come, or was that it cannot be done now."""
         if self.until and time.monotonic() > self.until:
-            raise Lost(f"it never ends: {self.history[-12:]}")
+            raise Lost(f"it never ends: {path}: {self.history[-12:]}; {bucket_of(self.cluster, path)}")
         server = self.dice.choice(self.cluster.servers)
         sized = {"Content-Length": str(len(body))} if method != "HEAD" else {}
         try:
@@ -382,6 +382,13 @@ def excused(spells: list[Spell]) -> Callable[[str, str], bool]:
         return any(one.pid == pid and one.began < ended and one.ended > began - margin for one in spells)
 
     return found
+
+
+def bucket_of(cluster: Cluster, path: str) -> dict[str, bytes]:
+    """What the bucket says of an upload, for the one who has to find out what went wrong."""
+    bucket, id = cluster.uploads.uploads.bucket, path.rpartition("/")[2]
+    own = [found for found in bucket.objects("in/") if id in found.key]
+    return {f"{found.key}, {found.size} bytes": bucket.get(found.key).body[:999] for found in own if found.size}
 
 
 def digest_of(cluster: Cluster, id: str) -> str:

@@ -190,6 +190,8 @@ def fall_back(core: Core, upload: Upload, lease: Lease, error: TusError) -> None
     """A commit failed, and the offset went back to what is certain. If another request took the upload over meanwhile,
     it writes behind what is doubtful, and its store does not know that: so that it is ended."""
     log.error("upload %s was not stored; %s bytes of it are certain", upload.id, error.offset)
+    if core.distant:  # what such a store finds is certain, and so is what the other request found
+        return
     try:
         with suppress(Interrupted), lease.turn():
             return

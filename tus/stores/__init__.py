@@ -214,7 +214,8 @@ class Linked(Protocol):
 
 @runtime_checkable
 class Distant(Protocol):
-    """A store that is so far away that a request should ask it as little as it can."""
+    """A store that is so far away that a request should ask it as little as it can. All that it finds is certain to
+    last: a commit that failed puts nothing in doubt which another request has found."""
 
     def glimpse(self, id: str) -> Upload:
         """The record, with an offset and a time that may be old. Raises NotFound."""

@@ -161,7 +161,8 @@ class S3Store:
             own.commit()
             if not same(self.uploads.record(upload.id).upload, since):
                 raise Changed("the record was changed meanwhile")
-        own.state.upload = upload
+        # Not complete, until it is one object: others may save this record in between, and would believe it.
+        own.state.upload = upload.evolve(complete=False, result=None)
         if own.state.place.whole:
             self.uploads.replace(upload, since)
         elif own.state.etags or not own.state.single:
@@ -180,7 +181,7 @@ class S3Store:
         """Save a record before there is an object that only a record leads to: after a crash nobody would find it."""
         state = draft.state
         if draft.fresh and not state.etag:
-            self.uploads.save(state, state.upload.evolve(complete=False, result=None), fresh=True)
+            self.uploads.save(state, state.upload, fresh=True)
 
     def _finish_small(self, upload: Upload, draft: S3Draft, *, alone: bool) -> None:
         """One object; and one call, if nobody changes the record at the same time."""
@@ -218,7 +219,7 @@ class S3Store:
                 raise Unavailable(f"another request finishes upload {upload.id}, and does not come to an end")
             time.sleep(pause)
             pause *= 2
-        state.upload = upload
+        state.upload = upload.evolve(complete=False, result=None)
         self.uploads.cut(state, state.end, 0)
         self._put_together(upload, draft)
 

@@ -213,7 +213,7 @@ class Uploads:
         """Save a record of an upload that is one object now."""
         place = state.place._replace(whole=True, touched=self.clock(), upload_id="", filled=False)
         self.save(state, upload, place=place)
-        state.place = place
+        state.upload, state.place = upload, place
 
     def finish_small(self, state: Holding, upload: Upload, blocks: Iterable[Block]) -> bool:
         """Store data and record in one step; False if the record is too long for that, and nothing happened."""
@@ -221,7 +221,7 @@ class Uploads:
         headers = attached(self._written(upload, place))
         if headers:
             self.bucket.put(self.key_of(state), *blocks, headers=headers)
-            state.place = place
+            state.upload, state.place = upload, place
         return headers is not None
 
     # Parts

@@ -1,0 +1,66 @@
+"""Requests on several machines for one upload, of which one fails when another has gone on: nothing that a client was
+told goes back."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests import live
+from tests.drafting import content
+from tests.engines import append, ask, create
+from tests.s3.conftest import PART, Reopen
+from tests.s3.proxy import Proxy
+from tus import Engine, Options
+from tus.errors import BodyCut, StoreBroken
+from tus.lockers.memory import MemoryLocker
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+ATTEMPTS = 4  # times that a call is tried
+Machines = tuple[Engine, Engine]
+
+
+@pytest.fixture
+def machines(reopen: Reopen) -> Machines:
+    """Two, with one locker."""
+    locker, options = MemoryLocker(), Options({}, environ={})
+    return Engine(reopen(), locker, options, None), Engine(reopen(), locker, options, None)
+
+
+def test_part_that_fails_late_takes_back_nothing_of_a_newer_request(
+    machines: Machines, reopen: Reopen, proxy: Proxy
+) -> None:
+    """A part of the old request fails when the new one has stored more, and its client has been told so."""
+    old, new = machines
+    data = os.urandom(3 * PART)
+    id = create(old, len(data)).id
+    failing = proxy.fail("UploadPart", 503, times=ATTEMPTS)
+
+    with pytest.raises(BodyCut), old.append(ask(id), 0, announced=len(data)) as writer:
+        writer.write(data[:PART])
+        assert live.until(lambda: failing.times == 0)
+        told = append(new, id, data[: PART + 7]).offset
+        old.conclude(writer, ConnectionError("the client went away"))
+
+    assert reopen().load(id).offset == told == PART + 7
+    assert append(new, id, data[told:], offset=told).complete
+    assert content(reopen(), id) == data
+
+
+@pytest.mark.parametrize("spoilt", ["CompleteMultipartUpload", "PutObject .*/info/"])
+def test_upload_is_complete_only_as_one_object(machines: Machines, reopen: Reopen, proxy: Proxy, spoilt: str) -> None:
+    """Every byte is there, and the engine does not put the parts together, or the record is not saved: it does not say
+    that it is complete, and the next HEAD finishes it, on any machine."""
+    here, elsewhere = machines
+    data = os.urandom(PART + 7)
+    id = create(here, len(data)).id
+    proxy.fail(spoilt, 503, times=ATTEMPTS, skip=spoilt != "CompleteMultipartUpload")
+
+    with pytest.raises(StoreBroken):
+        append(here, id, data)
+
+    found = reopen().load(id)
+    assert (found.offset, found.complete) == (len(data), False)
+    assert elsewhere.seize(ask(id)).complete
+    assert content(reopen(), id) == data
