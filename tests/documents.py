@@ -27,6 +27,7 @@ class Block:
     language: str  # "" for a paragraph that ends in two colons
     caption: str
     code: str
+    kind: str = ""  # the class that the page gives it
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -69,10 +70,12 @@ def files(path: Path) -> dict[str, str]:
 
 
 def write(path: Path, home: Path) -> None:
-    """Write the files of the page into a directory."""
-    for name, text in files(path).items():
-        (home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home / name).write_text(text)
+    """Write the files of the page into a directory; a caption may say that a block belongs to the end of a file."""
+    for caption, text in files(path).items():
+        name, _, where = caption.partition(", ")
+        file = home / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(file.read_text() + text if where == "at the end" else text)
 
 
 def _parsed(path: Path) -> Iterator[Block]:
@@ -83,7 +86,7 @@ def _parsed(path: Path) -> Iterator[Block]:
         if found := _BLOCK.match(line):
             options, number = _options(lines, number)
             code, number = _code(lines, number, len(found["indent"]))
-            yield Block(path, number, found["language"], options.get("caption", ""), code)
+            yield Block(path, number, found["language"], options.get("caption", ""), code, options.get("class", ""))
         elif found := _INCLUDE.match(line):
             options, number = _options(lines, number)
             code = (path.parent / found["path"]).read_text("utf-8")
