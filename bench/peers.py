@@ -104,6 +104,10 @@ PEERS_BY_NAME = {
             _tus("--durable", "none", "--workers", "2"), ours=True,
         ),
         Peer("tus-finish", "tus serve, its default durable = finish", ROOT / "tus/cli/serve.py", _tus(), ours=True),
+        Peer(
+            "tus-2-finish", "tus serve --workers 2, its default durable = finish", ROOT / "tus/cli/serve.py",
+            _tus("--workers", "2"), ours=True,
+        ),
         Peer("node", "@tus/server, @tus/file-store", PEERS / "node/node_modules/@tus/server", _node, group="npm"),
         Peer("rustus", f"rustus {RUSTUS}", PEERS / "bin" / "rustus", _rustus, group="cargo"),
         Peer(

@@ -116,6 +116,22 @@ def test_broken_metadata_stops_nobody_who_lists_uploads(tmp_path: Path, engine: 
     assert [(upload.offset, upload.metadata.filename) for upload in engine.uploads()] == [(3, "")]
 
 
+def test_record_that_was_read_before_is_read_as_it_is_now(tmp_path: Path) -> None:
+    """What is remembered of a text is no other text's, and no other upload's."""
+    store, other, record = FileStore(str(tmp_path)), "fedcba9876543210" * 2, tmp_path / f"{ID}.info"
+    for id in (ID, other):
+        (tmp_path / id).write_bytes(b"abc")
+        (tmp_path / f"{id}.info").write_text(encoded(Upload(ID, length=3)))
+
+    lengths = [store.load(ID).length, store.load(ID).length]
+    record.write_text(encoded(Upload(ID, length=4)))
+    lengths.append(store.load(ID).length)
+
+    assert lengths == [3, 3, 4]
+    assert store.load(other).id == other
+    assert store.load(other).length == 3
+
+
 def test_numbers_that_hosts_set_are_read_again(tmp_path: Path) -> None:
     """A limit that was worked out with a fraction, and a user who has a number."""
     add(tmp_path, limit=5e6, owner=17)

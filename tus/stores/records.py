@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from math import inf
 from operator import attrgetter
@@ -22,6 +23,7 @@ OPENING = '{"ID":'  # of every record that we write
 STATE = -3
 _DONE, _OVER = 2, 3
 _PLAIN = Result()
+_SHORT = 2048  # characters of a record, as nearly all are
 _MOST = 1 << 63  # bytes, and more than any file has
 _scan = json.JSONDecoder().raw_decode
 _BLANKS = " \t\n\r"
@@ -105,11 +107,19 @@ def _number(value: float) -> str:
 
 def decoded(text: bytes, id: str) -> tuple[Upload, bool]:
     """The upload, and whether we wrote the record. A file that is not a record is no upload."""
+    # Requests for one upload come one after the other, and its record seldom changes meanwhile.
+    return _remembered(text, id) if len(text) <= _SHORT else _decoded(text, id)
+
+
+def _decoded(text: bytes, id: str) -> tuple[Upload, bool]:
     try:
         record = _parsed(text.decode().strip(_BLANKS))
         return _checked(record, id), "tus" in record
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, TusError) as error:
         raise _unreadable(text, id, error) from None
+
+
+_remembered = lru_cache(1024)(_decoded)  # a record is read-only; some megabytes at most
 
 
 def _parsed(text: str) -> Any:
