@@ -19,6 +19,7 @@ from pathlib import Path
 from tests import live
 
 RECIPES = live.ROOT / "deploy" / "proxies"
+ATTEMPTS = 3  # at a free port, which somebody else may take at that moment
 APACHE_MODULES = "/usr/lib/apache2/modules"
 
 
@@ -149,21 +150,13 @@ def reachable(port: int) -> bool:
 
 
 @contextmanager
-def running(words: list[str], home: Path, port: int) -> Iterator[None]:
-    """A process that listens there, until the end."""
-    environ = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)}
-    with open(home / "output.txt", "ab") as output:
-        process = subprocess.Popen(words, cwd=home, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+def running(home: Path, words: Callable[[int], list[str]]) -> Iterator[int]:
+    """A process that listens on a free port, until the end; the port."""
+    process, port = _launched(home, words)
     try:
-        live.until(lambda: reachable(port) or live.ended(process), within=30.0)
-        said = "".join(
-            file.read_text(errors="replace") for file in home.glob("*") if file.name in ("output.txt", "error.log")
-        )
-        assert not live.ended(process), said
-        yield
+        yield port
     finally:
-        if not live.ended(process):
-            process.terminate()
+        process.terminate()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
@@ -171,25 +164,48 @@ def running(words: list[str], home: Path, port: int) -> Iterator[None]:
             process.wait()
 
 
+def _launched(home: Path, words: Callable[[int], list[str]]) -> tuple[subprocess.Popen[bytes], int]:
+    """On another port if somebody was quicker to take the first one."""
+    home.mkdir(parents=True, exist_ok=True)
+    environ = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+    for _ in range(ATTEMPTS):
+        port = live.free_port()
+        with open(home / "output.txt", "ab") as output:
+            process = subprocess.Popen(
+                words(port), cwd=home, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        try:
+            live.until(lambda: reachable(port) or live.ended(process), within=30.0)  # noqa: B023
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if not live.ended(process):
+            return process, port
+        process.wait()
+    raise AssertionError(
+        "".join(file.read_text(errors="replace") for file in home.glob("*") if file.name in ("output.txt", "error.log"))
+    )
+
+
 @contextmanager
 def started(
     front: Front, home: Path, *, upstream: int, certificate: Path, change: Callable[[str], str] = str
 ) -> Iterator[int]:
     """The proxy before what listens on `upstream`; its port. `change` spoils the recipe."""
-    port = live.free_port()
-    home.mkdir(exist_ok=True)
-    text = front.configured(home, port=port, upstream=upstream, certificate=certificate)
-    (home / "recipe").write_text(change(text))
-    with running(front.command(home, port), home, port):
+
+    def words(port: int) -> list[str]:
+        text = front.configured(home, port=port, upstream=upstream, certificate=certificate)
+        (home / "recipe").write_text(change(text))
+        return front.command(home, port)
+
+    with running(home, words) as port:
         yield port
 
 
 @contextmanager
 def serving(home: Path, *words: str) -> Iterator[int]:
     """`tus serve` as a person starts it; its port. Uploads are in `home / "up"`."""
-    port = live.free_port()
-    command = [sys.executable, "-m", "tus", "serve", str(home / "up"), "--port", str(port), "--durable", "none", *words]
-    place = home / "tus"
-    place.mkdir(exist_ok=True)
-    with running(command, place, port):
+    command = [sys.executable, "-m", "tus", "serve", str(home / "up"), "--durable", "none", *words]
+    with running(home / "tus", lambda port: [*command, "--port", str(port)]) as port:
         yield port

@@ -42,6 +42,9 @@ class TusOptions(TypedDict, total=False):
     any."""
     max_size: int | str | None
     """Most bytes that an upload may have."""
+    chunk_size: int | str | None
+    """Most bytes that one request should bring, where something in front takes no more (Cloudflare: 90MB). Our
+    page and clients of the IETF draft keep to it; a longer request that arrives is taken."""
     upload_valid_duration: float | str | None
     """How long an unfinished upload is kept after its last byte; seconds, or 90s, 30min, 2h, 7d, none."""
     sweep_interval: float | str | None

@@ -235,6 +235,7 @@ OPTIONS = (
     Option("location", Choice("auto", "url", "path"), "auto", "What `Location` holds: an absolute URL, an absolute path, or whichever is certain to be right."),
     Option("trusted_proxies", networks, "", "Addresses or networks whose `Forwarded` and `X-Forwarded-*` headers are believed; `unix`, or `*` for any."),
     Option("max_size", size, "none", "Most bytes that an upload may have."),
+    Option("chunk_size", size, "none", "Most bytes that one request should bring, where something in front takes no more (Cloudflare: 90MB). Our page and clients of the IETF draft keep to it; a longer request that arrives is taken."),
     Option("upload_valid_duration", duration, "7d", "How long an unfinished upload is kept after its last byte; seconds, or 90s, 30min, 2h, 7d, none."),
     Option("sweep_interval", duration, "1h", "How often a process looks for expired uploads; none leaves that to `tus sweep`."),
     Option("refused_valid_duration", duration, "1h", "How long a file is kept that the application or a hook refused, so that its client hears the reason each time it asks; none for ever."),
@@ -278,6 +279,7 @@ class Options:
     location: str
     trusted_proxies: tuple[str, ...]
     max_size: int | None
+    chunk_size: int | None
     upload_valid_duration: float | None
     sweep_interval: float | None
     refused_valid_duration: float | None

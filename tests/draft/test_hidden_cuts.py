@@ -50,7 +50,13 @@ def seen() -> list[bytes]:
 
 
 @pytest.fixture
-def ask(tmp_path: Path, seen: list[bytes]) -> Ask:
+def options() -> dict[str, Any]:
+    """Options of the filter."""
+    return {}
+
+
+@pytest.fixture
+def ask(tmp_path: Path, seen: list[bytes], options: dict[str, Any]) -> Ask:
     """One request, as a server would make it."""
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -58,7 +64,7 @@ def ask(tmp_path: Path, seen: list[bytes]) -> Ask:
         start_response("200 OK", [])
         return [b"done"]
 
-    tus = TusFilter(app, tmp_file_dir=str(tmp_path), hand_over="file", sweep_interval="none")
+    tus = TusFilter(app, tmp_file_dir=str(tmp_path), hand_over="file", sweep_interval="none", **options)
 
     def ask(method: str, path: str, body: Any, **environ: Any) -> Answer:
         started: list[Any] = []
@@ -168,3 +174,22 @@ def test_record_of_a_target_survives_tusd(tmp_path: Path) -> None:
     assert record["tus"]["target"][:3] == ["POST", "/photos", "a=b"]
     assert ["x-odd", "1"] in record["tus"]["target"][3]
     assert "target" not in record
+
+
+@pytest.mark.parametrize("options", [{"chunk_size": "90MB"}])
+def test_chunk_size_is_told_and_binds_nobody(ask: Ask) -> None:
+    """What a proxy takes in one request is told in every answer with limits, before what a server collects."""
+    told = ask("OPTIONS", "/upload", io.BytesIO())
+    created = ask("POST", "/upload", io.BytesIO(b"hello"), HTTP_UPLOAD_COMPLETE="?0", CONTENT_LENGTH="5")
+    asked = ask("HEAD", path(created), io.BytesIO())
+
+    assert created[0] == 201
+    assert all("max-append-size=90000000" in answer[1]["Upload-Limit"] for answer in (told, created, asked))
+
+
+@pytest.mark.parametrize("options", [{"chunk_size": "2"}])
+def test_longer_request_than_the_chunk_size_is_taken(ask: Ask) -> None:
+    """It is advice: a request that got here was not too long."""
+    created = ask("POST", "/upload", io.BytesIO(b"hello"), HTTP_UPLOAD_COMPLETE="?1", CONTENT_LENGTH="5")
+
+    assert created[0] == 200

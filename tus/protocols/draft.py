@@ -132,8 +132,9 @@ def limits(
     size = engine.limit(upload) if size is None else size
     if size is not None:
         found["max-size"] = size
-    if request.collected:
-        found["max-append-size"] = _MAX_APPEND
+    most = engine.options.chunk_size or (_MAX_APPEND if request.collected else None)
+    if most:
+        found["max-append-size"] = most
     duration = engine.options.upload_valid_duration
     left = engine.remaining(upload) if upload else None if duration is None else int(duration)
     if left is not None:

@@ -22,10 +22,12 @@ class UploadForm:
         accept: str = "",
         *,
         remember: bool = True,
+        chunk_size: int | None = None,
     ) -> None:
         """`remember`: links to what was finished stay in the browser, where no other page shows them."""
         self.pages, self.upload_path = pages, upload_path
         self.max_size, self.accept, self.remember = max_size, accept, remember
+        self.chunk_size = chunk_size
         self._known: dict[str, str] = {}
 
     def html(self, environ: dict[str, Any], language: str, *, album: str = "") -> Html:
@@ -36,7 +38,7 @@ class UploadForm:
             language,
             endpoint=root(environ) + self.upload_path.lstrip("/"),
             max_size=self.max_size or "",
-            chunk="" if _streams(environ) else CHUNK,
+            chunk=self.chunk_size or ("" if _streams(environ) else CHUNK),
             accept=self.accept,
             album=album,
             remember=" data-remember" if self.remember else "",

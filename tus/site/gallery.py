@@ -47,6 +47,7 @@ class Gallery:
         title: str = "",
         upload_path: str = UPLOADS,
         max_size: int | None = None,
+        chunk_size: int | None = None,
         uploads: bool = True,
         crowd: int = CROWD,
         accel: str = "",
@@ -62,7 +63,7 @@ class Gallery:
         self.pages = pages or Pages()
         self.operators = operators
         self.title, self.accel, self.uploads = title, accel, uploads
-        self.form = UploadForm(self.pages, upload_path, max_size, ACCEPT, remember=False)
+        self.form = UploadForm(self.pages, upload_path, max_size, ACCEPT, remember=False, chunk_size=chunk_size)
         self._maker = Maker(self.thumbnails)
         self._allowed = _callable(authorise)
 
@@ -362,6 +363,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "title": text,
     "upload_path": url_path,
     "max_size": size,
+    "chunk_size": size,
     "uploads": flag,
     "crowd": int,
     "accel": text,
@@ -387,7 +389,9 @@ def with_uploads(
     if uploads or "store" not in given:  # beside the photos, on the same file system: moving costs nothing
         given["tmp_file_dir"] = uploads or os.path.join(directory, ".tus", "uploads")
     checked = Options(given)
-    gallery = Gallery(directory, upload_path=checked.upload_path, max_size=checked.max_size)
+    gallery = Gallery(
+        directory, upload_path=checked.upload_path, max_size=checked.max_size, chunk_size=checked.chunk_size
+    )
     if operators:
         gallery.operators = Operators(gallery.pages, hosts=[host])
     return Filter(gallery, **given)

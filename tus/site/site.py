@@ -26,13 +26,14 @@ class Site:
         *,
         upload_path: str = "/files",
         max_size: int | None = None,
+        chunk_size: int | None = None,
         title: str = "",
         accept: str = "",
         pages: Pages | None = None,
         operators: Operators | None = None,
     ) -> None:
         self.pages = pages or Pages()
-        self.form = UploadForm(self.pages, upload_path, max_size, accept)
+        self.form = UploadForm(self.pages, upload_path, max_size, accept, chunk_size=chunk_size)
         self.title, self.operators = title, operators
         self.upload_path = upload_path
 
@@ -74,13 +75,14 @@ def with_uploads(*, operators: bool = False, host: str = "", **given: Any) -> Fi
         site.operators = Operators(site.pages, hosts=[host])
     # Nothing here could take a file over.
     app = Filter(site, **{"upload_path": "/files", **given, "hand_over": "none"})
-    site.form = UploadForm(site.pages, app.options.upload_path, app.options.max_size)
+    site.form = UploadForm(site.pages, app.options.upload_path, app.options.max_size, chunk_size=app.options.chunk_size)
     return app
 
 
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "upload_path": url_path,
     "max_size": size,
+    "chunk_size": size,
     "title": text,
     "accept": text,
     "template_dir": directory,

@@ -65,6 +65,22 @@ export const scenarios = {
     return visit
   },
 
+  async 'a proxy that takes no large request gets small ones' (world) {
+    const visit = await world.begin()
+    world.network.most = MB
+    const files = [world.file('film.bin', 20 * MB), world.file('next.bin', 3 * MB)]
+
+    await visit.choose(files[0])
+    await visit.shows('film.bin', /^Done/, 60000)
+    const tried = visit.count('PATCH')
+    await visit.choose(files[1])
+    await visit.shows('next.bin', /^Done/, 60000)
+
+    assert.deepEqual(world.server.files(), sums(files))
+    assert.equal(visit.count('PATCH') - tried, 10) // the size that fits is known by now: a 64th of the first file
+    return visit
+  },
+
   async 'five thousand files do not block the page' (world) {
     const visit = await world.begin()
 

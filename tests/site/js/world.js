@@ -62,7 +62,7 @@ export class Server {
 /** A network between browser and server: as slow as one likes, and it can freeze without a word. */
 export class Network {
   constructor (server) {
-    this.server = server; this.rate = Infinity; this.pairs = new Set(); this.holding = false
+    this.server = server; this.rate = this.most = Infinity; this.pairs = new Set(); this.holding = false
     this.listener = net.createServer(socket => this.connect(socket))
   }
 
@@ -77,14 +77,20 @@ export class Network {
     const pair = { near, far, frozen: false, held: [] }
     this.pairs.add(pair)
     near.on('data', data => {
-      if (pair.frozen) return
+      if (pair.frozen || pair.refused) return
+      const [, length] = /^PATCH .*?\ncontent-length: (\d+)/is.exec(data.toString('latin1')) || []
+      if (length > this.most) {
+        pair.refused = true
+        near.end('HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+        return
+      }
       far.write(data)
       if (this.rate === Infinity) return
       near.pause()
       setTimeout(() => { if (!pair.frozen) near.resume() }, data.length / this.rate * 1000)
     })
     far.on('data', data => {
-      if (pair.frozen) return
+      if (pair.frozen || pair.refused) return
       if (this.holding) pair.held.push(data)
       else near.write(data)
     })

@@ -8,6 +8,7 @@ const AT_ONCE = 3
 const SMALL = 1 << 18 // bytes: goes with the request that creates the upload; what is cut there begins again
 const LATER = [408, 409, 423, 425, 429] // other refusals are final
 const most = +dataset.maxSize || Infinity; const patience = +dataset.patience || 30 // seconds
+let chunk = +dataset.chunk || Infinity // bytes of a request
 export const items = new Set(); export const running = new Set(); export const finished = []
 let queue = []
 
@@ -79,7 +80,7 @@ export class Item {
     return new tus.Upload(file, {
       endpoint,
       metadata,
-      ...pieces(+dataset.chunk || Infinity),
+      ...pieces(chunk),
       uploadDataDuringCreation: small,
       storeFingerprintForResuming: !small,
       retryDelays: [0, 1e3, 3e3, 5e3, 1e4, ...Array(1e3).fill(15e3)],
@@ -145,7 +146,17 @@ export class Item {
     next()
   }
 
+  smaller () { // something before the server takes no request as large as that, of this file or the next
+    const { url, options } = this.upload
+    const less = Math.floor(Math.min(options.chunkSize, this.size) / 8)
+    if (!url || less < 1 << 16) return false
+    chunk = Math.min(chunk, less)
+    options.chunkSize = less
+    return true
+  }
+
   retries ({ status, text }) {
+    if (status === 413 && this.smaller()) return true
     const again = navigator.onLine && (!status || status > 499 || LATER.includes(status))
     const busy = status === 423 && this.sent === this.size // the host looks at the whole file
     if (again) this.status = status > 423 && text ? t('busy', { status, text }) : busy ? '' : t('reconnecting')
