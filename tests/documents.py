@@ -83,17 +83,18 @@ def _parsed(path: Path) -> Iterator[Block]:
     number = 0
     while number < len(lines):
         line, number = lines[number], number + 1
+        start = number
         if found := _BLOCK.match(line):
             options, number = _options(lines, number)
             code, number = _code(lines, number, len(found["indent"]))
-            yield Block(path, number, found["language"], options.get("caption", ""), code, options.get("class", ""))
+            yield Block(path, start, found["language"], options.get("caption", ""), code, options.get("class", ""))
         elif found := _INCLUDE.match(line):
             options, number = _options(lines, number)
             code = (path.parent / found["path"]).read_text("utf-8")
-            yield Block(path, number, options.get("language", ""), options.get("caption", ""), code)
+            yield Block(path, start, options.get("language", ""), options.get("caption", ""), code)
         elif found := _LITERAL.match(line):
             code, number = _code(lines, number, len(found["indent"]))
-            yield Block(path, number, "", "", code)
+            yield Block(path, start, "", "", code)
 
 
 def _options(lines: list[str], number: int) -> tuple[dict[str, str], int]:

@@ -2,9 +2,9 @@
 // Run by test_tutorials.py: node form.js PLAN
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
-import { World, until } from '../site/js/world.js'
+import { World, until } from '../../site/js/world.js'
 
-const SCRIPT = new URL('../../tus/site/static/vendor/tus.min.js', import.meta.url)
+const SCRIPT = new URL('../../../tus/site/static/vendor/tus.min.js', import.meta.url)
 const plan = JSON.parse(process.argv[2])
 const world = new World(plan)
 world.server = world.network.server = { port: plan.port, start () {}, kill () {} }
