@@ -5,7 +5,7 @@ JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: serve test test-quick coverage check count format readme bench demo docs clean clients engines test-engines demo-cluster
+.PHONY: serve test test-quick coverage check count format readme bench demo docs links packaging clean clients engines test-engines demo-cluster
 
 serve: .venv/.installed
 	$(BIN)/tus serve $(ARGS)
@@ -59,6 +59,18 @@ demo-cluster: .venv/.installed
 docs: .venv/.documented
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 
+# Asks every address on the web that the documents name; that of a page which is gone is nobody's fault, so not in CI.
+links: .venv/.documented
+	$(BIN)/sphinx-build -q -b linkcheck docs docs/_build/links
+
+# The source archive, the wheel that is built of it, and what the index and its users would say of both.
+packaging: .venv/.packaged
+	rm -rf build dist
+	$(BIN)/python -m build -q .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents --toplevel tus --package tus dist/*.whl
+	$(BIN)/pyroma -n 8 dist/*.tar.gz
+
 clean:
 	rm -rf .venv .cache build dist *.egg-info docs/_build tests/*/js/node_modules
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -80,6 +92,10 @@ clean:
 
 .venv/.documented: .venv/.made setup.py
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[docs]"
+	touch $@
+
+.venv/.packaged: .venv/.made setup.py
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[packaging]"
 	touch $@
 
 clients:

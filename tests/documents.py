@@ -28,6 +28,7 @@ class Block:
     caption: str
     code: str
     kind: str = ""  # the class that the page gives it
+    included: str = ""  # the path of the file that it is, if the page includes one
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -91,7 +92,8 @@ def _parsed(path: Path) -> Iterator[Block]:
         elif found := _INCLUDE.match(line):
             options, number = _options(lines, number)
             code = (path.parent / found["path"]).read_text("utf-8")
-            yield Block(path, start, options.get("language", ""), options.get("caption", ""), code)
+            words = options.get("language", ""), options.get("caption", ""), code
+            yield Block(path, start, *words, included=found["path"])
         elif found := _LITERAL.match(line):
             code, number = _code(lines, number, len(found["indent"]))
             yield Block(path, start, "", "", code)
