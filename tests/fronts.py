@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -33,7 +34,6 @@ class Front:
     recipe: str
     command: Callable[[Path, int], list[str]]
     frame: str = "%s"  # what a system's own configuration has around the recipe
-    port: str = "443"  # as the recipe has it
     tls: bool = True
     prefix: bool = True  # whether the recipe has one
     marks: bool = True  # it tells the server by which address it was called
@@ -59,8 +59,9 @@ class Front:
     def configured(self, home: Path, *, port: int, upstream: int, certificate: Path) -> str:
         """The recipe, with the addresses of a test."""
         text = (RECIPES / self.recipe).read_text()
-        text = text.replace("/etc/ssl/uploads.pem", str(certificate))
-        text = text.replace("8080", str(upstream)).replace(self.port, str(port))
+        places = {"8080": str(upstream), "443": str(port), "/etc/ssl/uploads.pem": str(certificate)}
+        # In one pass: a port may hold the digits of another.
+        text = re.sub(r"\b(8080|443)\b|/etc/ssl/uploads\.pem", lambda found: places[found[0]], text)
         text = text.replace("uploads.example {", f"https://localhost:{port}, https://127.0.0.1:{port} {{")
         framed = self.frame.replace("%s", text).replace("{home}", str(home)).replace("{port}", str(port))
         return framed.replace("{user}", getpass.getuser())
