@@ -12,7 +12,8 @@ _SENT = (
     "Authorization, Content-Type, Origin, X-Requested-With, X-Request-ID, X-HTTP-Method-Override, Tus-Resumable, "
     "Upload-Length, Upload-Offset, Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Checksum, "
     "Upload-Complete, Upload-Incomplete, Upload-Draft-Interop-Version, Content-Disposition, Content-Encoding, "
-    "Content-Digest, Repr-Digest, Want-Repr-Digest, Incremental, Upload-Name, Cache-Control"
+    "Content-Digest, Repr-Digest, Want-Repr-Digest, Incremental, Upload-Name, Cache-Control, "
+    "Idempotency-Key"
 )
 _READ = (
     "Location, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Expires, "

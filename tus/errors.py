@@ -139,6 +139,12 @@ class UnsupportedType(TusError):
     status = 415
 
 
+class KeyReused(TusError):
+    """The client has used this key for a creation that said something else."""
+
+    status = 422
+
+
 class Locked(TusError):
     """The upload is busy for a moment. Clients retry a 423, and give up at most other codes below 500."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from .engine import Engine
-from .engine.writer import Sink
+from .engine.repeating import begin_once
+from .engine.writer import Sink, Writer
 from .errors import TusError
+from .http.headers import idempotency_key
 from .http.messages import Request, Response
 from .upload import Result, Upload
 
@@ -31,6 +34,11 @@ class Exchange:
         """The request, when something is to be done for it: only now it matters who makes it."""
         self.request = self.engine.identify(self.request)
         return self.request
+
+    def beginner(self) -> Callable[..., Writer]:
+        """What begins the upload that is asked for; if the client has a key for it, only where it has not yet."""
+        key = idempotency_key(self.request.headers)
+        return partial(begin_once, self.engine, key=key) if key else self.engine.begin
 
     def converse(self) -> Conversation:
         """The answer; what goes wrong is raised."""

@@ -38,7 +38,8 @@ class Hooks:
         return None
 
     def before_create(self, request: Request, upload: Upload) -> Upload | None:
-        """Refuse a creation, or return `upload.evolve(id=…, owner=…, metadata=…, limit=…, expires=…)`."""
+        """Refuse a creation, or return `upload.evolve(id=…, owner=…, metadata=…, limit=…, expires=…)`. Called again for
+        a creation that is repeated with its Idempotency-Key; if that has an upload, this does not count."""
 
     def namespace(self, request: Request) -> str | None:
         """A name for the visitors who share names of files. Browser libraries identify an upload by the file's name and

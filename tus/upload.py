@@ -271,6 +271,7 @@ class Upload(NamedTuple):
     digests: Digests = ()  # of the whole: what the client announced, and what it wants to be told
     target: Target | None = None  # None: handed over as every upload is
     chunks: Chunks | None = None  # it comes in numbered chunks, so its offset is the number of bytes that are there
+    keyed: str = ""  # what its creation said, if that came with a key, so that the same key says no other thing
     expected: int | None = None  # bytes that a form seems to hold; its file's length is known at its end only
     stored_at: str = ""  # s3://bucket/key, where others can fetch the data themselves; as the store says
 

@@ -350,6 +350,49 @@ def test_lost_last_answer_is_success(run: Any, proxy: Proxy, upstream: Upstream,
     assert (status, upstream.content(out), proxy.passed()) == (0, file.read_bytes(), size)
 
 
+def lose_creation(proxy: Proxy, times: int = 1) -> None:
+    """The server makes the upload, and its answer never arrives."""
+    lost = iter([True] * times)
+    proxy.faults.answer = lambda head, method: b"" if method == "POST" and next(lost, False) else head
+
+
+def made(upstream: Upstream) -> set[str]:
+    return {path.stem for path in upstream.files.glob("*.info")}
+
+
+def test_lost_answer_to_the_creation_makes_one_upload(run: Any, proxy: Proxy, upstream: Upstream, file: Path) -> None:
+    """The second creation has the key of the first one."""
+    before = made(upstream)
+    lose_creation(proxy)
+
+    status, out, _ = run(file, through(proxy))
+
+    assert (status, upstream.content(out)) == (0, file.read_bytes())
+    assert len(made(upstream) - before) == 1
+
+
+def test_next_run_finds_what_a_lost_answer_spoke_of(run: Any, proxy: Proxy, upstream: Upstream, file: Path) -> None:
+    """The key is remembered before it is sent, and goes when the file is uploaded."""
+    before = made(upstream)
+    lose_creation(proxy)
+    assert run(file, through(proxy), "--retries", "0")[0] == 1
+
+    status, out, _ = run(file, through(proxy))
+    again = run(file, through(proxy))[1]
+
+    assert (status, upstream.content(out)) == (0, file.read_bytes())
+    assert made(upstream) - before == {out.rpartition("/")[2], again.rpartition("/")[2]}
+    assert out != again
+
+
+def test_other_metadata_is_another_creation(run: Any, proxy: Proxy, upstream: Upstream, file: Path) -> None:
+    """A run that says something else of the file does not use the key of the one before."""
+    lose_creation(proxy)
+    assert run(file, through(proxy), "--retries", "0")[0] == 1
+
+    assert run(file, through(proxy), "--metadata", "a=b")[0] == 0
+
+
 def test_patch_in_disguise(run: Any, proxy: Proxy, upstream: Upstream, file: Path) -> None:
     """Where PATCH is blocked, POST with the override header does it."""
     proxy.faults.refused["PATCH"] = answer("405 Method Not Allowed")

@@ -48,6 +48,7 @@ FULL = Upload(
     created=12.5,
     expires=99.5,
     unverified_from=3,
+    keyed="0123456789abcdef",
     result=Result(200, (("X-A", "1"), ("X-A", "2")), b"\x00\xff"),
     dropped=False,
 )

@@ -13,6 +13,7 @@ from tests.s3.conftest import MIB, PART, Reopen
 from tests.s3.proxy import Proxy, count
 from tests.socket_locker import SocketLocker
 from tus import Engine, Options
+from tus.engine.repeating import begin_once
 from tus.lockers import Locker
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
@@ -122,4 +123,34 @@ def test_request_elsewhere_ends_what_is_remembered(made: Callable[[], Engine], c
     done = engines.append(here, upload.id, data[3 * PART :], offset=3 * PART)
 
     assert last["ListParts"] == 1
+    assert engines.content(made(), done) == data
+
+
+def test_key_costs_a_creation_nothing(made: Callable[[], Engine], calls: Calls) -> None:
+    """The record is stored on a condition, and leads to what another request made."""
+    engine = made()
+    engine.store.secret()  # once for each process
+    calls()
+
+    with begin_once(engine, engines.ask(), key="a", length=MIB, metadata=engines.Metadata()) as writer:
+        first = engine.conclude(writer)
+    cost = calls()
+    with begin_once(made(), engines.ask(), key="a", length=MIB, metadata=engines.Metadata()) as writer:
+        again = engine.conclude(writer)
+
+    assert cost == {"PutObject": 1}
+    assert again.id == first.id
+
+
+def test_key_costs_a_creation_with_its_bytes_one_call(made: Callable[[], Engine], calls: Calls) -> None:
+    """The record comes first, so that a repetition can take over while the bytes arrive."""
+    engine, data = made(), os.urandom(MIB)
+    engine.store.secret()
+    calls()
+
+    with begin_once(engine, engines.ask(), key="a", length=MIB, metadata=engines.Metadata(), announced=MIB) as writer:
+        writer.write(data)
+        done = engine.conclude(writer)
+
+    assert calls() == {"PutObject": 2}
     assert engines.content(made(), done) == data

@@ -20,7 +20,7 @@ from ..client import wire
 from ..client.connecting import Clock
 from ..client.meter import Meter, human
 from ..client.remembered import Remembered, fingerprint
-from ..client.transfer import ByteSource, File, Pace, Stream, Transfer, TransferError, Unwanted
+from ..client.transfer import ByteSource, File, Pace, Stream, Transfer, TransferError, Unwanted, metadata_header
 from ..client.wire import Client
 from ..options import size
 
@@ -182,6 +182,8 @@ def _transfer(client: Client, file: BinaryIO, path: str, args: argparse.Namespac
     if source.length and path != "-":
         memory, key = Remembered.of_user(os.environ), fingerprint(path, client.home)
         transfer.url = memory.get(key)
+        if not transfer.url:
+            transfer.key = memory.creation(key, metadata_header(metadata))
         transfer.remember = lambda url: memory.put(key, url)
         transfer.forget = lambda: memory.forget(key)
     return transfer

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -56,10 +57,18 @@ class Remembered:
         with contextlib.suppress(OSError), self._changed() as entries:
             entries[key] = (url, time.time())
 
-    def forget(self, key: str) -> None:
-        """Drop the URL."""
+    def creation(self, key: str, said: str) -> str:
+        """What to call the creation of this upload, which says this: the same each time, until it is forgotten."""
+        name, new = f"{key} {hashlib.sha256(said.encode()).hexdigest()}", str(uuid.uuid4())
         with contextlib.suppress(OSError), self._changed() as entries:
-            entries.pop(key, None)
+            return entries.setdefault(name, (new, time.time()))[0]
+        return new
+
+    def forget(self, key: str) -> None:
+        """Drop the URL, and what its creation was called."""
+        with contextlib.suppress(OSError), self._changed() as entries:
+            for name in [name for name in entries if name.partition(" ")[0] == key]:
+                del entries[name]
 
     def _load(self) -> dict[str, tuple[str, float]]:
         try:

@@ -9,9 +9,10 @@ import email.utils
 import os
 import re
 import time
+import uuid
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 from ..checksum import ALGORITHMS
@@ -148,6 +149,7 @@ class Transfer:
     remember: Callable[[str], None] = lambda url: None
     forget: Callable[[], None] = lambda: None
     url: str | None = None
+    key: str = field(default_factory=lambda: str(uuid.uuid4()))  # of the creation, so that it can be sent again
     offset: int = 0
     sent: int = 0  # what this run gave to the network, which may be more than arrived
     resumed_at: int = 0
@@ -196,13 +198,14 @@ class Transfer:
         if self._restarts > 1 or isinstance(self.source, Stream):
             raise TransferError(str(reason))
         self.meter.say(f"{reason}; beginning again")
-        self.url, self.offset, self._resuming = None, 0, False
+        self.url, self.key, self.offset, self._resuming = None, str(uuid.uuid4()), 0, False
 
     def _create(self) -> None:
         # A short stream is over before we begin, and then its length is known.
         self.source.body(0, self.chunk)
         length = self.source.length
         headers = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
+        headers["Idempotency-Key"] = f'"{self.key}"'
         if self.metadata:
             headers["Upload-Metadata"] = metadata_header(self.metadata)
         answer = self.client.request("POST", self.client.home, headers, body=wire.Bytes())
@@ -217,9 +220,11 @@ class Transfer:
             self.url = wire.located(self.client.home, answer.header("Location"))
         except ValueError as error:
             raise TransferError(f"the server names no usable upload URL: {error}") from None
-        self.offset, self._announced, self._trouble = 0, length is not None, False
+        # It may have more already, if this was sent before.
+        self.offset = min(answer.natural("Upload-Offset") or 0, length or 0)
+        self._announced, self._trouble = length is not None, False
         self.remember(self.url)
-        self.meter.show(0, length)
+        self.meter.show(self.offset, length)
 
     def _look(self) -> None:
         """Ask the server what it has."""

@@ -11,7 +11,7 @@ The engine knows no HTTP and moves no bytes off a network. The order of what it 
   over, and the host's answer recorded. After a crash between two of them the next request continues from there.
 
 `Core` is what the deeds stand on; each module has some of them, and uses those before it: admission, finishing,
-delivering, removing, creating, joining, writing, numbered.
+delivering, removing, creating, repeating, joining, writing, numbered.
 """
 
 from __future__ import annotations

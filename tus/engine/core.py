@@ -163,6 +163,14 @@ def change(core: Core, id: str, changed: Callable[[Upload], Upload], *, durable:
     raise Locked("the record of this upload changes all the time")
 
 
+def find_alive(core: Core, id: str) -> Upload | None:
+    """The upload by this id, unless there is none or its time is over."""
+    with suppress(NotFound):
+        upload = core.store.load(id)
+        return None if core.expired(upload) else upload
+    return None
+
+
 def tell_created(core: Core, upload: Upload) -> None:
     """An upload exists."""
     events.created(upload)

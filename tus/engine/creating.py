@@ -117,7 +117,7 @@ def _find_earlier(core: Core, upload: Upload) -> Upload | None:
         earlier = core.store.load(upload.id)
         if core.expired(earlier):
             remove(core, earlier, core.expired)
-        elif (earlier.parts, earlier.owner) != (upload.parts, upload.owner):
+        elif not upload.keyed and (earlier.parts, earlier.owner) != (upload.parts, upload.owner):
             raise Refused(f"the id {upload.id} is taken", status=409)
         else:
             return earlier

@@ -20,10 +20,11 @@ from ..stores import Draft, Eager, Joinable
 from ..upload import Metadata, Upload, checked_id
 from ..waiting import take_time
 from .admission import identify
-from .core import MOMENT, Core, change, stored, tell_created, visible
+from .core import MOMENT, Core, change, find_alive, stored, tell_created, visible
 from .creating import create_named, drafted
 from .finishing import complete
 from .removing import empty
+from .repeating import made_once
 
 MAX_PARTS = 1000  # a request with more addresses would not get through most proxies
 # Times that a part may stand in final uploads, in one or in several: each time all of it is copied, by a request that
@@ -31,8 +32,8 @@ MAX_PARTS = 1000  # a request with more addresses would not get through most pro
 MAX_USES = 16
 
 
-def join(core: Core, request: Request, ids: Iterable[str], *, metadata: Metadata, concat: str) -> Upload:
-    """A final upload of these parts; the same one, if it is asked for again."""
+def join(core: Core, request: Request, ids: Iterable[str], *, metadata: Metadata, concat: str, key: str = "") -> Upload:
+    """A final upload of these parts; the same one, if it is asked for again, by the same words or the same key."""
     take_time()
     request = identify(core, request)
     core.hooks.authorise(request, "concatenate", None)
@@ -41,15 +42,21 @@ def join(core: Core, request: Request, ids: Iterable[str], *, metadata: Metadata
         raise BadRequest(f"{len(ids)} parts are more than the {MAX_PARTS} that an upload may be made of")
     for id, times in Counter(ids).items():
         _check_uses(id, times)
-    name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
-    with suppress(NotFound):
-        earlier = core.store.load(name)
-        alive = earlier.complete and earlier.parts == ids and not core.expired(earlier)
-        if alive and visible(earlier, request):
+
+    def draft(id: str) -> Upload:
+        length = _total(_parts(core, request, ids))
+        return drafted(core, request, length=length, metadata=metadata, concat=concat, id=id, parts=ids)
+
+    if key:
+        upload, new = made_once(core, request, draft, key=key, said=(ids, concat, metadata.raw))
+    else:
+        name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
+        earlier = find_alive(core, name)
+        if earlier and earlier.complete and earlier.parts == ids and visible(earlier, request):
             return earlier  # asked for again, after its parts went away perhaps
-    length = _total(_parts(core, request, ids))
-    upload = drafted(core, request, length=length, metadata=metadata, concat=concat, id=name, parts=ids)
-    upload, new = create_named(core, upload)
+        upload, new = create_named(core, draft(name))
+    if upload.complete and not new:
+        return upload
     _use_parts(core, upload, new)
     if new:
         tell_created(core, upload)

@@ -45,6 +45,8 @@ def can(draft: object, protocol: type) -> bool:
 class Writer:
     """Takes bytes for one upload while its lease holds."""
 
+    repeats = 0  # bytes at the beginning of the body that the upload has already
+
     def __init__(
         self,
         upload: Upload,
@@ -197,6 +199,33 @@ class Writer:
         finally:
             if lease:
                 lease.release(forget=forget)
+
+
+class Repeated(Writer):
+    """Takes a body again whose beginning is stored, and leaves that out: a client that sends it all the same may hear
+    no answer before the end. Without a lease, everything is there."""
+
+    def __init__(self, upload: Upload, *, room: int | None, **how: Any) -> None:
+        self.repeats = upload.offset
+        super().__init__(upload, room=room if room is None else room + self.repeats, **how)
+        if how["trailing"]:  # the draft has only the rest of what a checksum behind the body speaks of
+            self._hashes = _hashes(None, True, None)
+
+    @property
+    def splices(self) -> bool:
+        return self.received >= self.repeats and super().splices
+
+    def write(self, block: Block) -> None:
+        again = min(max(self.repeats - self.received, 0), len(block))
+        if again:
+            for hash in self._hashes.values():
+                hash.update(block[:again])
+            self.received += again
+        try:
+            super().write(block[again:] if again else block)
+        except TooLarge as error:
+            error.limit = error.limit and self._room
+            raise
 
 
 _NOTHING: dict[str, Hash] = {}

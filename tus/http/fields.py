@@ -28,6 +28,7 @@ _INNER = rf"\( *(?:(?:{_BARE}){_PARAMETERS}(?: +(?:{_BARE}){_PARAMETERS})* *)?\)
 _ITEM = re.compile(rf" *({_BARE}){_PARAMETERS} *", re.ASCII)
 _MEMBER = re.compile(rf"({_KEY})(?:=({_INNER}|{_BARE}))?{_PARAMETERS}", re.ASCII)
 _COMMA = re.compile(r"[ \t]*,[ \t]*", re.ASCII)
+_ESCAPED = re.compile(r"\\(.)")
 _INTEGER = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 
 
@@ -44,6 +45,12 @@ def whole_number(text: str | None) -> int | None:
         return None
     number = int(bare)
     return number if number >= 0 else None
+
+
+def string(text: str | None) -> str | None:
+    """What a quoted string holds."""
+    bare = _item(text)
+    return _ESCAPED.sub(r"\1", bare[1:-1]) if bare.startswith('"') else None
 
 
 def boolean(text: str | None) -> bool | None:

@@ -10,12 +10,15 @@ from urllib.parse import quote, unquote_to_bytes
 from ..checksum import Checksum, checksum
 from ..errors import BadRequest
 from ..upload import is_echoed
+from . import fields
 from .messages import Headers
 
 MAX_NUMBER = 2**63 - 1  # what a file offset can hold
 OFFSET_TYPE = "application/offset+octet-stream"  # the media type of a PATCH of tus, from its first version on
 PAGE_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # what browsers send by themselves
 
+_MAX_KEY = 255  # characters; it is worked into an id, and no library sends more than a UUID
+_BARE_KEY = re.compile(r"[!#-+\--:<-~]+")  # no quote, comma or semicolon, which mean something in a structured field
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^';]*'([^;\s]+)", re.IGNORECASE | re.ASCII)
 _PLAIN = re.compile(r';\s*filename\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]+)', re.IGNORECASE | re.ASCII)
 _ODD = re.compile(r'[^ -~]|["\\%]')  # what a quoted string of an old browser cannot hold
@@ -63,6 +66,18 @@ def concat(headers: Headers) -> tuple[str, tuple[str, ...]]:
     if not urls:
         raise BadRequest("Upload-Concat names no partial upload")
     return "final", urls
+
+
+def idempotency_key(headers: Headers) -> str:
+    """What the client calls this creation, so that it can send it again; "" if it does not say. Libraries send the key
+    without the quotes of a structured field, too."""
+    value = headers.get("idempotency-key")
+    if value is None:
+        return ""
+    key = value if _BARE_KEY.fullmatch(value) else fields.string(value)
+    if not key or len(key) > _MAX_KEY:
+        raise BadRequest(f"Idempotency-Key is not one key of 1 to {_MAX_KEY} visible characters: {value[:40]!a}")
+    return key
 
 
 def expected_checksum(headers: Headers) -> Checksum | None:

@@ -200,7 +200,7 @@ class DraftExchange(Exchange):
         announced = digests.given("Repr-Digest", headers.get("repr-digest"))
         wanted = digests.wanted(headers.get("want-repr-digest"))
         metadata = self._metadata()
-        writer = self.engine.begin(
+        writer = self.beginner()(
             self.identify(),
             length=length,
             metadata=metadata,
@@ -211,9 +211,9 @@ class DraftExchange(Exchange):
             known=told,
         )
         self._location = {"Location": request.location(writer.upload.id)}
-        first = {**self._location, "Upload-Limit": self._limits(writer.upload)} if told else None
-        upload = yield from self._pour(writer, first)
-        return self.stored(upload)
+        there = {"Upload-Offset": str(writer.repeats)} if writer.repeats else {}  # a quick client leaves it out
+        first = {**self._location, **there, "Upload-Limit": self._limits(writer.upload)} if told else None
+        return self.stored((yield from self._pour(writer, first)))
 
     def _append(self) -> Conversation:
         request, headers, version = self.request, self.request.headers, self._version
@@ -307,7 +307,7 @@ class DraftExchange(Exchange):
             cut = None
             if first:
                 self._send_interim(first)
-            if writer.lease and self.request.length != 0:
+            if (writer.lease or writer.repeats) and self.request.length != 0:
                 self._report(writer)
                 cut = yield writer
             return self.engine.conclude(writer, cut)

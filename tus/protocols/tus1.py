@@ -133,7 +133,7 @@ class TusExchange(Exchange):
             raise BadRequest("a creation needs either Upload-Length or `Upload-Defer-Length: 1`")
         # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
         body = _Body(request) if request.has_body and request.headers.get("content-type") == OFFSET_TYPE else None
-        writer = engine.begin(
+        writer = self.beginner()(
             self.identify(),
             length=length,
             metadata=metadata,
@@ -153,7 +153,10 @@ class TusExchange(Exchange):
         if headers.natural(request.headers, "upload-length") is not None or headers.deferred(request.headers):
             raise BadRequest("the length of a concatenation follows from its parts")
         ids = [request.identify(url) for url in urls]
-        upload = self.engine.join(self.identify(), ids, metadata=metadata, concat=request.headers["upload-concat"])
+        key = headers.idempotency_key(request.headers)
+        upload = self.engine.join(
+            self.identify(), ids, metadata=metadata, concat=request.headers["upload-concat"], key=key
+        )
         self._location = {"Location": request.location(upload.id)}
         return self.stored(upload)
 
@@ -319,7 +322,7 @@ class _Body:
             cut = None
             # A body of unknown length is looked at even where nothing more is wanted: it must be an empty one.
             unknown = self.length is None and not writer.upload.refused
-            if unknown or writer.lease and self.length:
+            if unknown or (writer.lease or writer.repeats) and self.length:
                 cut = yield writer
             return engine.conclude(writer, cut, self._trailing_checksum(cut))
 

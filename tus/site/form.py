@@ -8,7 +8,7 @@ from typing import Any
 from .pages import Html, Pages, escaped, root
 
 CHUNK = 8 << 20  # bytes a request, where the server hands a body over only when it has all of it
-SCRIPTS = ("earlier.js", "item.js", "page.js", "rows.js", "safari.js", "upload.js", "iframe.js")
+SCRIPTS = ("earlier.js", "item.js", "key.js", "page.js", "rows.js", "safari.js", "upload.js", "iframe.js")
 
 
 class UploadForm:

@@ -93,7 +93,7 @@ _BLANK = list(Upload(""))
 _AT = {name: at for at, name in enumerate(Upload._fields)}
 _OURS = (
     "concat", "owner", "limit", "expires", "unverified_from", "dropped", "expected", "finals", "digests",
-    "target", "chunks",
+    "target", "chunks", "keyed",
 )  # fmt: skip
 _ours = attrgetter(*_OURS)
 _NONE_OF_OURS = _ours(Upload(""))
@@ -269,6 +269,7 @@ _READ: dict[str, tuple[int, Callable[[Any], Any]]] = {
         "digests": _pairs,
         "target": _target,
         "chunks": _chunks,
+        "keyed": _word,
         "result": _or(_result, None),
     }.items()
 }

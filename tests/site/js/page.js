@@ -271,6 +271,27 @@ export const scenarios = {
     return later
   },
 
+  async 'a creation whose answer is lost makes one upload, also if the window is closed' (world) {
+    const visit = await world.begin()
+    const file = world.file('lost.bin', 2 * MB)
+    const made = () => fs.readdirSync(world.server.uploads).filter(name => name.endsWith('.info')).length
+
+    world.network.hold() // what the server answers from now on
+    await visit.choose(file)
+    await until(() => visit.count('POST') && made(), 'the upload is made')
+    await visit.page.close()
+    world.network.release()
+    const later = await world.visit()
+    await later.choose(file)
+    await later.shows('lost.bin', /^Done/)
+
+    assert.equal(later.count('POST'), 1)
+    assert.equal(made(), 1)
+    assert.deepEqual(world.server.files(), sums([file]))
+    assert.deepEqual(await later.page.evaluate(() => Object.keys(localStorage).filter(key => key.startsWith('tus-key'))), [])
+    return later
+  },
+
   async 'what was not finished can be forgotten' (world) {
     const visit = await world.begin()
     world.network.rate = 4 * MB

@@ -1,6 +1,7 @@
 // One file on its way: tus.min.js speaks the protocol; this decides when, and knows what to tell.
 import { gone, hold, remember } from './earlier.js'
 import { allowed, duration, percent, speed } from './format.js'
+import { keyOf } from './key.js'
 import { bytes, changed, dataset, endpoint, now, reason, t, tell, why } from './page.js'
 import { pieces } from './safari.js'
 
@@ -85,6 +86,7 @@ export class Item {
       storeFingerprintForResuming: !small,
       retryDelays: [0, 1e3, 3e3, 5e3, 1e4, ...Array(1e3).fill(15e3)],
       removeFingerprintOnSuccess: true,
+      onBeforeRequest: request => { if (request.getMethod() === 'POST') request.setHeader('Idempotency-Key', `"${this.creation.key}"`) },
       onAfterResponse: (request, answer) => check(request, answer, file.size),
       onUploadUrlAvailable: () => this.found(),
       onProgress: sent => this.progress(sent),
@@ -104,6 +106,7 @@ export class Item {
         if (await this.own(old.uploadUrl)) { this.upload.resumeFromPreviousUpload(old); break }
       }
     }
+    this.creation ||= await keyOf(this)
     if (this.state === 'sending') this.upload.start()
     else this.starting = false
   }
@@ -117,6 +120,7 @@ export class Item {
 
   found () { // the upload's address; what was asked for meanwhile comes true now
     this.starting = false; this.seen = now()
+    this.creation.forget()
     if (!this.small) { this.own(this.upload.url); gone(this.upload.url) }
     if (this.state !== 'sending') this.stop(this.state === 'gone')
   }
@@ -182,7 +186,8 @@ export class Item {
     if (this.refused) { // that upload will never be taken: this is another one
       this.stop(true)
       this.release?.()
-      Object.assign(this, { upload: null, owned: '', refused: false, anew: true, sent: 0 })
+      this.creation?.forget()
+      Object.assign(this, { upload: null, creation: null, owned: '', refused: false, anew: true, sent: 0 })
     }
     this.set('waiting')
   }
@@ -198,6 +203,7 @@ export class Item {
     this.set('gone')
     items.delete(this)
     if (!this.starting) this.stop(true)
+    this.creation?.forget()
     this.release?.()
   }
 

@@ -66,13 +66,15 @@ class S3Store:
     def create(self, upload: Upload, *, fence: Fence) -> S3Draft:
         # A name that is made up each time is nobody else's; one that follows from what a client says may be.
         name = Name(self.uploads.bucket, self.uploads.keys(upload.id))
-        if upload.parts or upload.chunks or upload.expected is not None or not is_random(upload.id):
+        chosen = upload.parts or upload.chunks or upload.expected is not None or not is_random(upload.id)
+        if chosen and not upload.keyed:  # one with a key is saved before its first byte, and only if nobody else did
             name.reserve()
         part = grid.part_size(upload.length, self._part, self._unknown)
         upload = upload.evolve(offset=0, touched=self._clock())
         state = Holding(upload, self.uploads.place(upload, part))
         draft = S3Draft(self, state, 0, fence, name=name)
-        self._making[upload.id] = draft
+        if self._making.setdefault(upload.id, draft) is not draft:
+            raise FileExistsError(upload.id)
         return draft
 
     def closed(self, draft: S3Draft) -> None:
@@ -263,6 +265,9 @@ class S3Store:
         removing.remove_data(self.uploads, id)
 
     def delete(self, id: str) -> None:
+        making = self._making.get(id)
+        if making and not making.state.etag:  # nobody knows of it, and what is known by its name is another request's
+            return
         self.memory.forget(id)
         removing.remove_upload(self.uploads, id)
 
