@@ -20,3 +20,6 @@ _WITHOUT = (
 nitpick_ignore_regex = [("py:class", _WITHOUT)]
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"
+html_title = "tus"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
