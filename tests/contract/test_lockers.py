@@ -923,6 +923,7 @@ def test_claims_are_on_one_upload(locker: Locker) -> None:
         claim.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["claim", "brief", "kept", "share"])
 def test_what_is_forgotten_without_a_release_is_released(locker: Locker, how: str) -> None:
     """A request that was torn down keeps no upload from being handed over."""

@@ -101,6 +101,7 @@ def test_a_cut_body_is_told_to_come_again(old: Client, begun: Begun) -> None:
     assert (answer.status, answer["Retry-After"]) == (503, "1"), answer
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_server_that_stops_says_come_again(begun: Begun) -> None:
     """SIGTERM: whatever runs is answered, and what came is kept."""

@@ -18,6 +18,7 @@ from tests import live
 from tests.conformance.client import BYTES, Client
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's"),
     pytest.mark.on_files("a store of objects has no directory"),
 ]

@@ -18,6 +18,8 @@ from tests import live
 from tests.conformance.client import BYTES, Client, checksum
 from tus.stores import filesystems
 
+pytestmark = pytest.mark.slow
+
 CALLS = (
     "getdents64,fsync,fdatasync,rename,renameat,renameat2,sendto,sendmsg,write,writev,splice,pwrite64,sync_file_range"
 )

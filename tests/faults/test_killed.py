@@ -29,6 +29,8 @@ from tus import Engine
 from tus.options import Options
 from tus.stores.file import FileStore
 
+pytestmark = pytest.mark.slow
+
 CONTENT = random.Random(4).randbytes(700_000)
 BIG = 400_000  # bytes of the first piece; enough for splice
 DURABLE = {"durable": "finish", "sweep_interval": "none"}

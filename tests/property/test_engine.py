@@ -424,7 +424,7 @@ class InObjects(Uploads):
     kind = "slow"
 
 
-TestInMemory = InMemory.TestCase
+TestInMemory = pytest.mark.slow(InMemory.TestCase)
 TestInMemory.settings = EXAMPLES
 TestInFiles = pytest.mark.slow(InFiles.TestCase)
 TestInFiles.settings = EXAMPLES
