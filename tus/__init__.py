@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .engine import Engine
-from .errors import OptionError, Refused, TusError
+from .engine import Engine, Followed
+from .errors import Abandoned, OptionError, Refused, Silent, TusError
 from .hooks import Hooks, Intent
 from .http.messages import Request
 from .lockers import Claim, Lease, Locker, Share
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 __version__ = "2.0.0.dev0"
 
 __all__ = [
+    "Abandoned",
     "AsyncTus",
     "Claim",
     "Draft",
     "Engine",
     "Fence",
     "Filter",
+    "Followed",
     "Hooks",
     "Intent",
     "Lease",
@@ -43,6 +45,7 @@ __all__ = [
     "Request",
     "Result",
     "Share",
+    "Silent",
     "Store",
     "Tus",
     "TusASGI",

@@ -194,6 +194,19 @@ class Damaged(StoreBroken):
     """What is stored of this upload is of no use any more: asking again does not help."""
 
 
+class Abandoned(TusError):
+    """What is read while it arrives will never be whole: it was removed or refused, has expired, or a disk lost it."""
+
+    status = 503
+
+
+class Silent(Abandoned, TimeoutError):
+    """Nothing has come for longer than a reader waits. The upload may still go on."""
+
+    status = 503
+    retry_after = 1
+
+
 class StoreFull(TusError):
     """The disk or the quota is full."""
 

@@ -54,6 +54,10 @@ class Hooks:
     def created(self, upload: Upload) -> None:
         """An upload exists and has not received a byte."""
 
+    def arriving(self, upload: Upload) -> None:
+        """The first bytes come: `engine.follow(upload)` reads them, and all that follow, in a thread that this starts.
+        Called again if the request that began was cut before it brought any."""
+
     def progressed(self, upload: Upload) -> None:
         """Bytes arrived; at most once a second for each request. Raise Refused to stop the request."""
 

@@ -82,7 +82,13 @@ class TusOptions(TypedDict, total=False):
     pass_body: bool | str
     """Pass the application's body to the client, as 200, instead of 204."""
     download: bool | str
-    """Let GET fetch a finished upload."""
+    """Let GET fetch a finished upload; with `live` also one that still arrives, as far as it is and then as it
+    comes (docs/live.rst)."""
+    live_timeout: float | str | None
+    """How long a GET of an upload that still arrives waits for its next byte before it is cut; none for ever."""
+    live_readers: int | str
+    """How many of these may hold a thread of one process where the server gives each one; more get `503`. Neither
+    `tus serve` nor ASGI needs threads for them."""
     redirect_downloads: bool | str
     """Send a GET of a finished upload to the storage itself, which has to be one such as `s3:`, by a URL that is
     valid for a while."""

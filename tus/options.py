@@ -26,8 +26,7 @@ _SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, 
 _TARGET = re.compile(r"(?:[A-Z]+:)?/\S*|[A-Z]+")
 _BACKEND = re.compile(r"[a-z][a-z0-9+.-]*:.*", re.IGNORECASE)
 _ORIGIN = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^\s/?#@,]+/?|null)", re.IGNORECASE)
-_TRUE = frozenset(("true", "yes", "on", "y", "t", "1"))
-_FALSE = frozenset(("false", "no", "off", "n", "f", "0"))
+_TRUE, _FALSE = frozenset(("true", "yes", "on", "y", "t", "1")), frozenset(("false", "no", "off", "n", "f", "0"))
 _UPLOADERS = ("chunks", "filepond", "form", "progress")
 _NOTHING = frozenset(("", "none", "unlimited"))
 _SLIP = 0.9  # how alike a variable is to one of ours if it was meant to be it; TUS_UPLOAD_PORT is Kubernetes' own
@@ -73,9 +72,21 @@ def flag(value: bool | str) -> bool:
     raise ValueError("is neither true nor false")
 
 
+def downloads(value: bool | str) -> bool | str:
+    """True, false, or "live"."""
+    return "live" if str(value).strip().lower() == "live" else flag(value)
+
+
 def automatic(value: bool | str | None) -> bool | None:
     """True, false, or what is safe there: None, "auto"."""
     return None if value is None or str(value).strip().lower() == "auto" else flag(value)
+
+
+def number(value: int | str) -> int:
+    """A number, from 0 on."""
+    if not re.fullmatch(r"[0-9]{1,9}", str(value)):
+        raise ValueError("is not a number such as 16")
+    return int(value)
 
 
 def text(value: str | None) -> str:
@@ -250,7 +261,9 @@ OPTIONS = (
     Option("send_file", flag, "false", "Short for `hand_over = file`."),
     Option("cleanup", flag, "true", "Remove the file once the application has answered with success; the record stays until it expires."),
     Option("pass_body", flag, "false", "Pass the application's body to the client, as 200, instead of 204."),
-    Option("download", flag, "true", "Let GET fetch a finished upload."),
+    Option("download", downloads, "true", "Let GET fetch a finished upload; with `live` also one that still arrives, as far as it is and then as it comes (docs/live.rst)."),
+    Option("live_timeout", duration, "5min", "How long a GET of an upload that still arrives waits for its next byte before it is cut; none for ever."),
+    Option("live_readers", number, "16", "How many of these may hold a thread of one process where the server gives each one; more get `503`. Neither `tus serve` nor ASGI needs threads for them."),
     Option("redirect_downloads", flag, "false", "Send a GET of a finished upload to the storage itself, which has to be one such as `s3:`, by a URL that is valid for a while."),
     Option("link_valid_duration", duration, "1h", "How long such a URL is valid, and that of `hand_over = url`; at most 7d."),
     Option("termination", flag, "true", "Let DELETE remove an upload."),
@@ -294,7 +307,9 @@ class Options:
     send_file: bool
     cleanup: bool
     pass_body: bool
-    download: bool
+    download: bool | str  # or "live"
+    live_timeout: float | None
+    live_readers: int
     redirect_downloads: bool
     link_valid_duration: float
     termination: bool
@@ -323,7 +338,7 @@ class Options:
 
     def _find(self, option: Option, given: Mapping[str, Any], environ: Mapping[str, str]) -> int:
         """Read one option, and say how near it was said: 2 explicitly, 1 in the environment, 0 nowhere."""
-        value, variable = given.get(option.name), _variable(option.name)
+        value, variable = given.get(option.name), f"TUS_{option.name.upper()}"
         # Here None says that there is no limit; elsewhere, that nothing is said.
         if value is not None or option.name in given and option.parse in (size, duration):
             near, where = 2, option.name
@@ -347,7 +362,6 @@ class Options:
             raise OptionError("option link_valid_duration: has to be from 1s to 7d: no storage signs URLs for longer")
         if self.cors_credentials and "*" in self.cors_origins:
             raise OptionError("cors_credentials = true needs cors_origins to name the origins, not *")
-
         self._settle_place(near)
 
     def _settle_place(self, near: Mapping[str, int]) -> None:
@@ -372,13 +386,9 @@ def _parsed(option: Option, where: str, value: Any) -> Any:
         raise OptionError(f"option {where}: {value!r} {reason}") from None
 
 
-def _variable(name: str) -> str:
-    return f"TUS_{name.upper()}"
-
-
 def _check_variables(environ: Mapping[str, str]) -> None:
     """A variable that is nearly one of ours is a slip. Other programs may have variables that begin like ours."""
-    ours = [_variable(name) for name in BY_NAME]
+    ours = [f"TUS_{name.upper()}" for name in BY_NAME]
     for name in environ:
         if name.startswith("TUS_") and name not in ours and (near := difflib.get_close_matches(name, ours, 1, _SLIP)):
             raise OptionError(f"unknown variable {name}; did you mean {near[0]}?")
@@ -388,13 +398,3 @@ def unknown(name: str, names: Iterable[str] = BY_NAME) -> str:
     """The complaint about an option that does not exist, with the one that was probably meant."""
     near = difflib.get_close_matches(name.lower().replace("-", "_"), list(names), 1, 0.5)
     return f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def table() -> str:
-    """The options as an RST table, for docs/options.rst."""
-    rows = ["   * - Option", "     - Default", "     - Meaning"]
-    for option in OPTIONS:
-        default = f"``{option.default}``" if option.default else ""
-        meaning = option.meaning.replace("`", "``")
-        rows += [f"   * - ``{option.name}``", f"     - {default}".rstrip(), f"     - {meaning}"]
-    return "\n".join([".. list-table::", "   :header-rows: 1", "   :widths: 22 12 66", "", *rows, ""])

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tus import OptionError, Options
-from tus.options import BY_NAME, OPTIONS, table
+from tus.cli.options import table
+from tus.options import BY_NAME, OPTIONS
 from tus.tus import hooks_of
 
 

@@ -71,6 +71,7 @@ class TusASGI:
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         filter, answer = self._filter, Reply()
         environ = environ_of(scope)
+        environ["tus.parks"] = True
         environ["tus.interim"] = informing(answer, scope, send)
         if _collects(send):
             environ["tus.collected"] = True

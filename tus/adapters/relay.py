@@ -63,6 +63,7 @@ class Relay:
             {
                 "REQUEST_URI": "?".join(filter(None, (target, environ["QUERY_STRING"]))),
                 "tus.asked": True,
+                "tus.parks": True,
                 "wsgi.version": (1, 0),
                 "wsgi.errors": sys.stderr,
                 "wsgi.multithread": True,

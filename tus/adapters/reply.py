@@ -41,9 +41,13 @@ class Reply:
             if _PATHS in (scope.get("extensions") or ()) and (path := await threads.run(_path, blocks)):
                 await send({"type": _PATHS, "path": path})
                 return
-            rest = iter(blocks)
+            parks = hasattr(blocks, "park")
+            rest = blocks.park() if parks else iter(blocks)  # type: ignore[attr-defined]
             while not left.done() and (block := await threads.run(_next, rest)) is not None:
-                await send({"type": "http.response.body", "body": block, "more_body": True})
+                if parks and not block:
+                    await _more(blocks, left)
+                else:
+                    await send({"type": "http.response.body", "body": block, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
             left.cancel()
@@ -71,6 +75,17 @@ def _path(blocks: Iterable[bytes]) -> str:
 
 def _next(blocks: Iterator[bytes]) -> bytes | None:
     return next(blocks, None)
+
+
+async def _more(blocks: Any, left: asyncio.Future[Any]) -> None:
+    """Until there may be another block, or the client is gone."""
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+    blocks.call(lambda: loop.call_soon_threadsafe(woken.set))
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(woken.wait())
+    try:
+        await asyncio.wait({waiting, left}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
 
 
 async def _left(receive: Receive) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ..downloads import LiveBody
 from ..http.address import HEADERS, Address, Facts, below, guessed, proxied
 from ..http.messages import Request, Response, status_line
 from ..http.ranges import FileSlice
@@ -176,6 +177,8 @@ def viewed(environ: Environ, options: Options, id: str | None) -> tuple[Request,
 
 def outgoing(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Give the answer to the server."""
+    if isinstance(response.body, LiveBody):
+        response = _shown(response, response.body, environ)
     headers = [*response.headers.items(), *response.extra]
     body = response.body
     if isinstance(body, bytes):
@@ -192,6 +195,17 @@ def outgoing(response: Response, environ: Environ, start_response: StartResponse
         return body
     body.file.seek(body.start)
     return wrapper(body.file, 1 << 18)  # type: ignore[no-any-return]
+
+
+def _shown(response: Response, body: LiveBody, environ: Environ) -> Response:
+    """The answer that waits for bytes, if the client will see whether it was cut; and if it may have a thread, where it
+    needs one."""
+    shows = body.framed or environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
+    if shows and (environ.get("tus.parks") or body.hold()):
+        return response
+    body.close()
+    reason = b"too many read what still arrives\n" if shows else b"without a length, HTTP/1.0 shows no cut\n"
+    return Response(503, {"Content-Type": "text/plain", "Cache-Control": "no-store", "Retry-After": "5"}, reason)
 
 
 class Filter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 
-from ..options import OPTIONS, table
+from ..options import OPTIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,3 +20,13 @@ def main(args: argparse.Namespace) -> int:
         print(f"{option.name} = {option.default}".rstrip())
         print(textwrap.indent(textwrap.fill(option.meaning.replace("`", ""), 76), "    "))
     return 0
+
+
+def table() -> str:
+    """The options as an RST table, for docs/options.rst."""
+    rows = ["   * - Option", "     - Default", "     - Meaning"]
+    for option in OPTIONS:
+        default = f"``{option.default}``" if option.default else ""
+        meaning = option.meaning.replace("`", "``")
+        rows += [f"   * - ``{option.name}``", f"     - {default}".rstrip(), f"     - {meaning}"]
+    return "\n".join([".. list-table::", "   :header-rows: 1", "   :widths: 22 12 66", "", *rows, ""])

@@ -11,16 +11,17 @@ The engine knows no HTTP and moves no bytes off a network. The order of what it 
   over, and the host's answer recorded. After a crash between two of them the next request continues from there.
 
 `Core` is what the deeds stand on; each module has some of them, and uses those before it: admission, finishing,
-delivering, removing, creating, repeating, joining, writing, numbered.
+delivering, following, removing, creating, repeating, joining, writing, numbered.
 """
 
 from __future__ import annotations
 
-from . import admission, creating, delivering, joining, removing, writing
+from . import admission, creating, delivering, following, joining, removing, writing
 from .core import Core, new_id
 from .delivering import Delivery
+from .following import Followed
 
-__all__ = ["Delivery", "Engine", "new_id"]
+__all__ = ["Delivery", "Engine", "Followed", "new_id"]
 
 
 class Engine(Core):
@@ -28,8 +29,8 @@ class Engine(Core):
 
     identify = admission.identify
     look = admission.look
-    readable = admission.readable
     open = admission.opened
+    follow = following.follow
     secret_id = admission.secret_id
 
     begin = creating.begin

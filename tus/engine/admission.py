@@ -14,7 +14,7 @@ from ..errors import Gone, NotFound
 from ..hooks import Intent, overridden
 from ..http.messages import Request
 from ..stores import Reading
-from ..upload import Upload, checked_id
+from ..upload import State, Upload, checked_id
 from .core import Core, visible
 
 
@@ -109,12 +109,14 @@ def look(core: Core, request: Request, intent: Intent = "look") -> Upload:
     return admitted.upload
 
 
-def readable(core: Core, request: Request) -> Upload:
-    """The upload, if its file may be given to this client: the one rule for every protocol."""
+def readable(core: Core, request: Request, *, live: bool = False) -> Upload:
+    """The upload, if its file may be given to this client: the one rule for every protocol. `live`: also while it
+    arrives, where the host wants that."""
     if not core.options.download:
         raise NotFound("this server does not hand out files")
     upload = look(core, request, "read")
-    if not upload.readable:
+    live = live and core.options.download == "live" and not upload.partial
+    if not (upload.readable or live and upload.state in (State.RECEIVING, State.PENDING)):
         raise NotFound("there is no finished file here")
     return upload
 

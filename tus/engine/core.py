@@ -20,6 +20,7 @@ from ..options import Options
 from ..stores import Distant, Linked, OnDisk, Positioned, Prompt, Rereading, Store
 from ..stores.apart import Apart
 from ..upload import State, Upload
+from .watching import Watches
 
 log = logging.getLogger("tus")
 
@@ -27,7 +28,7 @@ MOMENT = 0.05  # seconds that a client may wait who only asks
 _LAST = 253402300799  # seconds since the epoch: the end of the year 9999, and of what HTTP can write
 _BLOCK = 1 << 20  # bytes read at a time when stored data is looked through again
 # Hooks that are called while a request is looked at, or its body stored. The others have a step of their own.
-_EARLY = ("user", "authorise", "namespace", "before_create", "created", "progressed")
+_EARLY = ("user", "authorise", "namespace", "before_create", "created", "arriving", "progressed")
 _ATTEMPTS = 1000  # times that a change of a record begins anew, because somebody else changed it in between
 
 
@@ -58,11 +59,8 @@ class Core:
         # Whether an application waits for finished uploads. If neither it nor a hook does, there is nothing to
         # hand over, and one write of the record less.
         self.delivers = delivers
-        self.asks = overridden(self.hooks, "user")
-        self.tells = overridden(self.hooks, "finished")
-        self.checks = overridden(self.hooks, "before_finish")
-        self.reports = overridden(self.hooks, "progressed")
-        self.sees = overridden(self.hooks, "chunk")
+        self._note_hooks()
+        self.live = self.announces or options.download == "live"  # somebody may read what still arrives
         self.syncs = options.durable != "none"  # what is complete is on the disk
         self.assures = options.durable == "always"  # so is what a client is told
         # Nothing between taking a lease and keeping or releasing it takes time: no hook, and no disk.
@@ -75,8 +73,18 @@ class Core:
         self.distant = store if isinstance(store, Distant) else None
         self.disk = store if isinstance(store, OnDisk) else None
         self.linked = store if isinstance(store, Linked) else None
+        self.watches = Watches(far=self.distant is not None)
         # When HEAD told how much there is of these uploads: what began before that writes no more.
         self.asked: dict[str, float] = {}
+
+    def _note_hooks(self) -> None:
+        """Which of them there are: each request asks."""
+        self.asks = overridden(self.hooks, "user")
+        self.tells = overridden(self.hooks, "finished")
+        self.checks = overridden(self.hooks, "before_finish")
+        self.reports = overridden(self.hooks, "progressed")
+        self.sees = overridden(self.hooks, "chunk")
+        self.announces = overridden(self.hooks, "arriving")
 
     def expires(self, upload: Upload) -> float | None:
         """When it will be removed, if nothing happens; seconds since the epoch."""
@@ -175,6 +183,12 @@ def tell_created(core: Core, upload: Upload) -> None:
     """An upload exists."""
     events.created(upload)
     core.hooks.created(upload)
+
+
+def tell_arriving(core: Core, upload: Upload) -> None:
+    """The first bytes come, and the upload can be followed."""
+    if core.announces and not upload.offset:
+        core.hooks.arriving(upload)
 
 
 def stored(core: Core, upload: Upload, start: int = 0) -> Iterator[bytes]:

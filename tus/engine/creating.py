@@ -31,7 +31,7 @@ from ..stores import Draft, Free
 from ..upload import Digests, Metadata, Upload, checked_id
 from ..waiting import take_time
 from .admission import identify
-from .core import Core, fall_back, publish, tell_created
+from .core import Core, fall_back, publish, tell_arriving, tell_created
 from .removing import remove, spoil, spoils
 from .writer import Writer
 
@@ -140,6 +140,8 @@ def begin(
     upload = upload if expected is None else upload.evolve(id=id or upload.id, expected=expected)
     room = room_for(core, upload, 0, None, announced)
     exact = exact or trailing or checksum is not None
+    # What is read while it arrives has to be found; of what a checksum decides about, nothing is shown before.
+    known = known or core.live and announced != 0 and not exact
     lease, draft = _begin(core, upload, known, exact)
     return Writer(
         upload,
@@ -154,7 +156,7 @@ def begin(
         checksum=checksum,
         syncs=core.syncs,
         peer=request.peer,
-        progressed=progress(core, upload) if core.reports else None,
+        progressed=reported(core, upload),
         failed=functools.partial(rescue if known else abandon, core),
     )
 
@@ -171,6 +173,7 @@ def _begin(core: Core, upload: Upload, known: bool, exact: bool) -> tuple[Lease,
             return ALONE, draft
         publish(core, upload)
         draft.close()
+        tell_arriving(core, upload)
         return _lease_known(core, upload, exact)
     except Changed:  # it is another request's
         draft.close()
@@ -211,7 +214,8 @@ def abandon(core: Core, writer: Writer, error: BaseException) -> None:
 
 def rescue(core: Core, writer: Writer, error: BaseException) -> None:
     """An append failed: nothing unverified stays, and the client is told what holds."""
-    if spoils(writer, error):
+    shown = core.live and not writer.exact and writer.received  # somebody may have read it
+    if spoils(writer, error) or shown and isinstance(error, TooLarge):
         spoil(core, writer)
         return
     assert writer.draft and writer.lease
@@ -260,6 +264,21 @@ def room_for(core: Core, upload: Upload, offset: int, length: int | None, announ
         error.limit = end
         raise error
     return room
+
+
+def reported(core: Core, upload: Upload) -> Callable[[int], None] | None:
+    """What is told how far it is, after each block."""
+    told = progress(core, upload) if core.reports else None
+    if not core.live:
+        return told
+    ring = functools.partial(core.watches.ring, upload.id)
+
+    def both(offset: int) -> None:
+        ring(offset)
+        if told:
+            told(offset)
+
+    return both if told else ring
 
 
 def progress(core: Core, upload: Upload) -> Callable[[int], None]:

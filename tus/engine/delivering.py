@@ -59,6 +59,7 @@ def accept(
         core.store.drop(upload.id)  # a complete record without data is one that was handed over
         accepted = taken(upload)
         publish(core, accepted)
+    core.watches.ring(upload.id)
     if drop and accepted.dropped:
         core.store.drop(upload.id)
     return accepted

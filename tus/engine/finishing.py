@@ -52,6 +52,7 @@ def finish(
         upload = with_answer(core, upload, refusal)
     core.store.finish(upload, draft, since=since, durable=core.syncs)
     events.finished(upload)
+    core.watches.ring(upload.id)
     if refusal:
         events.answered(upload)
     return upload

@@ -27,7 +27,7 @@ from ..http.messages import Request
 from ..stores import Draft
 from ..upload import Metadata, Result, Upload
 from .admission import identify, secret_id
-from .core import Core, change, exists, tell_created, visible
+from .core import Core, change, exists, tell_arriving, tell_created, visible
 from .creating import create_named, drafted
 from .finishing import finish, refusal_of
 from .pieces import LARGEST, Again, ChunkLease, Piece, Seen
@@ -120,6 +120,7 @@ class Numbered:
                 self._tell(upload, piece.number, writer.received)
             self._places.mark(upload.id, piece.number, durable=core.assures)
         writer.close()
+        core.watches.ring(upload.id)
         upload = self._store.load(upload.id)
         if core.reports:
             core.hooks.progressed(upload)
@@ -212,6 +213,7 @@ class Numbered:
         upload, new = create_named(core, upload.evolve(id=request.id, chunks=piece.chunks))
         if new:
             tell_created(core, upload)
+            tell_arriving(core, upload)
         elif not visible(upload, request):
             raise NotFound("no such upload")
         return upload

@@ -60,6 +60,7 @@ def remove(core: Core, upload: Upload, over: Callable[[Upload], bool] | None = N
             gone = _delete(core, upload.id, over)
     finally:
         lease.release(forget=gone)
+    core.watches.ring(upload.id)
     return gone
 
 

@@ -28,8 +28,8 @@ from ..stores import Draft
 from ..upload import Metadata, Upload, checked_id
 from ..waiting import take_time
 from .admission import Admission, admit, check_alive
-from .core import MOMENT, Core, change, contended, fall_back, publish
-from .creating import check_offset, progress, rescue, room_for
+from .core import MOMENT, Core, change, contended, fall_back, publish, tell_arriving
+from .creating import check_offset, reported, rescue, room_for
 from .finishing import complete
 from .joining import join_parts, join_waiting
 from .writer import Sink, Writer
@@ -165,6 +165,7 @@ def append(
         exact = exact or trailing or checksum is not None
         try:
             lease, draft, upload, room = _take_over(core, admitted, offset, announced, length, exact)
+            _announce(core, upload, lease, draft, announced)
         except (StoreFull, StoreBroken) as error:  # also of what is written down before the first byte
             error.offset = offset if error.offset is None else error.offset
             raise
@@ -180,10 +181,23 @@ def append(
         checksum=checksum,
         syncs=core.syncs,
         peer=request.peer,
-        progressed=progress(core, upload) if core.reports else None,
+        progressed=reported(core, upload),
         failed=partial(rescue, core),
         declares=upload.length != admitted.upload.length,
     )
+
+
+def _announce(core: Core, upload: Upload, lease: Lease | None, draft: Draft | None, announced: int | None) -> None:
+    """Tell the host that the first bytes come. It may refuse them."""
+    if lease is None or announced == 0:
+        return
+    try:
+        tell_arriving(core, upload)
+    except BaseException:
+        if draft:
+            draft.close()
+        lease.release()
+        raise
 
 
 def _check_writable(upload: Upload) -> None:

@@ -82,6 +82,24 @@ def file_response(
     return Response(status, common, FileSlice(file, start, end - start))
 
 
+def arriving_range(headers: Headers, tag: str, *, length: int | None, there: int) -> tuple[int, int, int | None]:
+    """Status, start and end of what a client gets of a file that still arrives; no end if only the file's own tells.
+    503: nobody knows yet whether there will be such a range."""
+    if (match := headers.get("if-match")) is not None and not names_tag(match, tag, weak=False):
+        return 412, 0, 0
+    holds = headers.get("if-range") in (None, tag)  # a date means nothing while bytes come
+    value = headers.get("range") if holds else None
+    if length is not None:
+        return _range(value, length)
+    found = _RANGE.fullmatch(value) if value else None
+    if not found or not found[1] or value and _range(value, there)[0] == 200:
+        return 200, 0, None
+    start, last = int(found[1]), found[2]
+    if not start and not last:
+        return 200, 0, None
+    return (503, 0, 0) if start >= there else (206, start, min(int(last) + 1, there) if last else there)
+
+
 def _condition(headers: Headers, tag: str, modified: float) -> int:
     """412, 304, or 0 to go on; in the order of RFC 9110, section 13.2.2."""
     match, none_match = headers.get("if-match"), headers.get("if-none-match")

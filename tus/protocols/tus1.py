@@ -196,7 +196,7 @@ class TusExchange(Exchange):
         """Not part of tus; but an upload of which there is no file yet is asked for by a HEAD that a cache changed."""
         request = self.identify()
         try:
-            return download(request, self.engine)
+            return download(request, self.engine, live=not self._asks_by_get)
         except NotFound:
             if not self._asks_by_get:
                 raise

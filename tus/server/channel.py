@@ -344,8 +344,15 @@ class Channel(HTTPChannel):
         with self.outbuf_lock:
             task.request.task = task
             self._paused = True
-            if not self.total_outbufs_len or not self.connected:
+            sent = not self.total_outbufs_len
+            if not self.connected or sent and not task.waits(self._called):
                 self._go_on()  # others' turn first
+
+    def _called(self) -> None:
+        """The application may have more to send. From any thread."""
+        with self.outbuf_lock:
+            if self._paused and not self.total_outbufs_len:
+                self._go_on()
 
     def _go_on(self) -> None:
         self._paused = False

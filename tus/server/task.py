@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from ..errors import Abandoned
 from ..http.address import FORWARDED
 from ..http.messages import interim_head
 from ._waitress import (
@@ -19,11 +20,10 @@ from ._waitress import (
     ErrorTask,
     ReadOnlyFileBasedBuffer,
     WSGITask,
-    build_http_date,
-    hop_by_hop,
 )
 from .body import BodyStream
 from .chunks import BadBody
+from .heads import HOP_BY_HOP, complain, date_value, proper
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -36,36 +36,10 @@ BY_PROXIES = frozenset(name.upper().replace("-", "_") for name in FORWARDED)
 BODILESS = ("1", "204", "304")  # how a status begins that has no body
 
 
-def complain(status: Any, headers: list[tuple[str, str]]) -> None:
-    """Say what is wrong with an application's answer."""
-    texts = [("status", status)]
-    for name, value in headers:
-        texts += [("header name", name), (f"header {name!r}", value)]
-    for what, text in texts:
-        if not isinstance(text, str):
-            raise AssertionError(f"{what} {text!r} is not a string")
-        if "\n" in text or "\r" in text:
-            raise ValueError(f"carriage return/line feed character present in {what}")
-
-
-@lru_cache(256)
-def proper(name: str) -> str:
-    """``content-type`` as waitress writes it: ``Content-Type``."""
-    return "-".join([part.capitalize() for part in name.split("-")])
-
-
-HOP_BY_HOP = frozenset(map(proper, hop_by_hop))
-
-
 @lru_cache(512)
 def environ_key(name: str) -> str:
     """``USER_AGENT`` as an environ has it."""
     return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + name
-
-
-@lru_cache(2)
-def date_value(second: int) -> str:
-    return build_http_date(second)
 
 
 def common(server: Any) -> dict[str, Any]:
@@ -99,6 +73,7 @@ class Task(WSGITask):
     request: ParsedRequest
     _body: Any = None  # what the application returned
     _blocks: Iterator[bytes] | None = None  # of it; None before the application was called
+    _idle = False  # it has nothing for the moment, and calls when it may have
 
     def service(self) -> None:
         stream = self.request.stream
@@ -153,6 +128,7 @@ class Task(WSGITask):
             "wsgi.input": body,
             "waitress.client_disconnected": channel.check_client_disconnected,
             "tus.since": request.since,
+            "tus.parks": request.stream is None,
         }
         environ.update(zip(map(environ_key, headers), headers.values(), strict=True))
         if isinstance(body, BodyStream):
@@ -196,6 +172,8 @@ class Task(WSGITask):
             self._check_length()
         except Pause:
             raise
+        except Abandoned as error:
+            self._cut(error)
         except BaseException:
             self.end_body()
             raise
@@ -215,7 +193,8 @@ class Task(WSGITask):
         try:
             if isinstance(body, ReadOnlyFileBasedBuffer) and self._send_file(body):
                 return True
-            self._blocks = iter(body)
+            parks = self.request.stream is None and hasattr(body, "park")
+            self._blocks = body.park() if parks else iter(body)
         except BaseException:
             self.end_body()
             raise
@@ -229,6 +208,20 @@ class Task(WSGITask):
         """Tell the application to hold no file open until more of the body comes."""
         if hasattr(self._body, "rest"):
             self._body.rest()
+
+    def waits(self, wake: Callable[[], None]) -> bool:
+        """Whether there is nothing to send before the application calls this."""
+        if self._idle:
+            self._body.call(wake)
+        return self._idle
+
+    def _cut(self, error: Exception) -> None:
+        """The client has to see that this is not the end."""
+        self.end_body()
+        if not self.wrote_header:
+            raise error
+        self.logger.info("An answer is cut: %s", error)
+        self.close_on_finish, self.chunked_response = True, False
 
     def end_body(self) -> None:
         """Close what the application returned."""
@@ -289,6 +282,8 @@ class Task(WSGITask):
         assert blocks is not None
         stream = self.request.stream
         pauses = stream is None and getattr(body, "pauses", False)
+        parks = stream is None and hasattr(body, "park")
+        self._idle = False
         feeds = stream is not None and stream.parks and hasattr(body, "feed")
         for block in blocks:
             if self.content_length is None and not self.wrote_header and hasattr(body, "__len__") and len(body) == 1:
@@ -300,7 +295,11 @@ class Task(WSGITask):
                     return False
             elif feeds and not self.complete:
                 return True
-            if pauses and (channel.total_outbufs_len or sent >= TURN):
+            elif parks:
+                self.write(b"")  # the headers, if they wait
+                self._idle = True
+                return True
+            if (pauses or parks) and (channel.total_outbufs_len or sent >= TURN):
                 return True
         return False
 
