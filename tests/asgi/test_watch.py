@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time as clock
+
 import pytest
 
-from tus.adapters.watch import LONGEST, QUICK, SHORTEST, Watch, queued
+from tus.adapters.watch import LONGEST, QUICK, SHORTEST, Watch, busy, queued
 
 SLOW = 5 * QUICK
 
@@ -97,6 +99,40 @@ def test_thread_without_a_processor_is_not_slow(time: Time) -> None:
     time.steps(SLOW, queued=SLOW)
 
     assert time.watch.trusts
+
+
+def test_slow_step_among_hundreds_of_quick_ones_is_forgiven(time: Time) -> None:
+    """The machine was busy; more of them one after the other come from the disk."""
+    for _ in range(300):
+        time.step(0)
+
+    time.steps(SLOW)
+    forgiven = time.watch.trusts
+    for _ in range(10):
+        time.step(SLOW)
+
+    assert (forgiven, time.watch.trusts) == (True, False)
+
+
+def test_one_slow_step_of_twenty_is_not_forgiven(time: Time) -> None:
+    """A disk may be slow now and then, and the loop has to be free nevertheless."""
+    trusted = []
+    for _ in range(20):
+        for _ in range(19):
+            time.step(0)
+        time.step(25 * QUICK)
+        trusted.append(time.watch.trusts)
+
+    assert not trusted[-1]
+
+
+def test_work_of_a_thread_is_no_wait() -> None:
+    """To collect garbage takes long, too, and says nothing about the disk."""
+    first, until = busy(), clock.thread_time() + 0.02
+    while clock.thread_time() < until:
+        pass
+
+    assert busy() - first >= 0.02
 
 
 def test_system_says_how_long_a_thread_had_no_processor() -> None:

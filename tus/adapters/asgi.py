@@ -17,7 +17,8 @@ from ..http.address import below
 from ..http.messages import status_line
 from ..options import Options
 from ..talk import Talk
-from .feeding import GATHERED, Arriving, Conversation
+from .arriving import GATHERED, Arriving
+from .feeding import Conversation
 from .informing import informing
 from .reply import Reply
 from .scopes import AsgiApp, Environ, Message, Receive, Scope, Send, environ_of, places, scope_of

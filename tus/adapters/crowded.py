@@ -2,17 +2,25 @@
 memory does not grow.
 
 A client that trickles is looked at from time to time, and not for each of its packets; its files are closed meanwhile.
+Few of these are looked at in one turn of the loop, and in between it serves all others.
 """
 
 from __future__ import annotations
 
+import asyncio
+import heapq
+import itertools
+import weakref
 from collections.abc import Callable
 
-RATE = 4000  # conversations a second that bring little; each takes a step of its own
-LATEST = 2.5  # seconds for which what came of such a one may wait with the server
+RATE = 2000  # conversations a second that bring little; each takes a step of its own
+LATEST = 4.0  # seconds for which what came of such a one may wait with the server
+MANY = 50  # conversations; fewer may each have its step as it comes
 WORTH = 1 << 16  # bytes at once that are worth a step at any time; servers hold as many for us
 HELD = 1 << 26  # bytes that all servers' buffers may hold for that long
 FILES = 3  # the connection, the lease and the data
+AT_ONCE = 4  # conversations that go on in one turn of the loop
+SOON = 0.002  # seconds, in which a thread has done something
 
 
 class Conversations:
@@ -36,15 +44,19 @@ class Conversations:
         """Seconds until one that brought so much is looked at again."""
         if brought >= WORTH:
             return 0.0
+        if not self.many:
+            return 0.0
         seconds = min(self._count / RATE, LATEST)
-        if seconds < LATEST / 100:
-            return 0.0  # so few that each may have its step as it comes
         return seconds if self._held <= HELD else seconds * HELD / self._held
+
+    @property
+    def many(self) -> bool:
+        return self._count >= MANY
 
     @property
     def lack_files(self) -> bool:
         """Whether so many need open files that others may want."""
-        return self._count * FILES > self._open_files() // 8
+        return self._count * FILES > self._open_files() // 2
 
 
 def _open_files() -> int:
@@ -54,3 +66,52 @@ def _open_files() -> int:
         return 1024
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return limit if limit >= 0 else 1 << 20
+
+
+class Turns:
+    """Who goes on when in one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.steps = 0  # of those who had their turn, that threads have not done yet
+        self._loop = weakref.proxy(loop)  # the loop would be kept by what it keys
+        self._numbers = itertools.count()  # of two that are due together, the one that asked first goes first
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._next: asyncio.Handle | None = None
+        self._due = 0.0  # when that is
+
+    def turn(self, seconds: float) -> asyncio.Future[None]:
+        """Done after so many seconds; later, if too many others are due then."""
+        due = self._loop.time() + seconds
+        turn: asyncio.Future[None] = self._loop.create_future()
+        heapq.heappush(self._waiting, (due, next(self._numbers), turn))
+        if self._next is None or due < self._due:
+            self._look_at(due)
+        return turn
+
+    def _look_at(self, due: float) -> None:
+        if self._next:
+            self._next.cancel()
+        self._due, self._next = due, self._loop.call_at(due, self._give)
+
+    def _give(self) -> None:
+        waiting, now, left = self._waiting, self._loop.time(), AT_ONCE - self.steps
+        self._next = None
+        while waiting and left > 0 and waiting[0][0] <= now:
+            turn = heapq.heappop(waiting)[2]
+            if not turn.done():  # nobody waits for it any more
+                turn.set_result(None)
+                left -= 1
+        if waiting:
+            self._look_at(max(waiting[0][0], now + SOON) if left <= 0 and self.steps else waiting[0][0])
+
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = weakref.WeakKeyDictionary()
+
+
+def turns() -> Turns:
+    """Those of this loop."""
+    loop = asyncio.get_running_loop()
+    found = _turns.get(loop)
+    if found is None:
+        found = _turns[loop] = Turns(loop)
+    return found

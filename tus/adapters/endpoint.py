@@ -14,8 +14,9 @@ from ..http.messages import Request, Response
 from ..options import Options
 from ..tus import Tus
 from ..upload import Upload
+from .arriving import Arriving
 from .body import Body
-from .feeding import Arriving, Conversation
+from .feeding import Conversation
 from .reply import Reply
 from .scopes import Receive, Scope, Send, environ_of
 from .steps import Threads

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..talk import Talk
+from .arriving import Arriving
 from .asgi import nothing
 from .fed import Asked
-from .feeding import SMALL, Arriving, Conversation
+from .feeding import SMALL, Conversation
 from .informing import informing
 from .reply import Reply
 from .scopes import Environ, Receive, Scope, Send, environ_of

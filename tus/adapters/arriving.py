@@ -1,0 +1,164 @@
+"""The body of a request in a coroutine, as an ASGI server brings it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from .body import DRAIN, DRAIN_TIME, PIECE
+from .crowded import WORTH, turns
+from .scopes import Message, Receive
+from .sources import PATIENCE
+
+GATHERED = 1 << 18  # bytes that are stored in one step
+_GLANCES = 2  # turns of the loop that a server needs to hand out what the socket has
+_LEFT: Message = {"type": "http.disconnect"}
+
+
+class Arriving:
+    """A body, as `receive` gives it; at most one message ahead of what was taken."""
+
+    def __init__(self, receive: Receive, length: int | None) -> None:
+        self._receive, self._length = receive, length
+        self._left = length  # bytes still to come; None: only the end tells
+        self._coming: asyncio.Future[Message] | None = None
+        self._turn: asyncio.Future[None] | None = None  # what this waits for, where thousands do
+        self._blocks: list[bytes] = []
+        self._reason: BaseException | None = None  # why nothing more is waited for
+        self.over = length == 0  # nothing more will come
+        self.cut: BaseException | None = None  # why it ended too early
+
+    def end(self, reason: BaseException) -> None:
+        """Wait no longer."""
+        if self._reason is None:
+            self._reason = reason
+            if self._coming:
+                self._coming.cancel()
+            if self._turn and not self._turn.done():
+                self._turn.set_result(None)
+
+    async def pause(self, seconds: float) -> None:
+        """Let what comes meanwhile gather, unless this is to end, or somebody waits for a message already."""
+        if self._reason:
+            return
+        self._turn = turns().turn(seconds)
+        if self._coming is None:
+            _hold(self._receive)
+        await self._turn
+
+    def expects(self, most: int) -> bool:
+        """Whether something is still to come, and all of it is at most so large."""
+        return not self.over and self._length is not None and self._length <= most
+
+    async def gather(self, *, modestly: bool = False) -> None:
+        """Wait for something, and take what is there then; modestly, only one message if it is a small one."""
+        size = 0
+        while not self.over and size < GATHERED:
+            if self._coming is None and self._reason is None:
+                self._coming = asyncio.ensure_future(self._receive())
+            if self._blocks and not await self._is_there():
+                return
+            size += self._take(await self._message())
+            if modestly and size < WORTH:
+                return  # to ask for more would let it come
+
+    def look_ahead(self) -> None:
+        """One more message may come while the others are stored."""
+        if not self.over and self._coming is None and not self._reason:
+            self._coming = asyncio.ensure_future(self._receive())
+
+    async def _is_there(self) -> bool:
+        """Whether a message comes without being waited for."""
+        for _ in range(_GLANCES):
+            if self._reason or self._coming is None or self._coming.done():
+                return True
+            await asyncio.sleep(0)
+        return self._coming is not None and self._coming.done()
+
+    async def _message(self) -> Message:
+        coming = self._coming
+        if coming is None:
+            return _LEFT
+        silence = None
+        if not coming.done():
+            late = TimeoutError("the client sent nothing for too long")
+            silence = asyncio.get_running_loop().call_later(PATIENCE, self.end, late)
+        try:
+            message = await coming
+        except asyncio.CancelledError:
+            if self._reason is None:
+                raise  # it is this request that was cancelled
+            message = _LEFT
+        finally:
+            if silence:
+                silence.cancel()
+        self._coming = None
+        return message
+
+    def _take(self, message: Message) -> int:
+        """Keep what the message brings; how much that is."""
+        if message["type"] == "http.disconnect":
+            self.over, self.cut = True, self._reason or ConnectionResetError("the client left")
+            return self._keep(_unread(self._receive))
+        if not message.get("more_body"):
+            self.over = True
+        return self._keep(message.get("body", b""))
+
+    def _keep(self, block: bytes) -> int:
+        if block:
+            self._blocks.append(block)
+        if self._left is not None:
+            self._left -= len(block)
+            self.over = self.over or self._left <= 0
+        return len(block)
+
+    def taken(self) -> list[bytes]:
+        """What was gathered, to be stored: blocks that are worth a write each, or one."""
+        blocks, self._blocks = self._blocks, []
+        if len(blocks) > 1 and sum(map(len, blocks)) < len(blocks) * PIECE:
+            return [b"".join(blocks)]
+        return blocks
+
+    def rest(self) -> list[bytes]:
+        """All that came, when nothing more is waited for: the message that came last, too."""
+        coming, self._coming = self._coming, None
+        if coming and coming.done() and not coming.cancelled() and not coming.exception():
+            self._take(coming.result())
+        elif coming:
+            coming.cancel()
+        return self.taken()
+
+    async def drain(self) -> None:
+        """Read a little of an unwanted body, so that the client sees why it was refused, and not a reset."""
+        if self._reason is None:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._drained(), DRAIN_TIME)
+        self.rest()
+
+    async def _drained(self) -> None:
+        left = DRAIN
+        while left > 0 and not self.over:
+            await self.gather()
+            left -= sum(map(len, self.taken()))
+
+
+def _cycle(receive: Receive) -> Any:
+    """What uvicorn has of a request; None with other servers."""
+    cycle = getattr(receive, "__self__", None)
+    return cycle if type(cycle).__module__.startswith("uvicorn.") else None
+
+
+def _hold(receive: Receive) -> None:
+    """Let the system keep what comes until we ask again. Other servers do that by themselves; uvicorn would wake us for
+    each packet, and keep it in memory."""
+    if cycle := _cycle(receive):
+        cycle.flow.pause_reading()
+
+
+def _unread(receive: Receive) -> bytes:
+    """uvicorn forgets what it has received, and not handed out yet, when the client leaves."""
+    if not (cycle := _cycle(receive)):
+        return b""
+    rest, cycle.body = bytes(cycle.body), b""
+    return rest
