@@ -151,9 +151,9 @@ def reachable(port: int) -> bool:
 
 
 @contextmanager
-def running(home: Path, words: Callable[[int], list[str]]) -> Iterator[int]:
-    """A process that listens on a free port, until the end; the port."""
-    process, port = _launched(home, words)
+def running(home: Path, words: Callable[[int], list[str]], **more: str) -> Iterator[int]:
+    """A process that listens on a free port, until the end; the port. `more` is for its environment."""
+    process, port = _launched(home, words, more)
     try:
         yield port
     finally:
@@ -165,10 +165,12 @@ def running(home: Path, words: Callable[[int], list[str]]) -> Iterator[int]:
             process.wait()
 
 
-def _launched(home: Path, words: Callable[[int], list[str]]) -> tuple[subprocess.Popen[bytes], int]:
+def _launched(
+    home: Path, words: Callable[[int], list[str]], more: dict[str, str]
+) -> tuple[subprocess.Popen[bytes], int]:
     """On another port if somebody was quicker to take the first one."""
     home.mkdir(parents=True, exist_ok=True)
-    environ = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+    environ = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), **more}
     for _ in range(ATTEMPTS):
         port = live.free_port()
         with open(home / "output.txt", "ab") as output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import wire
+from tests import live, wire
 from tests.cli.conftest import certificate as make_certificate
-from tests.fronts import FRONTS, Front, serving, started
+from tests.fronts import FRONTS, Front, running, serving, started
 
 
 @dataclass(frozen=True)
@@ -95,3 +96,21 @@ def way(request: pytest.FixtureRequest, ways: Callable[[str], Way]) -> Way:
     if missing := FRONTS[request.param].missing:
         pytest.skip(missing)
     return ways(request.param)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str, Path], str]]:
+    """Starts a server that collects bodies; the URL where it takes uploads."""
+    with ExitStack() as stack:
+
+        def server(kind: str, home: Path) -> str:
+            if kind == "waitress":
+                return stack.enter_context(live.start("waitress")).url
+            pytest.importorskip(kind)
+            live.configure(home, {})
+            command = [sys.executable, "-m", kind, "wsgi:tests.apps:application()", "--bind"]
+            words = {"LIVE_HOME": str(home), "PYTHONPATH": str(live.ROOT)}
+            port = stack.enter_context(running(home, lambda port: [*command, f"127.0.0.1:{port}"], **words))
+            return f"http://127.0.0.1:{port}/upload"
+
+        yield server

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -17,12 +19,16 @@ from ..client import wire
 from ..client.connecting import Clock, NetworkError
 from ..client.wire import Client
 from ..doctor.probes import PROBES, removal
+from ..doctor.recognised import names
+from ..doctor.scores import score
 from ..doctor.visit import LENGTH, Finding, Findings, Probe, Stop, Visit
 from .put import add_header_argument, chunk_size
 
 TIMEOUT = 5.0  # seconds for one step of the network
 LONGEST = 24.0  # seconds for all questions
 CLEANING = 4.0  # seconds for the removal at the end
+INDENT = 18  # columns before the text of a finding
+MOST_COLUMNS = 110
 COLOURS = {"ok": "32", "note": "33", "fault": "31"}
 
 
@@ -67,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
         return _unreachable(args, str(error))
     except KeyboardInterrupt:
         return 130
-    return _conclude(args, findings)
+    return _conclude(args, visit, findings)
 
 
 def examine(visit: Visit, probes: Mapping[str, Probe] = PROBES) -> Iterator[Finding]:
@@ -105,24 +111,38 @@ def _guarded(name: str, probe: Probe, visit: Visit) -> Findings:
 
 def _printer() -> Callable[[Finding], None]:
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    width = max(50, min(MOST_COLUMNS, shutil.get_terminal_size((MOST_COLUMNS, 24)).columns))
 
     def show(finding: Finding) -> None:
         level = f"{finding.level:5}"
         if coloured:
             level = f"\x1b[{COLOURS[finding.level]}m{level}\x1b[0m"
-        print(level, f"{finding.name}:", finding.text, flush=True)
-        if finding.advice and finding.level != "ok":
-            print("      ->", finding.advice, flush=True)
+        first, *more = wrapped(finding.text, width - INDENT)
+        print(level, f"{finding.name:{INDENT - 7}}", first, flush=True)
+        for line in more:
+            print(" " * INDENT + line, flush=True)
+        for number, line in enumerate(wrapped(finding.advice, width - INDENT - 3) if finding.level != "ok" else ()):
+            print(" " * INDENT + ("   " if number else "-> ") + line, flush=True)
 
     return show
 
 
-def _conclude(args: argparse.Namespace, findings: list[Finding]) -> int:
-    faults = sum(finding.level == "fault" for finding in findings)
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most that width; what has no blank, such as a URL, stays whole to be copied."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _conclude(args: argparse.Namespace, visit: Visit, findings: list[Finding]) -> int:
+    faults, reached = sum(finding.level == "fault" for finding in findings), score(findings)
     if args.json:
-        print(json.dumps({"url": args.url, "faults": faults, "findings": [asdict(f) for f in findings]}, indent=1))
-    else:
-        print("no faults" if not faults else f"{faults} fault{'s' if faults > 1 else ''}")
+        told = {"url": args.url, "software": names(visit.server), "points": reached.points, "of": reached.most}
+        listed = {"lost": reached.lost, "faults": faults, "findings": [asdict(f) for f in findings]}
+        print(json.dumps({**told, **listed}, indent=1))
+        return 1 if faults else 0
+    print("no faults" if not faults else f"{faults} fault{'s' if faults > 1 else ''}")
+    if said := names(visit.server):
+        print(f"in the way, as the answers say: {', '.join(said)}")
+    print(f"score: {reached}")
     return 1 if faults else 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .recognised import names
+
 NGINX_HEADERS = (
     "nginx: proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme; and let "
     "the server trust the proxy (our option: trusted_proxies), or have it send paths only (location "
@@ -43,13 +45,13 @@ PREFIX = (
     "proxy_pass without a path after the host, or proxy_set_header X-Forwarded-Prefix; or set the "
     "server's public URL (our option: public_url)"
 )
-LOST = (
-    "if several servers stand behind one address, the proxy must send a client to the same one every time (nginx: "
-    "ip_hash); processes and containers of one machine can share a directory, several machines must not (our servers: "
-    "docs/file-systems.rst)"
-)
 HEAD = "something in between changes the answer to HEAD, or turns HEAD into GET (nginx: proxy_cache_convert_head off)"
-CACHE = "a cache could tell a client an old offset: keep caches away from uploads (nginx: proxy_cache off; CDN: bypass)"
+READER = "a reader should not take the upload over: let the server answer GET without waiting for the writer"
+IETF = "iPhones and Macs speak it; where they matter, serve with something that does, too"
+INTERIM_BROKEN = "nginx: let the server send none (our option: interim_responses = auto, or false)"
+INTERIM_LATE = (
+    "Apache does this, and has no setting for it: put HAProxy or Caddy in its place, or let TLS end at the server"
+)
 PATCH = (
     "something before the server blocks PATCH: allow it (nginx: limit_except; Apache: "
     "<LimitExcept>; ModSecurity: tx.allowed_methods; CDN: allowed methods), or set "
@@ -84,25 +86,95 @@ DELETE = "the server offers DELETE, but something before it blocks it (nginx: li
 
 _BUFFERS = {
     "nginx": (
-        "nginx: proxy_request_buffering off; proxy_http_version 1.1; (with uwsgi_pass: uwsgi_request_buffering off;)"
+        "nginx: `proxy_request_buffering off; proxy_http_version 1.1;` (uwsgi_pass: `uwsgi_request_buffering off;`)"
     ),
-    "apache": ("Apache: no `proxy-sendcl`, no mod_buffer, no mod_security with SecRequestBodyAccess On for this path"),
+    "apache": "Apache: no `proxy-sendcl`, no mod_buffer, no mod_security with SecRequestBodyAccess On for this path",
     "waitress": "waitress reads a whole request before the application runs: use `tus serve` or gunicorn",
-    "cloudflare": "Cloudflare reads a whole request first: use small chunks (chunkSize in tus-js-client)",
+    "hypercorn": "hypercorn reads a whole request before a WSGI application runs: use `tus serve` or gunicorn",
+    "cloudflare": "Cloudflare reads a whole request first: use small chunks (our option: chunk_size = 16MB)",
+    "varnish": "Varnish: no std.cache_req_body; `return (pipe);` in vcl_recv for this path",
+    "envoy": "Envoy: no filter envoy.filters.http.buffer on this route",
+    "caddy": "Caddy: no `request_buffers` in reverse_proxy",
     "haproxy": "HAProxy: no `option http-buffer-request`",
 }
 
 _LIMITS = {
-    "nginx": "nginx: client_max_body_size 0",
-    "apache": "Apache: LimitRequestBody 0",
+    "nginx": "nginx: `client_max_body_size 0;`",
+    "apache": "Apache, where it runs the application itself: LimitRequestBody 0",
     "waitress": "waitress: max_request_body_size, --max-request-body-size",
-    "cloudflare": "Cloudflare: the limit belongs to the plan (100 MB and more): use smaller chunks",
+    "hypercorn": "hypercorn: wsgi_max_body_size; better `tus serve` or gunicorn, which keep no body in memory",
+    "cloudflare": "Cloudflare: the limit belongs to the plan (100 MB and more): chunk_size = 90MB",
+    "caddy": "Caddy: no `request_body { max_size }`",
+}
+
+_CACHES = {
+    "nginx": "nginx: `proxy_cache off;` in the location of uploads",
+    "varnish": 'Varnish: `if (req.url ~ "^/files") { return (pipe); }` in vcl_recv',
+    "cloudflare": "Cloudflare: a cache rule with `Bypass cache` for this path",
+    "cloudfront": "CloudFront: the cache policy CachingDisabled for this path",
+    "apache": "Apache: CacheDisable /files",
+}
+
+_TURNS = {  # what makes a GET of a HEAD
+    "varnish": "Varnish turns HEAD into GET unless vcl_recv says `return (pass);` or `return (pipe);` for this path",
+    "nginx": "nginx with proxy_cache turns HEAD into GET: `proxy_cache off;` or `proxy_cache_convert_head off;`",
+}
+
+_WINDOWS = {
+    "nginx": "nginx: `http2_body_preread_size 1m; client_body_buffer_size 1m;`",
+    "apache": "Apache: H2WindowSize 1048576",
+    "haproxy": "HAProxy: tune.h2.initial-window-size 1048576 (2.9 and newer: tune.h2.fe.initial-window-size)",
+    "envoy": "Envoy: http2_protocol_options: {initial_stream_window_size: 1048576}",
+}
+
+_TRAILERS = {
+    "nginx": "nginx drops trailers, and has no setting for it",
+    "caddy": "Caddy drops trailers, and has no setting for it",
+    "apache": "Apache drops trailers and their announcement: refuse such requests (docs/proxies.rst)",
+    "varnish": "Varnish: `return (pipe);` in vcl_recv for this path",
+    "envoy": "Envoy: enable_trailers: true, on both sides",
+}
+
+_INTERIMS = {
+    "nginx": "nginx has no setting for it: put HAProxy or Caddy in its place, or let TLS end at the server",
+    "caddy": "Caddy passes it on: let the server send it (our option: interim_responses = true)",
+    "varnish": "Varnish: `return (pipe);` in vcl_recv, and our option: interim_responses = true",
 }
 
 
 def _for(server: str, texts: dict[str, str]) -> str:
     """What fits the software that names itself, or everything when it does not."""
-    return next((text for name, text in texts.items() if name in server), "; ".join(texts.values()))
+    known = [texts[name] for name in names(server) if name in texts]
+    return " | ".join(known or texts.values())
+
+
+def cache(server: str) -> str:
+    return f"a cache could tell a client an old offset: keep it away from uploads. {_for(server, _CACHES)}"
+
+
+def vanished(server: str) -> str:
+    """Requests that find no upload: a cache may be the cause, or several servers."""
+    several = (
+        "if several servers stand behind one address, they must share a store, or the proxy must send a client to the "
+        "same one every time (nginx: ip_hash; our servers: docs/scaling.rst, docs/file-systems.rst)"
+    )
+    return f"{_for(server, _TURNS)}; {several}"
+
+
+def windows(server: str) -> str:
+    return f"let a client be further ahead. {_for(server, _WINDOWS)}"
+
+
+def trailers(server: str) -> str:
+    text = "clients that look at Tus-Extension send none unless checksum-trailer is announced (our option: trailers)"
+    return f"{_for(server, _TRAILERS)}; {text}"
+
+
+def interim_hint(server: str) -> str:
+    known = [_INTERIMS[name] for name in names(server) if name in _INTERIMS]
+    return (
+        "; ".join(known) or "let the server send it where all proxies pass it on (our option: interim_responses = true)"
+    )
 
 
 def buffering(server: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 from contextlib import suppress
@@ -11,13 +12,16 @@ from ..client.connecting import NetworkError
 from ..client.meter import human
 from ..client.wire import Bytes, Connection
 from . import advice
-from .visit import LITTLE, WHOLE, Finding, Findings, Stop, Visit
+from .visit import LARGE, LITTLE, WHOLE, Finding, Findings, Stop, Visit
 
 HUNG = 1 << 20  # bytes sent of a request that is then left hanging
 SETTLE = 0.7  # seconds for bytes to get through, or for a refusal to get back
 LATE = 1.0  # seconds in which a server that stores now and then has stored
 AFTERMATH = 3.0  # seconds in which a server has noticed that a connection is gone
+DISTURBED = 0.3  # seconds in which an upload ends that something has ended
+LIMITS = (400, 413, 500, 502)  # what is said of a body that is too large
 COMING = 1.5  # seconds in which 100 Continue must come; curl waits one
+QUICK = 0.3  # seconds for the first body, if ten times as much is sent then
 PATIENCE = 6.0  # seconds a client can be expected to wait for a busy upload
 
 
@@ -44,8 +48,10 @@ def patching(visit: Visit) -> Findings:
         yield _disguise(visit)
     said = visit.offset
     if visit.look().natural("Upload-Offset") != said:
-        text = f"PATCH said offset {said}, HEAD then says {visit.offset}"
-        yield Finding("cache", "fault", text, advice.CACHE)
+        text = f"PATCH said offset {said}, HEAD then says {visit.offset}: nothing further can be asked"
+        yield Finding("cache", "fault", text, advice.cache(visit.server))
+        visit.stale = True
+        raise Stop
 
 
 def _patch_anew(visit: Visit) -> bool:
@@ -76,14 +82,15 @@ def hanging(visit: Visit) -> Findings:
     yield finding
     if connection is None:
         return
+    sent = min(HUNG, visit.passes // 2)
     try:
+        yield _reader(visit, connection)
         yield _newcomer(visit)
         _wait_for_more(visit, start, seconds=LATE)
     finally:
         connection.close()
     _wait_for_more(visit, start, seconds=AFTERMATH)
     kept = visit.offset - start
-    sent = min(HUNG, visit.length // 4)
     text = f"of {human(sent)} in a request that was cut, {human(kept)} were kept"
     if not kept:
         yield Finding("buffering", "fault", text, advice.buffering(visit.server))
@@ -96,7 +103,7 @@ def hanging(visit: Visit) -> Findings:
 def _hang(visit: Visit) -> tuple[Connection | None, Finding]:
     """Announce as much as may be announced, send the beginning of it, and leave it there."""
     room = visit.length - visit.offset - visit.length // 4  # the rest is for what is asked later
-    refused, announced = 0, room
+    refused, announced, said = 0, room, 413
     while announced > LITTLE:
         connection = visit.begin_patch(announced)
         began = time.monotonic()
@@ -105,20 +112,40 @@ def _hang(visit: Visit) -> tuple[Connection | None, Finding]:
         status = connection.interim(SETTLE)
         if status in (None, 100):
             visit.passes = announced
-            return connection, _limit(visit, refused, announced)
+            return connection, _limit(visit, refused, announced, said)
         connection.close()
-        if status != 413:
+        if status not in LIMITS:
             text = f"a PATCH is answered {status} before its body was sent"
             return None, Finding("size", "fault", text, advice.EARLY)
-        refused, announced = announced, announced // 4
-    return None, Finding("size", "fault", f"a request of {human(refused)} is too large", advice.limit(visit.server))
+        refused, announced, said = announced, announced // 4, status
+        visit.look()  # what was refused late may have left some bytes
+    return None, Finding(
+        "size",
+        "fault",
+        f"a request of {human(refused)} is answered {said}, and so are larger ones",
+        advice.limit(visit.server),
+    )
 
 
-def _limit(visit: Visit, refused: int, passed: int) -> Finding:
+def _limit(visit: Visit, refused: int, passed: int, said: int) -> Finding:
     if not refused:
         return Finding("size", "ok", f"a request may announce {human(passed)}")
-    text = f"a request of {human(refused)} is refused with 413; one of {human(passed)} is not"
+    text = f"a request of {human(refused)} is refused with {said}; one of {human(passed)} is not"
     return Finding("size", "fault", text, advice.limit(visit.server))
+
+
+def _reader(visit: Visit, connection: Connection) -> Finding:
+    """A GET of a range, as by a player that does not wait: the upload beside it must go on."""
+    try:
+        said = str(visit.ask("GET", visit.upload, {"Range": "bytes=0-99"}, plain=True).status)
+    except NetworkError:
+        said = "nothing"  # which harms no upload
+    connection.send(Bytes(os.urandom(LITTLE)))
+    ended = connection.interim(DISTURBED)
+    if ended in (None, 100):
+        return Finding("reader", "ok", f"a GET of a range beside an upload is answered {said}, and the upload goes on")
+    text = f"a GET of a range (answered {said}) ends the upload beside it, which is answered {ended}"
+    return Finding("reader", "fault", text, advice.READER)
 
 
 def _newcomer(visit: Visit) -> Finding:
@@ -167,16 +194,25 @@ def resuming(visit: Visit) -> Findings:
 
 def sending(visit: Visit) -> Findings:
     """One request with a whole body, as large as the line can carry in a short time."""
-    count = max(LITTLE, min(WHOLE, visit.passes, visit.length // 8, visit.rate * 3))
+    most = min(visit.passes, visit.length // 8)
+    count = max(LITTLE, min(WHOLE, most, visit.rate * 3))
+    began = time.monotonic()
+    finding = _sent(visit, count)
+    if finding.level == "ok" and most >= LARGE and time.monotonic() - began < QUICK:
+        larger = _sent(visit, LARGE)
+        finding = larger if larger.level == "ok" else Finding("size", "fault", larger.text, advice.limit(visit.server))
+    yield finding
+
+
+def _sent(visit: Visit, count: int) -> Finding:
     visit.look()
     start, answer = visit.offset, visit.patch(count)
     if answer.ok and visit.offset == start + count:
-        yield Finding("send", "ok", f"{human(count)} in one request arrive")
-    elif answer.status == 413:
+        return Finding("send", "ok", f"{human(count)} in one request arrive")
+    if answer.status == 413:
         text = f"{human(count)} in one request are refused: {answer}"
-        yield Finding("size", "fault", text, advice.limit(visit.server))
-    else:
-        yield Finding("send", "fault", f"{human(count)} in one request are answered {answer}", advice.SEND)
+        return Finding("size", "fault", text, advice.limit(visit.server))
+    return Finding("send", "fault", f"{human(count)} in one request are answered {answer}", advice.SEND)
 
 
 def conflict(visit: Visit) -> Findings:
@@ -216,6 +252,40 @@ def chunked(visit: Visit) -> Findings:
     else:
         text = f"{count} bytes sent chunked became {visit.offset - start}"
         yield Finding("chunked", "fault", text, advice.CHUNKED_WRONG)
+
+
+def trailing(visit: Visit) -> Findings:
+    """Trailers: is a checksum that comes behind the body compared?"""
+    if "checksum" not in visit.extensions:
+        return
+    announced = "checksum-trailer" in visit.extensions
+    visit.look()
+    said = _wrong_trailer(visit)
+    if said == 460:
+        yield Finding("trailers", "ok", "a checksum in a trailer is compared")
+    elif said and 200 <= said < 300:
+        text = f"a wrong checksum in a trailer is accepted ({said}): it is dropped on the way"
+        yield Finding("trailers", "fault" if announced else "note", text, advice.trailers(visit.server))
+    elif announced:
+        text = f"checksum-trailer is announced, and such a body is answered {said or 'by nothing'}"
+        yield Finding("trailers", "fault", text, advice.trailers(visit.server))
+    else:
+        text = f"checksums in trailers are neither announced nor accepted ({said or 'no answer'})"
+        yield Finding("trailers", "ok", text)
+
+
+def _wrong_trailer(visit: Visit) -> int | None:
+    """The status for a body whose checksum comes behind it, and is another one's."""
+    connection = visit.begin_patch(None, Trailer="Upload-Checksum", TE="trailers")
+    piece = b"%x\r\n%s\r\n" % (LITTLE, os.urandom(LITTLE))
+    wrong = base64.b64encode(bytes(20))
+    try:
+        connection.send(Bytes(piece + b"0\r\nUpload-Checksum: sha1 " + wrong + b"\r\n\r\n"))
+        return connection.answer("PATCH").status
+    except NetworkError:
+        return None
+    finally:
+        connection.close()
 
 
 def expecting(visit: Visit) -> Findings:

@@ -13,8 +13,10 @@ from ..client.connecting import NetworkError
 from ..client.meter import human
 from ..client.wire import Answer
 from . import advice
-from .bodies import chunked, conflict, expecting, hanging, patching, resuming, sending
+from .bodies import chunked, conflict, expecting, hanging, patching, resuming, sending, trailing
+from .ietf import ietf
 from .visit import Finding, Findings, Probe, Stop, Visit, elements
+from .windows import http2
 
 SMALLEST = 16 << 10  # bytes that the questions need to send without finishing an upload
 METADATA = {"filename": b"tus-check.bin", "empty": b""}
@@ -60,7 +62,13 @@ def preflight(visit: Visit) -> Findings:
         "Access-Control-Request-Method": "PATCH",
         "Access-Control-Request-Headers": wanted,
     }
-    answer = visit.ask("OPTIONS", visit.url, asked)
+    if "Authorization" in visit.client.headers:
+        asked["Access-Control-Request-Headers"] += ",authorization"
+    answer = visit.ask_as_nobody("OPTIONS", visit.url, asked)
+    if answer.status in (401, 403):
+        text = f"the preflight, which browsers send without a login, is answered {answer.status}"
+        yield Finding("cors", "fault", text, advice.OPTIONS_LOGIN)
+        return
     origins = answer.headers.get_all("Access-Control-Allow-Origin", [])
     if not origins:
         level = "fault" if visit.origin_matters else "note"
@@ -148,7 +156,7 @@ def location(visit: Visit) -> Findings:
         guess = urlsplit(url)._replace(path=urlsplit(visit.url).path.rstrip("/") + "/" + last).geturl()
         if guess == url or not _is_upload(visit, guess):
             text = f"there is no upload at the Location that was given ({shown})"
-            yield Finding("location", "fault", text, advice.LOST)
+            yield Finding("location", "fault", text, advice.vanished(visit.server))
             raise Stop
         text = f"Location has the wrong path ({shown}): the upload is at {guess}"
         yield Finding("location", "fault", text, advice.PREFIX)
@@ -194,7 +202,7 @@ def asking(visit: Visit) -> Findings:
     failed = [answer.status for answer in answers if not answer.ok]
     if failed:
         text = f"{len(failed)} of {len(answers)} HEAD requests are answered {failed[0]}"
-        yield Finding("head", "fault", text, advice.LOST)
+        yield Finding("head", "fault", text, advice.vanished(visit.server))
         return
     answer = answers[-1]
     wanted = {"Upload-Offset": "0", "Upload-Length": str(visit.length)}
@@ -204,13 +212,23 @@ def asking(visit: Visit) -> Findings:
         yield Finding("head", "fault", f"HEAD of an empty upload says {told}", advice.HEAD)
     else:
         yield Finding("head", "ok", "HEAD tells offset and length")
-    if "no-store" in elements(answer.header("Cache-Control")) and not answer.header("Age"):
-        yield Finding("cache", "ok", "HEAD may not be cached")
+    fetched = visit.ask("GET", visit.upload)  # which some caches make of a HEAD
+    if said := _cacheable(answer) or _aged("GET", fetched):
+        yield Finding("cache", "fault", said, advice.cache(visit.server))
     else:
-        said = f"Cache-Control {wire.printable(answer.header('Cache-Control')) or 'nothing'}"
-        if answer.header("Age"):
-            said += " and Age, so a cache has answered"
-        yield Finding("cache", "fault", f"HEAD says {said}", advice.CACHE)
+        yield Finding("cache", "ok", "HEAD may not be cached")
+
+
+def _cacheable(answer: Answer) -> str:
+    """What shows that a cache has answered a HEAD, or may."""
+    said = wire.printable(answer.header("Cache-Control")) or "nothing"
+    fresh = "no-store" in elements(answer.header("Cache-Control"))
+    return _aged("HEAD", answer) or ("" if fresh else f"HEAD says Cache-Control {said}")
+
+
+def _aged(method: str, answer: Answer) -> str:
+    """`Age: 0` is what a cache says that has just asked."""
+    return f"{method} says Age {answer.natural('Age')}, so a cache has answered" if answer.natural("Age") else ""
 
 
 def sharing(visit: Visit) -> Findings:
@@ -235,11 +253,11 @@ def removal(visit: Visit) -> Findings:
     answer = visit.ask("DELETE", visit.upload)
     if answer.ok:
         gone = visit.ask("HEAD", visit.upload).status
-        if gone in (403, 404, 410):
+        if gone in (403, 404, 410) or visit.stale:
             yield Finding("delete", "ok", "DELETE removes an upload (the one that this check made is gone)")
         else:
             text = f"DELETE is answered {answer.status}, but HEAD then says {gone}; left behind: {visit.upload}"
-            yield Finding("delete", "fault", text, advice.CACHE)
+            yield Finding("delete", "fault", text, advice.cache(visit.server))
         return
     text = f"DELETE is answered {answer}" if announced else "the server does not offer DELETE"
     if announced and visit.ask("POST", visit.upload, {"X-HTTP-Method-Override": "DELETE"}, b"").ok:
@@ -263,5 +281,8 @@ PROBES: dict[str, Probe] = {
     "send": sending,
     "conflict": conflict,
     "chunked": chunked,
+    "trailers": trailing,
     "expect": expecting,
+    "ietf": ietf,
+    "http2": http2,
 }

@@ -9,11 +9,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..client.wire import Answer, Bytes, Client, Connection
+from ..client.wire import Answer, Bytes, Client, Connection, located, same_host
 from ..http.headers import OFFSET_TYPE
+from .recognised import self_description
 
 LENGTH = 5 * 10**9  # bytes of the upload that is announced, of which a few million are really sent
 WHOLE = 4 << 20  # bytes of a request that is sent to its end
+LARGE = 40 << 20  # bytes of another one, where the line is fast: servers that collect bodies have limits below
 LITTLE = 1 << 10
 
 
@@ -51,19 +53,64 @@ class Visit:
     override: bool = False  # PATCH gets through only in disguise
     rate: int = WHOLE  # bytes a second
     passes: int = WHOLE  # bytes that a request may announce
+    stale: bool = False  # something answers HEAD from what was
 
     @property
     def url(self) -> str:
         return self.client.home
 
-    def ask(self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Answer:
-        """One request on a connection of its own."""
+    @property
+    def plain_headers(self) -> dict[str, str]:
+        """Those of a request that is none of tus; with a login, if one was given."""
+        return {"User-Agent": "tus-cli", "Accept": "*/*", **self.client.headers}
+
+    def absolute(self, location: str) -> str:
+        """The URL that was told, "" if it is none of this server."""
+        try:
+            url = located(self.url, location)
+        except ValueError:
+            return ""
+        return url if location and same_host(self.url, url) else ""
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        *,
+        plain: bool = False,
+    ) -> Answer:
+        """One request on a connection of its own; a plain one says nothing of tus."""
         content = Bytes(body) if body is not None else None
+        if plain:
+            return self._heard(self._plainly(method, url, headers or {}))
         try:
             answer = self.client.request(method, url, headers or {}, body=content)
         finally:
             self.client.close()
-        self.server = self.server or answer.header("Server").lower()
+        return self._heard(answer)
+
+    def ask_as_nobody(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        """A request without any login, as a browser sends a preflight."""
+        connection = self.client.connect(url)
+        try:
+            return self._heard(connection.request(method, url, {"Accept": "*/*", **headers}))
+        finally:
+            connection.close()
+
+    def _plainly(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        own = self.plain_headers if same_host(self.url, url) else {}
+        connection = self.client.connect(url)
+        try:
+            return connection.request(method, url, {**own, **headers})
+        finally:
+            connection.close()
+
+    def _heard(self, answer: Answer) -> Answer:
+        for word in self_description(answer).split():
+            if word not in self.server.split():
+                self.server = f"{self.server} {word}".strip()
         return answer
 
     def patch_request(self, offset: int, extra: Mapping[str, str]) -> tuple[str, dict[str, str]]:
