@@ -8,12 +8,13 @@ import threading
 
 import pytest
 
-from tests.drafting import begin, content, going_on, new
+from tests.drafting import Turns, begin, content, going_on, new
 from tests.s3.conftest import MIB, PART, Reopen
 from tests.s3.proxy import Proxy
 from tus import Upload
 from tus.errors import StoreBroken
 from tus.stores.s3.budget import Budget
+from tus.stores.s3.gathered import Gathered
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -132,3 +133,70 @@ def test_what_could_not_be_stored_for_another_client_is_told_to_its_own(reopen: 
     mine.close()
     other.close()
     assert content(reopen(), "a") == data
+
+
+def test_parts_of_a_fast_client_use_the_same_memory(reopen: Reopen) -> None:
+    """To get it from the kernel costs more than to receive a part. The file is right, and nothing stays held."""
+    store, data = reopen(), os.urandom(12 * PART + 7)
+    made = store.create(Upload("a", length=len(data)), fence=Turns())
+    store.save(Upload("a", length=len(data)))
+    made.close()
+    back, buffers = store.budget.back, list[bytearray]()
+
+    def seen(held: Gathered, part: int) -> None:
+        buffers.append(held.buffer)
+        back(held, part)
+
+    store.budget.back = seen  # type: ignore[method-assign]
+    draft, _ = going_on(store, 0)
+    for at in range(0, len(data), MIB):
+        draft.write(memoryview(data)[at : at + MIB])
+    draft.commit()
+    store.finish(store.load("a").evolve(complete=True), draft)
+    draft.close()
+
+    full = [id(one) for one in buffers if len(one) == PART]
+    assert (len(full), len(set(full)) < 7) == (12, True)
+    assert store.budget.used == 0
+    assert content(reopen(), "a") == data
+
+
+def stored(budget: Budget, size: int) -> None:
+    """A part was held, and is stored."""
+    budget.force(size)
+    budget.back(Gathered(bytes(size)), size)
+
+
+def test_memory_is_kept_for_the_next_part_within_the_budget() -> None:
+    """An eighth of it at most, and none once it is needed."""
+    budget = Budget(160)
+    for _ in range(4):
+        stored(budget, 10)
+
+    kept = [budget.reuse(10, Phone(0, 0)).reused for _ in range(3)]
+
+    assert (kept, budget.used) == ([True, True, False], 20)
+    budget.give(20)
+    stored(budget, 10)
+    assert budget.take(155, Phone(0, 0))
+    assert not budget.reuse(10, Phone(0, 0)).reused
+
+
+def test_memory_of_another_size_is_left_alone() -> None:
+    """Parts of a longer upload are larger."""
+    budget = Budget(160)
+    stored(budget, 10)
+
+    assert not budget.reuse(20, Phone(0, 0)).reused
+    assert budget.reuse(10, Phone(0, 0)).reused
+
+
+def test_what_gathers_in_used_memory_is_only_what_came() -> None:
+    """Not what was there before."""
+    held = Gathered(reused=bytearray(b"old bytes"))
+
+    held.add(b"new")
+    held.add(b"er")
+
+    assert (bytes(held.view()), held.since(3), len(held), held.cost) == (b"newer", b"er", 5, 9)
+    assert (held.apart().cost, held.apart().reused) == (5, False)

@@ -22,6 +22,7 @@ from .bucket import LOST, Bucket
 from .budget import Budget
 from .client import Failed, Unavailable
 from .draft import S3Draft
+from .gathered import Gathered
 from .memory import Memory
 from .names import Name
 from .pattern import Pattern
@@ -58,7 +59,7 @@ class S3Store:
         self.uploads = Uploads(bucket, prefix, pattern=pattern, most=most, clock=clock)
         self._part, self._unknown, self._clock = part, unknown, clock
         self._making: dict[str, S3Draft] = {}
-        self._recent: dict[str, tuple[Holding, bytearray]] = {}
+        self._recent: dict[str, tuple[Holding, Gathered]] = {}
         self.memory = Memory(remembered)
         self.budget = Budget(budget)
         self._secret = b""
@@ -87,9 +88,9 @@ class S3Store:
             draft.remember()
 
     def load(self, id: str, *, durable: bool = False) -> Upload:
-        return self._seen(self.uploads.find(id), bytearray())
+        return self._seen(self.uploads.find(id), Gathered())
 
-    def _seen(self, state: Holding, held: bytearray) -> Upload:
+    def _seen(self, state: Holding, held: Gathered) -> Upload:
         """It may be gone on with in a moment."""
         if len(self._recent) > _RECENT:
             self._recent.clear()
@@ -113,7 +114,7 @@ class S3Store:
         state = self.uploads.complete(state) if state else None
         if not state or state.end != offset or state.end == state.upload.length:  # it may be finished since
             state = self.uploads.find(id)
-        return self._seen(state, bytearray())
+        return self._seen(state, Gathered())
 
     def _is_current(self, state: Holding) -> bool:
         """Whether the record is still the one that is remembered. A request that lost its lease may have said late how
@@ -139,9 +140,9 @@ class S3Store:
     def append(
         self, id: str, offset: int, *, fence: Fence, exact: bool = False, known: Upload | None = None
     ) -> S3Draft:
-        state, held = self._recent.pop(id, (None, bytearray()))
+        state, held = self._recent.pop(id, (None, Gathered()))
         if not (known and state and state.upload == known):
-            state, held = self.uploads.find(id), bytearray()
+            state, held = self.uploads.find(id), Gathered()
         if state.upload.dropped:
             raise NotFound("no such upload")
         if offset > state.end:
@@ -150,7 +151,7 @@ class S3Store:
             raise Changed("another request added to the upload meanwhile")
         self.memory.forget(id)
         if offset != state.end:
-            held = bytearray()
+            held = Gathered()
         self.uploads.cut(state, offset, fence.token)
         return S3Draft(self, state, offset, fence, exact=exact, held=held)
 

@@ -11,6 +11,7 @@ from ...errors import Interrupted, StoreBroken, StoreFull, TusError
 from .. import Block, Fence
 from . import grid
 from .client import Failed, Far
+from .gathered import Gathered
 from .names import Name
 from .state import Holding
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from . import S3Store
 
 _BLOCK = 1 << 20  # bytes that are read at a time
+_FAST = 1 << 17  # bytes; who brings more than that at once will fill a part soon
 _SIDE_BY_SIDE = 3  # parts of one request that are on their way
 
 
@@ -34,20 +36,21 @@ class S3Draft:
         *,
         exact: bool = False,
         name: Name | None = None,
-        held: bytearray | None = None,
+        held: Gathered | None = None,
     ) -> None:
         self._store, self._uploads, self._fence, self._exact = store, store.uploads, fence, exact
         self.state, self._name = state, name
         self.fresh = name is not None  # nobody knows of this upload yet
         self.taken = self._committed = start
         # The last bytes that were taken, of the part that is not full.
-        self._held = bytearray() if held is None else held
+        self._held = Gathered() if held is None else held
         self._apart: list[grid.Span] = []  # what an exact draft has stored of that part, without a commit
         self._budget, self.touched = store.budget, time.monotonic()
-        self._budget.force(len(self._held))
+        self._budget.force(self._held.cost)
         self._lock = threading.RLock()
         self._piece_end = start  # up to there they lie in pieces as well
         self._going: dict[int, Future[str]] = {}  # parts on their way
+        self._fast = False  # what comes now fills parts soon
         self._parked: dict[int, list[grid.Span]] = {}  # parts of an exact draft that wait
         self._unheard: TusError | None = None  # why another request could not store what is held here
         self.closed = self.failed = False
@@ -61,6 +64,7 @@ class S3Draft:
             self._check_heard()
             self._check_going()
             view = memoryview(block).cast("B")
+            self._fast = len(view) > _FAST
             while view:
                 if self._exact and self._fills():
                     self._park()
@@ -105,10 +109,12 @@ class S3Draft:
         return length
 
     def _take(self, block: memoryview) -> None:
-        fits = self._has_room(len(block))
+        if self._fast and not (self._held or self._exact or self.state.single):
+            self._held = self._budget.reuse(self.state.place.part, self)
+        fits = self._held.reused or self._has_room(len(block))
         if not fits:
             self._budget.force(len(block))
-        self._held += block
+        self._held.add(block)
         self.taken += len(block)
         if not self._fills() and (not fits or len(self._held) >= self._uploads.most and not self.state.single):
             self._spill()
@@ -135,7 +141,7 @@ class S3Draft:
 
     @property
     def holds(self) -> int:
-        return len(self._held)
+        return self._held.cost
 
     def spill(self) -> bool:
         """Store what is held as it is, although it fills no part."""
@@ -161,16 +167,15 @@ class S3Draft:
     def _store_held(self) -> None:
         if self._exact:
             token = self._fence.token
-            self._apart.append(self._uploads.put_piece(self.state, self._from, token, self._held, apart=True))
+            self._apart.append(self._uploads.put_piece(self.state, self._from, token, self._held.view(), apart=True))
         else:
             self._put_piece()
         self._drop_held()
 
-    def _drop_held(self) -> bytearray:
-        """Let go of what is held."""
-        held, self._held = self._held, bytearray()
-        self._budget.give(len(held))
-        return held
+    def _drop_held(self) -> None:
+        """Let go of what is held, and what nobody sends any more."""
+        held, self._held = self._held, Gathered()
+        self._budget.back(held, self.state.place.part)
 
     def _room(self) -> int:
         """Bytes that the part still lacks; 0 if there are to be no parts."""
@@ -201,7 +206,8 @@ class S3Draft:
     def _park(self) -> None:
         head = [*self._head(), *self._apart]
         if self._held:
-            head.append(self._uploads.put_piece(self.state, self._from, self._fence.token, self._held, apart=True))
+            token, view = self._fence.token, self._held.view()
+            head.append(self._uploads.put_piece(self.state, self._from, token, view, apart=True))
         self._parked[self._number()] = head
         self._apart = []
         self._drop_held()
@@ -210,10 +216,12 @@ class S3Draft:
         """A part that is full goes on its way."""
         self._make_room()
         self._uploads.begin(self.state)
-        number, head = self._number(), self._head()
-        held, self._held = self._held, bytearray()  # it is given back when it has arrived
-        self._going[number] = going = self._uploads.pool.submit(self._uploads.put_part, self.state, number, head, held)
-        going.add_done_callback(lambda _: self._budget.give(len(held)))
+        number, head, state = self._number(), self._head(), self.state
+        held, self._held = self._held, Gathered()  # it is given back when it has arrived
+        self._going[number] = going = self._uploads.pool.submit(
+            self._uploads.put_part, state, number, head, held.view()
+        )
+        going.add_done_callback(lambda _: self._budget.back(held, state.place.part))
 
     def _make_room(self) -> None:
         """Wait until there is room for one more part on its way."""
@@ -274,8 +282,8 @@ class S3Draft:
         """What is held becomes a part, or else a piece; those of its bytes that are in pieces already need none."""
         if self._ends():
             self._uploads.begin(self.state)
-            number = self._number()
-            self.state.etags[number - 1 :] = [self._uploads.put_part(self.state, number, self._head(), self._held)]
+            number, view = self._number(), self._held.view()
+            self.state.etags[number - 1 :] = [self._uploads.put_part(self.state, number, self._head(), view)]
             self._drop_held()
         else:
             self._put_piece()
@@ -289,7 +297,7 @@ class S3Draft:
             row = row[len(row) - many :]
             start = row[0].start if row else start
             blocks = self._uploads.blocks(grid.between(row, start, self._from))
-            held = self._held[max(start - self._from, 0) :]
+            held = self._held.since(start - self._from)
             piece = self._uploads.put_piece(self.state, start, self._fence.token, *blocks, held)
             self.state.pieces = [*grid.between(self.state.pieces, 0, start), piece]
         self._piece_end = self.taken
@@ -300,11 +308,12 @@ class S3Draft:
         rows: dict[int, tuple[list[grid.Span], Block]] = {number: (row, b"") for number, row in self._parked.items()}
         if self._ends() or self._apart and self.taken == self.state.upload.length and not self.state.single:
             head = self._apart if self._parked else [*self._head_of_apart(), *self._apart]
-            rows[self._number()] = (head, self._held)
-            self._drop_held()
+            rows[self._number()] = (head, self._held.view())
         else:
             self._reveal_piece()
         etags = {n: self._uploads.put_part(self.state, n, *rows[n]) for n in sorted(rows, reverse=True)}
+        if self._number() in rows:
+            self._drop_held()
         if etags:
             self.state.etags[min(etags) - 1 :] = [etags[number] for number in sorted(etags)]
         self._parked, self._apart = {}, []
@@ -318,7 +327,7 @@ class S3Draft:
         """What was stored without a commit, and what is held, becomes a piece that counts."""
         start = self._apart[0].start if self._apart else max(self._piece_end, self._from)
         if start < self.taken:
-            blocks: list[Block | Far] = [*self._uploads.blocks(self._apart), self._held[max(start - self._from, 0) :]]
+            blocks: list[Block | Far] = [*self._uploads.blocks(self._apart), self._held.since(start - self._from)]
             piece = self._uploads.put_piece(self.state, start, self._fence.token, *blocks)
             self.state.pieces = [*self.state.pieces, piece]
         self._piece_end = self.taken
@@ -336,7 +345,7 @@ class S3Draft:
         """All that there is of an upload that fits into one part."""
         start = self._apart[0].start if self._apart else self._from
         row = [*grid.between(self.state.pieces, 0, start), *self._apart]
-        return [*self._uploads.data(row), bytes(self._held)]
+        return [*self._uploads.data(row), self._held.since(0)]
 
     # Forgetting
 
@@ -375,4 +384,4 @@ class S3Draft:
         """Let the next request of this process go on without asking what is there."""
         whole, state = self.taken == self._committed == self.state.end, self.state
         if whole and not (self._going or self._parked or state.sealed or state.place.whole):
-            self._store.memory.put(state.upload.id, self._fence.token, state, self._held)
+            self._store.memory.put(state.upload.id, self._fence.token, state, self._held.apart())

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from .. import Fence
+from .gathered import Gathered
 from .state import Holding
 
 _CERTAIN = 300.0  # seconds for which a lease knows for certain that there was none before it
@@ -25,7 +26,7 @@ class Known:
 
     token: int
     state: Holding
-    held: bytearray  # its last bytes, which fill no part yet
+    held: Gathered  # its last bytes, which fill no part yet
     since: float
 
     def holds(self, fence: Fence, offset: int) -> bool:
@@ -44,7 +45,7 @@ class Memory:
         self._glimpsed: dict[str, tuple[float, Holding]] = {}
         self._lock = threading.Lock()
 
-    def put(self, id: str, token: int, state: Holding, held: bytearray) -> None:
+    def put(self, id: str, token: int, state: Holding, held: Gathered) -> None:
         with self._lock:
             self._remove(id)
             self._uploads[id] = Known(token, state, held, time.monotonic())
