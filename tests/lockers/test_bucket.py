@@ -249,6 +249,24 @@ def test_calls_of_a_lease(make: Make, proxy: Proxy) -> None:
     assert counts[1:] == [warm, cold]  # Ceph's way with ETags is learnt at the first
 
 
+def test_to_keep_a_brief_lease_costs_no_call(make: Make, proxy: Proxy) -> None:
+    """It is kept from the beginning; only a plain one has to say so, and that is still a lease then."""
+    locker = make()
+    brief, plain = locker.lease("a", brief=True), locker.lease("b")
+    calls = Calls(proxy)
+
+    brief.keep()
+    cost = calls.since()
+    plain.keep()
+
+    assert cost == []
+    assert "PutObject" in calls.since()
+    for lease in (brief, plain):
+        take_turn(lease)
+        assert is_busy(make().lease, lease.id)
+        lease.release()
+
+
 def test_process_that_holds_nothing_calls_nobody(make: Make, proxy: Proxy) -> None:
     """Looking costs money, so that it ends with the last lease."""
     locker = make(ttl=1.0)

@@ -77,7 +77,8 @@ class NetworkLease(Hold):
 
     def keep(self) -> None:
         with self.turn():
-            self._locker.keep(self)
+            if self.kind != KEPT:  # a brief one is from the beginning
+                self._locker.keep(self)
 
     def on_lost(self, end: Callable[[], None]) -> None:
         self._locker.listen(self, end)
