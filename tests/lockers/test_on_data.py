@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ import pytest
 
 from tests import kinds, live
 from tests.contract.conftest import ROOT
-from tus.errors import Interrupted, Locked
+from tests.contract.test_lockers import has_turns, take_turn
+from tus.errors import Locked
 from tus.lockers import marks
 from tus.lockers.file import FileLocker
 
@@ -89,18 +89,6 @@ def asked(process: Process) -> str:
 def files(home: Path) -> list[str]:
     """The lease files that are there."""
     return [path.name for path in home.glob("*.lease")]
-
-
-def take_turn(lease: Any) -> None:
-    with lease.turn():
-        pass
-
-
-def has_turns(lease: Any) -> bool:
-    with suppress(Interrupted):
-        take_turn(lease)
-        return True
-    return False
 
 
 @pytest.mark.parametrize("forget", [False, True])

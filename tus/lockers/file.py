@@ -277,7 +277,7 @@ class FileLease(Held):
     def __init__(self, locker: FileLocker, fd: int, id: str, number: int = 0) -> None:
         self._locker, self._fd, self._id = locker, fd, id
         self._number, self._mark = number, leasefile.digits(number)
-        self._process = os.getpid()
+        self._ends = ear.ends
         self._kept = not number  # the file stays locked until the release
 
     @property
@@ -356,16 +356,13 @@ class FileLease(Held):
             ear.ends.end(self._id, self._number + 1)
 
     def release(self, *, forget: bool = False) -> None:
-        if self._process == os.getpid():
+        if self._ends is ear.ends:
             with suppress(OSError):  # no room for an open file: the next request takes over without a word from us
                 self._wake()
-        fd, self._fd = self._fd, _CLOSED
+        fd = self._taken()
         if self._listens:
             ear.ends.forget(id(self))
         if fd < 0:
-            return
-        if self._process != os.getpid():  # a child inherited it, and has no say
-            os.close(fd)
             return
         try:
             self._leave(fd, forget)

@@ -7,7 +7,7 @@ import os
 import time
 
 from ..waiting import take_time
-from .ear import Ear
+from .ear import Ear, Ends
 
 MOMENT = 0.05  # seconds; longer than a turn, shorter than a hand-over
 
@@ -46,9 +46,26 @@ class Held:
     """What is released when nothing uses it any more."""
 
     _fd = -1
+    _ends: Ends  # of the process that took it
 
     def release(self) -> None:
         raise NotImplementedError
+
+    def _inherited(self) -> bool:
+        """Whether we are a child that inherited it, and has no say: then it is closed, and nothing else happens."""
+        fd = self._fd
+        if fd < 0 or self._ends is ear.ends:
+            return False
+        self._fd = -1
+        os.close(fd)
+        return True
+
+    def _taken(self) -> int:
+        """The file, for the last time; -1 if there is nothing to let go of."""
+        if self._inherited():
+            return -1
+        fd, self._fd = self._fd, -1
+        return fd
 
     def abandon(self) -> None:
         """It was not taken after all."""

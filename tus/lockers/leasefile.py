@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from ..errors import Interrupted
-from .flocks import Held, flocked, unlock
+from .flocks import Held, ear, flocked, unlock
 
 NUMBER = 12  # digits; a number is raised once a request
 RECORD = 64  # bytes: the number, a space, the owner's address, blanks
@@ -77,15 +77,12 @@ class FileClaim(Held):
 
     def __init__(self, remove: Callable[[str], object], id: str, fd: int, *, stays: bool) -> None:
         self._remove, self._id, self._fd = remove, id, fd
-        self._process = os.getpid()
+        self._ends = ear.ends
         self._stays = stays  # somebody has still to find that the file is there
 
     def release(self) -> None:
-        fd, self._fd = self._fd, -1
+        fd = self._taken()
         if fd < 0:
-            return
-        if self._process != os.getpid():  # a child inherited it, and has no say
-            os.close(fd)
             return
         try:
             if not self._stays:

@@ -75,12 +75,8 @@ class DataLease(Held):
         """It cannot be lost."""
 
     def release(self, *, forget: bool = False) -> None:
-        fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        if self._ends is not ear.ends:  # a child inherited it, and has no say
-            os.close(fd)
-        else:
+        fd = self._taken()
+        if fd >= 0:
             unlock(fd)
 
 
@@ -183,11 +179,9 @@ class MarkedLease(Held):
             unlock(fd)
 
     def release(self, *, forget: bool = False) -> None:
+        if self._inherited():
+            return
         if self._fd >= 0:
-            if self._ends is not ear.ends:  # a child inherited it, and has no say
-                os.close(self._fd)
-                self._fd = -1
-                return
             # While we have the lock, nobody makes the file.
             if not self._kept:
                 flocked(self._fd, MOMENT)
@@ -215,11 +209,8 @@ class DataClaim(Held):
             unlock(data)
 
     def release(self) -> None:
-        fd, self._fd = self._fd, -1
+        fd = self._taken()
         if fd < 0:
-            return
-        if self._ends is not ear.ends:  # a child inherited it, and has no say
-            os.close(fd)
             return
         try:
             if self._filed:
