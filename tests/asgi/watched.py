@@ -1,4 +1,6 @@
-"""`TusASGI` over a slow store, in a loop whose delay is measured. GET /delays tells what there was since the last."""
+"""`TusASGI` over a slow store, in a loop whose delay is measured. GET /delays tells what there was since the last; and
+what a thread of the same process saw, which waits for the interpreter and for processors as the loop does, but for no
+step that the loop takes."""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import asyncio
 import itertools
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -28,13 +31,17 @@ class Watched:
     def __init__(self, app: Any) -> None:
         self.app = app
         self.delays: list[float] = []
+        self.others: list[float] = []
         self.watch: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.watch = self.watch or asyncio.ensure_future(self.watching())
+        if not self.watch:
+            self.watch = asyncio.ensure_future(self.watching())
+            threading.Thread(target=self.comparing, daemon=True).start()
         if scope.get("path") != "/delays":
             return await self.app(scope, receive, send)
-        body, self.delays = json.dumps(self.delays).encode(), []
+        body = json.dumps({"loop": self.delays, "thread": self.others}).encode()
+        self.delays, self.others = [], []
         headers = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -46,6 +53,13 @@ class Watched:
             due, waited = loop.time() + GLANCE, queued()
             await asyncio.sleep(GLANCE)
             self.delays.append(loop.time() - due - (queued() - waited))
+
+    def comparing(self) -> None:
+        """The same in a thread."""
+        while True:
+            due, waited = time.monotonic() + GLANCE, queued()
+            time.sleep(GLANCE)
+            self.others.append(time.monotonic() - due - (queued() - waited))
 
 
 def queued() -> float:
