@@ -139,7 +139,7 @@ def test_interim_response_comes_as_the_table_says(way: Way) -> None:
     with way.line() as line:
         line.send(wire.head("POST", "/files", {**creation, "Content-Length": str(len(body))}))
         line.send(body[:-1])
-        early = _first_status(line, within=1.0) == 104
+        early = _first_status(line, within=5.0) == 104
         line.send(body[-1:])
         answer = line.answer()
     right = answer.status == 204 and (not way.front.http2 or _is_answered_over_http2(way, creation, body))

@@ -18,10 +18,10 @@ HUNG = 1 << 20  # bytes sent of a request that is then left hanging
 SETTLE = 0.7  # seconds for bytes to get through, or for a refusal to get back
 LATE = 1.0  # seconds in which a server that stores now and then has stored
 AFTERMATH = 3.0  # seconds in which a server has noticed that a connection is gone
-DISTURBED = 0.3  # seconds in which an upload ends that something has ended
+DISTURBED = 0.7  # seconds in which an upload ends that something has ended
 LIMITS = (400, 413, 500, 502)  # what is said of a body that is too large
 COMING = 1.5  # seconds in which 100 Continue must come; curl waits one
-QUICK = 0.3  # seconds for the first body, if ten times as much is sent then
+QUICK = 0.8  # seconds for the first body, if ten times as much is sent then
 PATIENCE = 6.0  # seconds a client can be expected to wait for a busy upload
 
 

@@ -12,7 +12,7 @@ from .visit import LITTLE, Finding, Findings, Visit
 
 NUMBERS = range(3, 11)  # of the versions for interoperation that there are
 SPOKEN = 6  # what iOS 18 to 26 name
-COMING = 0.7  # seconds in which a 104 comes that was sent before the body
+COMING = 1.5  # seconds in which a 104 comes that was sent before the body
 NUMBER = "Upload-Draft-Interop-Version"
 
 
