@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import random
 import shutil
 import signal
 import ssl
@@ -11,10 +13,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import live
+from tests.cli.faulty import Proxy
+from tus.cli import put
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,3 +108,38 @@ def certificate(directory: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
     return context
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of 3 MiB and a bit."""
+    path = tmp_path / "a picture.png"
+    path.write_bytes(random.Random(1).randbytes((3 << 20) + 17))
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs the command in this process: exit status, standard output, standard error."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def call(*words: object) -> tuple[int, str, str]:
+        parser = argparse.ArgumentParser()
+        put.add_arguments(parser)
+        status = put.main(parser.parse_args([str(word) for word in words]))
+        said = capfd.readouterr()
+        return status, said.out.strip(), said.err
+
+    return call
+
+
+@pytest.fixture
+def proxy(upstream: Upstream) -> Iterator[Proxy]:
+    """A proxy without faults yet."""
+    with Proxy(upstream.address) as running:
+        yield running
+
+
+def through(proxy: Proxy) -> str:
+    """Where uploads are created behind the proxy."""
+    return f"http://{proxy.netloc}/upload"

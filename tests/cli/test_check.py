@@ -20,7 +20,7 @@ from tests.cli.conftest import Upstream, certificate
 from tests.cli.faulty import Faults, Proxy, answer, without
 from tus.cli import check
 from tus.client.connecting import Clock
-from tus.client.wire import Client
+from tus.client.link import Link
 from tus.doctor.probes import PROBES
 from tus.doctor.visit import Finding, Visit
 
@@ -51,7 +51,7 @@ def proxy(upstream: Upstream) -> Iterator[Proxy]:
 def ask(url: str, *names: str, origin: str = "https://app.example", timeout: float = 5.0) -> list[Finding]:
     """What the named questions find, and the removal at the end."""
     probes = {name: probe for name, probe in PROBES.items() if name in (*FIRST, *names)}
-    client = Client(url, clock=Clock(timeout, time.monotonic() + 24))
+    client = Link(url, clock=Clock(timeout, time.monotonic() + 24))
     return list(check.examine(Visit(client, origin, origin_matters=True), probes))
 
 
@@ -280,7 +280,7 @@ def test_get_from_a_cache_is_found(proxy: Proxy) -> None:
 def test_preflight_carries_no_login(proxy: Proxy) -> None:
     """A browser sends none, so a server that wants one lets no page upload."""
     url = through(proxy)
-    client = Client(url, {"Authorization": "Basic eDp5"}, Clock(5.0, time.monotonic() + 24))
+    client = Link(url, {"Authorization": "Basic eDp5"}, Clock(5.0, time.monotonic() + 24))
     proxy.faults.canned["OPTIONS"] = [answer("200 OK", "Tus-Version: 1.0.0"), answer("401 Unauthorized")]
     probes = {name: PROBES[name] for name in ("server", "cors")}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -17,50 +16,18 @@ from typing import Any
 import pytest
 
 from tests import live
-from tests.cli.conftest import Upstream, certificate
+from tests.cli.conftest import Upstream, certificate, through
 from tests.cli.faulty import Faults, Proxy, answer
-from tus.cli import put
+from tus.client.brake import Brake
+from tus.client.failures import TransferError, TryAgain
 from tus.client.meter import Meter
 from tus.client.remembered import Remembered, fingerprint
-from tus.client.transfer import Pace, Stream, TransferError, TryAgain, retry_after
+from tus.client.sources import Stream
+from tus.client.transfer import Pace, retry_after
 from tus.client.wire import endpoint, header_line, located
 
 MB = 1 << 20
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A file of 3 MiB and a bit."""
-    path = tmp_path / "a picture.png"
-    path.write_bytes(random.Random(1).randbytes(3 * MB + 17))
-    return path
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Runs the command in this process: exit status, standard output, standard error."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-    def call(*words: object) -> tuple[int, str, str]:
-        parser = argparse.ArgumentParser()
-        put.add_arguments(parser)
-        status = put.main(parser.parse_args([str(word) for word in words]))
-        said = capfd.readouterr()
-        return status, said.out.strip(), said.err
-
-    return call
-
-
-@pytest.fixture
-def proxy(upstream: Upstream) -> Iterator[Proxy]:
-    """A proxy without faults yet."""
-    with Proxy(upstream.address) as running:
-        yield running
-
-
-def through(proxy: Proxy) -> str:
-    return f"http://{proxy.netloc}/upload"
 
 
 def kept(tmp_path: Path) -> dict[str, Any]:
@@ -219,7 +186,7 @@ def test_passing_trouble(run: Any, proxy: Proxy, upstream: Upstream, file: Path,
 def test_retry_after_is_waited_for(run: Any, proxy: Proxy, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server says when to come again."""
     waits: list[float] = []
-    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr(Brake, "rest", lambda brake, seconds: waits.append(seconds))
     proxy.faults.canned["PATCH"] = [answer("429 Too Many Requests", "Retry-After: 7")]
 
     assert run(file, through(proxy))[0] == 0
@@ -230,12 +197,12 @@ def test_retry_after_is_waited_for(run: Any, proxy: Proxy, file: Path, monkeypat
 def test_gives_up_after_the_retries(run: Any, proxy: Proxy, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits are those of tus-js-client, and the last answer is what is told."""
     waits: list[float] = []
-    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr(Brake, "rest", lambda brake, seconds: waits.append(seconds))
     proxy.faults.refused["PATCH"] = answer("503 Service Unavailable")
 
     status, out, err = run(file, through(proxy), "--retries", "4")
 
-    assert (status, out, waits) == (1, "", [0.0, 1.0, 3.0, 5.0])
+    assert (status, out, waits) == (3, "", [0.0, 1.0, 3.0, 5.0])
     assert "503 Service Unavailable" in err.splitlines()[-1]
 
 
@@ -244,7 +211,7 @@ def test_refusal_in_mid_body_is_told(run: Any, proxy: Proxy, file: Path, turn: i
     """A 413 with a reset right behind it is a 413, and no broken pipe."""
     proxy.faults.limit = turn * 300_000
 
-    status, _, err = run(file, through(proxy))
+    status, _, err = run(file, through(proxy), "--chunk-size", "1GB")
 
     assert status == 1
     assert "413 Request Entity Too Large" in err
@@ -283,7 +250,7 @@ def test_refusal_that_was_missed_is_heard_without_sending(
         run(file, through(proxy))
         url = f"{through(proxy)}/{next((strict.home / 'uploads').glob('*.info')).stem}"
         memory, key = Remembered.of_user(os.environ), fingerprint(str(file), endpoint(through(proxy))[0])
-        memory.put(key, url)
+        memory.keep(key, url)
         proxy.seen.clear()
 
         status, _, err = run(file, through(proxy))
@@ -375,7 +342,7 @@ def test_next_run_finds_what_a_lost_answer_spoke_of(run: Any, proxy: Proxy, upst
     """The key is remembered before it is sent, and goes when the file is uploaded."""
     before = made(upstream)
     lose_creation(proxy)
-    assert run(file, through(proxy), "--retries", "0")[0] == 1
+    assert run(file, through(proxy), "--retries", "0")[0] == 3
 
     status, out, _ = run(file, through(proxy))
     again = run(file, through(proxy))[1]
@@ -388,7 +355,7 @@ def test_next_run_finds_what_a_lost_answer_spoke_of(run: Any, proxy: Proxy, upst
 def test_other_metadata_is_another_creation(run: Any, proxy: Proxy, upstream: Upstream, file: Path) -> None:
     """A run that says something else of the file does not use the key of the one before."""
     lose_creation(proxy)
-    assert run(file, through(proxy), "--retries", "0")[0] == 1
+    assert run(file, through(proxy), "--retries", "0")[0] == 3
 
     assert run(file, through(proxy), "--metadata", "a=b")[0] == 0
 
@@ -434,7 +401,7 @@ def test_untrusted_certificate_is_one_sentence(run: Any, upstream: Upstream, fil
     with Proxy(upstream.address, tls=certificate(tmp_path)) as proxy:
         status, _, err = run(file, f"https://{proxy.netloc}/upload")
 
-    assert status == 1
+    assert status == 3
     assert "certificate" in err
     assert len(err.splitlines()) == 1
 
@@ -448,10 +415,10 @@ def test_no_server_is_one_sentence_each(run: Any, file: Path) -> None:
 
     assert "refuses connections" in refused[2]
     assert "no-such-host.invalid" in unknown[2]
-    assert (refused[0], unknown[0]) == (1, 1)
+    assert (refused[0], unknown[0]) == (3, 3)
 
 
-@pytest.mark.parametrize("words", [["nothing-there", "http://a/"], [".", "http://a/"], ["-", "-", "http://a/"]])
+@pytest.mark.parametrize("words", [["nothing-there", "http://a/"], ["nothing-*", "http://a/"], ["-", "-", "http://a/"]])
 def test_wrong_use_is_2(run: Any, words: list[str]) -> None:
     """What cannot work is found before anything is sent."""
     assert run(*words)[0] == 2
@@ -484,7 +451,7 @@ def test_remembered_survives_nonsense_and_many_writers(tmp_path: Path) -> None:
     """A broken file counts as empty, nobody else may read it, and no writer loses what another wrote."""
     (tmp_path / "uploads.json").write_text('{"a": 1')
     memory = Remembered(tmp_path)
-    threads = [threading.Thread(target=memory.put, args=(f"k{n}", f"u{n}")) for n in range(16)]
+    threads = [threading.Thread(target=memory.keep, args=(f"k{n}", f"u{n}")) for n in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -596,7 +563,7 @@ def test_meter_writes_ten_lines_without_a_terminal(capsys: pytest.CaptureFixture
 def test_wrong_password_does_not_lose_an_upload(run: Any, proxy: Proxy, upstream: Upstream, file: Path) -> None:
     """A 403 may mean that an upload is gone, but until there is a new one the old one is not forgotten."""
     proxy.faults.cuts = [MB]
-    assert run(file, through(proxy), "--retries", "0")[0] == 1
+    assert run(file, through(proxy), "--retries", "0")[0] == 3
     live.until(lambda: upstream.content(proxy.seen[-1].target))  # nobody waited for what was cut
     proxy.faults.canned["HEAD"] = [answer("403 Forbidden")]
     proxy.faults.canned["POST"] = [answer("403 Forbidden")]

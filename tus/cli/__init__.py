@@ -14,6 +14,7 @@ from ..errors import TusError
 _COMMANDS = {
     "serve": "serve a directory, or a paste ini",
     "put": "upload files, and resume what was cut",
+    "get": "fetch files, and resume what was cut",
     "check": "find out from outside what is wrong with a server",
     "ls": "list the uploads in a directory",
     "show": "say what is known of one upload",

@@ -17,12 +17,12 @@ from dataclasses import asdict
 
 from ..client import wire
 from ..client.connecting import Clock, NetworkError
-from ..client.wire import Client
+from ..client.link import Link
 from ..doctor.probes import PROBES, removal
 from ..doctor.recognised import names
 from ..doctor.scores import score
 from ..doctor.visit import LENGTH, Finding, Findings, Probe, Stop, Visit
-from .put import add_header_argument, chunk_size
+from .connection import add_header_argument, chunk_size
 
 TIMEOUT = 5.0  # seconds for one step of the network
 LONGEST = 24.0  # seconds for all questions
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     except ValueError as error:
         return _unreachable(args, str(error))
     clock = Clock(TIMEOUT, time.monotonic() + LONGEST)
-    client = Client(home, {**headers, **dict(args.header)}, clock)
+    client = Link(home, {**headers, **dict(args.header)}, clock)
     visit = Visit(client, args.origin or "https://app.example", args.size, origin_matters=bool(args.origin))
     show = (lambda finding: None) if args.json else _printer()
     findings: list[Finding] = []

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import mimetypes
 import os
 import re
-import stat
 import sys
 import time
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from ..checksum import ALGORITHMS
-from ..client import wire
-from ..client.connecting import Clock
-from ..client.meter import Meter, human
+from ..client.board import Board, FileRow, board_for
+from ..client.brake import Brake
+from ..client.failures import Stopped, TransferError, Unwanted
+from ..client.meter import human
 from ..client.remembered import Remembered, fingerprint
-from ..client.transfer import ByteSource, File, Pace, Stream, Transfer, TransferError, Unwanted, metadata_header
-from ..client.wire import Client
-from ..options import size
-
-CHECKED_CHUNK = 16 << 20  # bytes; a checksum makes a cut request worth nothing, so requests are kept small
+from ..client.uploading import Client
+from ..client.wire import printable
+from . import connection
+from .connection import chunk_size, client_for, exit_code, joint, sentence, whole_number_of
+from .gather import FileToSend, Manifest, gather
 
 
 def metadata_pair(text: str) -> tuple[str, bytes]:
@@ -35,216 +36,192 @@ def metadata_pair(text: str) -> tuple[str, bytes]:
     return key, os.fsencode(value)
 
 
-def _header(text: str) -> tuple[str, str]:
-    try:
-        return wire.header_line(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def chunk_size(text: str) -> int:
-    try:
-        chunk = size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
-    if not chunk:
-        raise argparse.ArgumentTypeError("a chunk has at least one byte")
-    return chunk
-
-
-def _fingerprint(text: str) -> str:
-    plain = text.replace(":", "").lower()
-    if not re.fullmatch(r"[0-9a-f]{64}", plain):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256 fingerprint: 64 hexadecimal digits")
-    return plain
-
-
-def _natural(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return int(text)
-
-
-def add_header_argument(parser: argparse.ArgumentParser) -> None:
-    """What `tus put` and `tus check` send besides their own headers."""
-    parser.add_argument(
-        "--header",
-        type=_header,
-        action="append",
-        default=[],
-        metavar="'NAME: VALUE'",
-        help="a header to send with every request",
-    )
+def _several(text: str) -> int:
+    if not 1 <= (count := whole_number_of(text)) <= 64:
+        raise argparse.ArgumentTypeError("between 1 and 64")
+    return count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `tus put`."""
-    parser.description = "Upload files to a tus server. The same command again resumes what was interrupted."
-    parser.epilog = "Exit status: 0 all files uploaded, 1 a file was not uploaded, 2 nothing was tried."
+    parser.description = (
+        "Upload files to a tus server. The same command again resumes what was interrupted. The standard input is "
+        "sent in chunks, of which the newest is kept: a cut connection does no harm, an ended command has to begin "
+        "again. Proxies are those of http_proxy, https_proxy, all_proxy and no_proxy."
+    )
+    parser.epilog = connection.EXIT_STATUS
     add = parser.add_argument
-    add("files", nargs="+", metavar="FILE", help="a file; - for the standard input")
+    add("files", nargs="+", metavar="FILE", help="a file; a directory, whose files keep their relative paths as the "
+        "metadata relativePath; a pattern such as '*.jpg'; - for the standard input")  # fmt: skip
     add("url", metavar="URL", help="where uploads are created, as https://host/files")
-    add("--chunk-size", type=chunk_size, metavar="SIZE", help="largest request in bytes (default: no limit)")
-    add(
-        "--checksum",
-        choices=list(ALGORITHMS),
-        metavar="ALGORITHM",
-        help=f"verify chunks: {', '.join(ALGORITHMS)}",
-    )
-    add(
-        "--metadata",
-        type=metadata_pair,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="metadata of the upload for the server",
-    )
-    add_header_argument(parser)
-    _add_connection_arguments(parser)
+    add("--transfers", type=_several, default=4, metavar="N", help="files at once (default: %(default)s)")
+    add("--parallel", type=_several, default=1, metavar="N",
+        help="parts of one file at once, which the server puts together (default: %(default)s)")  # fmt: skip
+    add("--chunk-size", type=chunk_size, metavar="SIZE", help="largest request in bytes (default: no limit; after a "
+        "413 a smaller one is found, and remembered for that host)")  # fmt: skip
+    add("--limit-rate", type=chunk_size, metavar="SIZE", help="at most so many bytes a second, as 2MB")
+    add("--checksum", choices=list(ALGORITHMS), metavar="ALGORITHM", help=f"verify chunks: {', '.join(ALGORITHMS)}")
+    add("--metadata", type=metadata_pair, action="append", default=[], metavar="KEY=VALUE",
+        help="metadata of the upload for the server")  # fmt: skip
+    add("--manifest", metavar="FILE", help="skip what this file says is there already, and add what was sent")
+    add("--dry-run", action="store_true", help="say what would be sent, and send nothing")
+    connection.add_connection_arguments(parser)
     add("--quiet", action="store_true", help="show no progress")
     add("--json", action="store_true", help="print one JSON object for each file instead of its URL")
-
-
-def _add_connection_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--retries",
-        type=_natural,
-        default=6,
-        metavar="N",
-        help="give up after this many attempts without progress (default: %(default)s)",
-    )
-    add(
-        "--timeout",
-        type=_natural,
-        default=60,
-        metavar="SECONDS",
-        help="longest silence on the connection (default: %(default)s)",
-    )
-    add("--fingerprint", type=_fingerprint, metavar="HEX", help="trust the server whose certificate has "
-        "this SHA-256 fingerprint, and no other; `tus serve --tls-self-signed` prints it")  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
     """Upload; the exit status."""
     try:
-        home, headers = wire.endpoint(args.url, os.environ.get("TUS_LOGIN", ""))
-        _check_files(args.files)
-        if args.fingerprint and not home.startswith("https:"):
-            raise ValueError("--fingerprint needs a URL that begins with https://")
+        client = client_for(args, args.url, chunk_size=args.chunk_size, limit_rate=args.limit_rate)
+        items = gather(args.files)
+        manifest = Manifest(args.manifest) if args.manifest else None
     except (ValueError, OSError) as error:
-        _complain(_sentence(error))
-        return 2
-    client = Client(home, {**headers, **dict(args.header)}, Clock(args.timeout or 60), args.fingerprint or "")
+        print(f"tus put: {printable(sentence(error))}", file=sys.stderr)
+        return connection.MISUSED
+    there = [item for item in items if manifest and item.known_as(client.url) in manifest]
+    wanted = [item for item in items if item not in there] if there else items
+    if args.dry_run:
+        return _rehearse(client, wanted, there, args)
+    if there and not args.quiet:
+        print(f"tus put: {len(there)} of {len(items)} files are there already", file=sys.stderr, flush=True)
+    board = board_for(len(wanted), sum(item.size for item in wanted), out=sys.stderr, quiet=args.quiet)
     try:
-        results = [put(client, path, args) for path in args.files]
+        return _send_all(Batch(client, args, board, Brake()), wanted, manifest)
     except KeyboardInterrupt:
-        return 130
+        return connection.INTERRUPTED
     finally:
+        board.close()
         client.close()
-    return 0 if all(results) else 1
 
 
-def put(client: Client, path: str, args: argparse.Namespace) -> bool:
-    """Upload one file and print its URL; whether that worked."""
-    began = time.monotonic()
-    name = "stdin" if path == "-" else os.path.basename(path)
-    meter = Meter(name, out=sys.stderr, quiet=args.quiet)
-    transfer, failure, refused = None, None, False
+@dataclass(frozen=True)
+class Batch:
+    """One run of the command."""
+
+    client: Client
+    args: argparse.Namespace
+    board: Board
+    brake: Brake
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file."""
+
+    code: int
+    record: dict[str, Any]
+
+    @property
+    def line(self) -> str:
+        return json.dumps(self.record)
+
+
+def _send_all(batch: Batch, items: list[FileToSend], manifest: Manifest | None) -> int:
+    codes = set()
+    for outcome in _outcomes(batch, items):
+        codes.add(outcome.code)
+        if manifest and not outcome.code:
+            manifest.add(outcome.line)
+        if batch.args.json:
+            print(outcome.line, flush=True)
+        elif not outcome.code:
+            print(outcome.record["url"], flush=True)
+    return joint(codes)
+
+
+def _outcomes(batch: Batch, items: list[FileToSend]) -> Iterator[Outcome]:
+    """In the order of the files, whichever is there first."""
+    if len(items) == 1 or batch.args.transfers == 1:
+        yield from (put(batch, item) for item in items)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(batch.args.transfers) as pool:
+        try:
+            yield from pool.map(lambda item: put(batch, item), items)
+        except BaseException:
+            batch.brake.pull()
+            pool.shutdown(cancel_futures=True)
+            batch.board.close()
+            print("tus put: stopped; the same command resumes what was cut, and sends the rest again without "
+                  "--manifest", file=sys.stderr)  # fmt: skip
+            raise
+
+
+def put(batch: Batch, item: FileToSend) -> Outcome:
+    """Upload one file."""
+    began, row = time.monotonic(), batch.board.row(item.name)
+    record: dict[str, Any] = {"file": item.path, "url": None, "error": None, "refused": False, "bytes": 0}
+    record |= {"resumed_at": 0, "size": item.size, "modified": item.modified, "to": batch.client.url}
+    at = Progress(row)
+    code = 0
     try:
-        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
-            before = os.fstat(file.fileno()).st_mtime_ns
-            transfer = _transfer(client, file, path, args, meter)
-            transfer.run()
-            meter.done(transfer.offset)
-            if isinstance(transfer.source, File) and os.fstat(file.fileno()).st_mtime_ns != before:
-                meter.say("changed while it was being sent: what arrived may be a mixture")
-    except (TransferError, OSError, EOFError) as error:
-        failure, refused = _sentence(error), isinstance(error, Unwanted)
-        meter.clear()
-        _complain(f"{name}: {failure}")
+        found = _put(batch, item, at)
+        row.done(found.size)
+        record |= {"url": found.url, "bytes": found.size, "resumed_at": found.resumed_at}
+    except Stopped:
+        code = connection.INTERRUPTED
+    except (TransferError, OSError) as error:
+        code = exit_code(error)
+        # `refused`: by the host, and final; after any other failure a new attempt may succeed.
+        record |= {"error": sentence(error), "refused": isinstance(error, Unwanted)}
+        record |= {"url": getattr(error, "url", None), "bytes": getattr(error, "offset", 0)}
+        row.fail(f"tus put: {item.name}: {sentence(error)}")
     except KeyboardInterrupt:
-        meter.clear()
-        _complain(f"{name}: {_farewell(transfer)}")
+        row.fail(f"tus put: {item.name}: {at.farewell(item)}")
         raise
-    _report(path, transfer, failure, args, refused=refused, seconds=time.monotonic() - began)
-    return failure is None
+    record["seconds"] = round(time.monotonic() - began, 3)
+    return Outcome(code, record)
 
 
-def _transfer(client: Client, file: BinaryIO, path: str, args: argparse.Namespace, meter: Meter) -> Transfer:
-    """The upload that the arguments ask for, with what an earlier run remembered."""
-    pace = Pace(args.retries, say=meter.say, sleep=time.sleep)
-    chunk = args.chunk_size or (CHECKED_CHUNK if args.checksum else None)
-    metadata = _metadata(path, dict(args.metadata))
-    source: ByteSource = File(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else Stream(file)
-    transfer = Transfer(client, source, metadata, meter, pace, chunk=chunk, checksum=args.checksum)
-    # A stream cannot be found again, and an empty file is done when it is created.
-    if source.length and path != "-":
-        memory, key = Remembered.of_user(os.environ), fingerprint(path, client.home)
-        transfer.url = memory.get(key)
-        if not transfer.url:
-            transfer.key = memory.creation(key, metadata_header(metadata))
-        transfer.remember = lambda url: memory.put(key, url)
-        transfer.forget = lambda: memory.forget(key)
-    return transfer
+def _put(batch: Batch, item: FileToSend, at: Progress) -> Any:
+    metadata = {**({"relativePath": item.relative} if item.relative else {}), **dict(batch.args.metadata)}
+    send: Callable[..., Any] = batch.client.put
+    options = {"checksum": batch.args.checksum, "parallel": batch.args.parallel, "brake": batch.brake}
+    options |= {"metadata": metadata, "progress": at.show, "say": at.say}
+    if item.path != "-":
+        return send(item.path, **options)
+    with open(0, "rb", closefd=False) as file:
+        return send(file, **options)
 
 
-def _metadata(path: str, given: dict[str, bytes]) -> dict[str, bytes]:
-    """The usual two keys, unless the user says otherwise."""
-    found = {}
-    if path != "-":
-        found["filename"] = os.fsencode(os.path.basename(path))
-        kind, encoding = mimetypes.guess_type(path)
-        if kind and not encoding:
-            found["filetype"] = kind.encode()
-    return {**found, **given}
+class Progress:
+    """How far a file is, for its row and for the last word."""
+
+    def __init__(self, row: FileRow) -> None:
+        self._row, self._sent = row, -1
+        self._length: int | None = None
+        self._lasting = True  # what was sent is remembered
+
+    def show(self, sent: int, length: int | None) -> None:
+        self._sent, self._length = sent, length
+        self._row.show(sent, length)
+
+    def say(self, text: str) -> None:
+        self._lasting = self._lasting and "cannot be resumed later" not in text
+        self._row.say(text)
+
+    def farewell(self, item: FileToSend) -> str:
+        if self._sent < 0:
+            return "stopped before anything was sent"
+        if item.path == "-" or not item.size:
+            return "stopped; a stream cannot be resumed"
+        said = f"stopped after {human(self._sent)} of {human(self._length or 0)}"
+        return f"{said}; the same command {'resumes it' if self._lasting else 'begins again'}"
 
 
-def _report(
-    path: str,
-    transfer: Transfer | None,
-    failure: str | None,
-    args: argparse.Namespace,
-    *,
-    refused: bool,
-    seconds: float,
-) -> None:
-    if args.json:
-        record: dict[str, Any] = {"file": path, "url": transfer and transfer.url, "error": failure}
-        record["refused"] = refused  # by the host, and final; after any other failure a new attempt may succeed
-        record["bytes"] = transfer.offset if transfer else 0
-        record["resumed_at"] = transfer.resumed_at if transfer else 0
-        record["seconds"] = round(seconds, 3)
-        print(json.dumps(record), flush=True)
-    elif transfer and failure is None:
-        print(transfer.url, flush=True)
-
-
-def _farewell(transfer: Transfer | None) -> str:
-    if transfer is None or transfer.url is None:
-        return "stopped before anything was sent"
-    if isinstance(transfer.source, Stream):
-        return "stopped; a stream cannot be resumed"
-    sent, length = human(transfer.sent), human(transfer.source.length or 0)
-    return f"stopped after {sent} of {length}; the same command resumes it"
-
-
-def _check_files(paths: list[str]) -> None:
-    """Find a wrong name before the first upload begins, not after the tenth."""
-    if paths.count("-") > 1:
-        raise ValueError("the standard input can be read only once")
-    for path in paths:
-        if path != "-" and stat.S_ISDIR(os.stat(path).st_mode):
-            raise IsADirectoryError(21, "is a directory", path)
-        if path != "-" and not os.access(path, os.R_OK):
-            raise PermissionError(13, "may not be read", path)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {(error.strerror or '').lower()}"
-    return str(error)
-
-
-def _complain(text: str) -> None:
-    print(f"tus put: {wire.printable(text)}", file=sys.stderr, flush=True)
+def _rehearse(client: Client, wanted: list[FileToSend], there: list[FileToSend], args: argparse.Namespace) -> int:
+    """Say what would be done, without asking the server."""
+    memory = Remembered.of_user(os.environ)
+    for deed, items in (("skip", there), ("send", wanted)):
+        for item in items:
+            known = deed == "send" and item.path != "-" and memory.get(fingerprint(item.path, client.url))
+            said = "resume" if known else deed
+            if args.json:
+                print(json.dumps({"file": item.path, "size": item.size, "would": said}))
+            else:
+                print(f"would {said:<6} {human(item.size):>9}  {printable(item.name)}")
+    if not args.json:
+        print(f"{len(wanted)} files, {human(sum(item.size for item in wanted))}, would go to {client.url}")
+    return 0

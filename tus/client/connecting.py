@@ -11,7 +11,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import SplitResult
+
+from .proxies import Proxy, ProxyFailed
 
 # What getaddrinfo tells of an address: its family, kind, protocol, canonical name, and itself.
 _Address = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
@@ -63,9 +66,48 @@ class WrongCertificate(OSError):
     """The server has another certificate than the one that is trusted."""
 
 
-def connect(url: SplitResult, clock: Clock, fingerprint: str = "") -> socket.socket:
-    """A connection; with a fingerprint only to the server that has this certificate, whatever it says of itself."""
+@dataclass(frozen=True)
+class Trust:
+    """Which servers are believed: those of the usual authorities, or those that the user names."""
+
+    cafile: str = ""  # the only authorities, as a file in PEM format
+    insecure: bool = False
+    fingerprint: str = ""  # SHA-256 of the only certificate, whatever it says of itself
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.cafile or None)
+        if self.insecure or self.fingerprint:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
+    def secured(self, sock: socket.socket, host: str) -> ssl.SSLSocket:
+        """TLS on this connection, before anything was sent."""
+        secured = self.context.wrap_socket(sock, server_hostname=host)
+        # The handshake has shown that the server has the key.
+        found = hashlib.sha256(secured.getpeercert(binary_form=True) or b"").hexdigest()
+        if self.fingerprint and found != self.fingerprint:
+            secured.close()
+            raise WrongCertificate(found)
+        return secured
+
+
+def connect(url: SplitResult, clock: Clock, trust: Trust, proxy: Proxy | None) -> socket.socket:
+    """A connection to the server, or to the proxy that stands before it."""
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    sock = _dial(host, port, clock) if proxy is None else _dial_proxy(proxy, clock)
+    try:
+        if url.scheme != "https":
+            return sock
+        if proxy:
+            proxy.tunnel(sock, host, port)
+        return trust.secured(sock, host)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _dial(host: str, port: int, clock: Clock) -> socket.socket:
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, address in _resolve(host, port, clock.patience()):
         sock = socket.socket(family, kind, protocol)
@@ -73,32 +115,27 @@ def connect(url: SplitResult, clock: Clock, fingerprint: str = "") -> socket.soc
             sock.settimeout(clock.patience())
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if url.scheme != "https":
-                return sock
-            return _secured(sock, host, fingerprint)
+            return sock
         except OSError as error:
             sock.close()
             failure = error
     raise failure
 
 
-def _secured(sock: socket.socket, host: str, fingerprint: str) -> ssl.SSLSocket:
-    context = ssl.create_default_context()
-    if not fingerprint:
-        return context.wrap_socket(sock, server_hostname=host)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    secured = context.wrap_socket(sock, server_hostname=host)
-    # The handshake has shown that the server has the key, and nothing was sent yet.
-    found = hashlib.sha256(secured.getpeercert(binary_form=True) or b"").hexdigest()
-    if found != fingerprint:
-        secured.close()
-        raise WrongCertificate(found)
-    return secured
+def _dial_proxy(proxy: Proxy, clock: Clock) -> socket.socket:
+    try:
+        return _dial(proxy.url.hostname or "", proxy.url.port or 80, clock)
+    except (OSError, UnicodeError) as error:
+        clear = proxy.url._replace(netloc=proxy.url.netloc.rpartition("@")[2])
+        known = explain(error, clear, clock)
+        raise ProxyFailed(f"the proxy cannot be reached: {known}", hopeless=known.hopeless) from error
 
 
 def explain(error: Exception, url: SplitResult, clock: Clock) -> NetworkError:
     """The error as one sentence for a person."""
     where = url.netloc
+    if isinstance(error, ProxyFailed):
+        return NetworkError(str(error), hopeless=error.hopeless)
     if isinstance(error, socket.gaierror):
         unknown = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
         return NetworkError(f"the host name {url.hostname} cannot be resolved: {error.strerror}", hopeless=unknown)
@@ -108,7 +145,7 @@ def explain(error: Exception, url: SplitResult, clock: Clock) -> NetworkError:
         text = f"{where} has another certificate than --fingerprint names: {error}"
         return NetworkError(text, hopeless=True)
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"the TLS certificate of {where} is not accepted: {error.verify_message}"
+        text = f"the TLS certificate of {where} is not accepted: {error.verify_message} (--cacert, --insecure)"
         return NetworkError(text, hopeless=True)
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).replace("_", " ").lower()

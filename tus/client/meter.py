@@ -17,7 +17,7 @@ class Meter:
     """Shows how far an upload is: one line that rewrites itself on a terminal, else a line for every 10 %."""
 
     def __init__(self, name: str, *, out: TextIO, quiet: bool) -> None:
-        self._name = printable(name)
+        self.name = printable(name)
         self._out = out
         self._quiet = quiet
         self._live = out.isatty()
@@ -36,7 +36,11 @@ class Meter:
             self._rewrite(offset, length)
         elif not self._quiet and length and self._tenth < 10 * offset // length < 10:
             self._tenth = 10 * offset // length
-            print(f"{self._name}: {self._state(offset, length)}", file=self._out, flush=True)
+            print(f"{self.name}: {self._state(offset, length)}", file=self._out, flush=True)
+
+    def skip(self, count: int) -> None:
+        """So many bytes were there before, and say nothing of the speed."""
+        self._first = (self._first or 0) + count
 
     def done(self, length: int) -> None:
         """Tell that everything arrived."""
@@ -48,7 +52,12 @@ class Meter:
         """Tell something else, on a line of its own."""
         if not self._quiet:
             self.clear()
-            print(f"{self._name}: {text}", file=self._out, flush=True)
+            print(f"{self.name}: {text}", file=self._out, flush=True)
+
+    def fail(self, text: str) -> None:
+        """Tell why it does not work, whoever wanted quiet."""
+        self.clear()
+        print(printable(text), file=self._out, flush=True)
 
     def clear(self) -> None:
         """Take the live line away."""
@@ -63,7 +72,7 @@ class Meter:
         self._shown = now
         columns = _columns(self._out) - 1
         state = self._state(offset, length)
-        line = cut(f"{cut(self._name, max(8, columns - width(state) - 2))}: {state}", columns)
+        line = cut(f"{cut(self.name, max(8, columns - width(state) - 2))}: {state}", columns)
         rest = " " * (width(self._line) - width(line))  # of a longer line that stood here before
         print(f"\r{line}{rest}", end="", file=self._out, flush=True)
         self._line = line
@@ -73,10 +82,20 @@ class Meter:
         rate = (offset - (self._first or 0)) / seconds
         if length is None:
             return f"{human(offset)}, {human(rate)}/s"
-        left = f"{(length - offset) / rate:.0f} s left" if rate else "beginning"
+        left = f"{lasting((length - offset) / rate)} left" if rate > 0 else "beginning"
         if offset == length:
             left = "finishing"  # sent, but the server has not said yet that it arrived
         return f"{100 * offset // (length or 1)} % of {human(length)}, {human(rate)}/s, {left}"
+
+
+def lasting(seconds: float) -> str:
+    """A time for a person."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 6000:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def human(count: float) -> str:

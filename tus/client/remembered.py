@@ -1,4 +1,4 @@
-"""The upload URLs that `tus put` has not finished yet, kept between runs in one small JSON file.
+"""What is not finished yet, and where it is: upload URLs, kept between runs in one small JSON file.
 
 If the file is lost, an upload only begins again. So a problem with this file never stops an upload.
 """
@@ -29,6 +29,11 @@ def fingerprint(path: str, endpoint: str) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def fetching(url: str, to: str) -> str:
+    """What makes a download the same one later: what it fetches, and where it goes."""
+    return hashlib.sha256(b"\0".join((b"get", url.encode(), os.fsencode(os.path.realpath(to))))).hexdigest()
+
+
 def home(environ: Mapping[str, str]) -> Path:
     """Where this user's programs keep what they remember, as the XDG rules say."""
     state = environ.get("XDG_STATE_HOME", "")
@@ -40,7 +45,7 @@ class Remembered:
     """A map from fingerprint to URL in a file that several processes may use at once."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / "uploads.json"
+        self.file = directory / "uploads.json"
 
     @classmethod
     def of_user(cls, environ: Mapping[str, str]) -> Remembered:
@@ -52,10 +57,12 @@ class Remembered:
         entry = self._load().get(key)
         return entry[0] if entry else None
 
-    def put(self, key: str, url: str) -> None:
-        """Keep the URL."""
+    def keep(self, key: str, url: str) -> bool:
+        """Keep the URL; whether that works."""
         with contextlib.suppress(OSError), self._changed() as entries:
             entries[key] = (url, time.time())
+            return True
+        return False
 
     def creation(self, key: str, said: str) -> str:
         """What to call the creation of this upload, which says this: the same each time, until it is forgotten."""
@@ -72,7 +79,7 @@ class Remembered:
 
     def _load(self) -> dict[str, tuple[str, float]]:
         try:
-            data = json.loads(self._file.read_bytes())
+            data = json.loads(self.file.read_bytes())
             entries = {key: (str(value["url"]), float(value["time"])) for key, value in data.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return {}
@@ -82,7 +89,7 @@ class Remembered:
     @contextlib.contextmanager
     def _changed(self) -> Iterator[dict[str, tuple[str, float]]]:
         """The entries to change; they are written as a whole, one process after the other."""
-        directory = self._file.parent
+        directory = self.file.parent
         directory.mkdir(0o700, parents=True, exist_ok=True)
         with open(directory / "lock", "a") as lock:
             os.chmod(lock.name, 0o600)
@@ -95,7 +102,7 @@ class Remembered:
             try:
                 with open(fd, "w", encoding="utf-8") as file:
                     json.dump(content, file, indent=1)
-                os.replace(name, self._file)
+                os.replace(name, self.file)
             except BaseException:
                 os.unlink(name)
                 raise

@@ -6,107 +6,32 @@ It never holds a file in memory, and uses no offset that the server did not send
 from __future__ import annotations
 
 import email.utils
-import os
 import re
 import time
 import uuid
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
 
-from ..checksum import ALGORITHMS
 from ..http.headers import OFFSET_TYPE
 from . import wire
 from .connecting import NetworkError
-from .meter import Meter, human
-from .wire import Answer, Client, Payload
+from .failures import TransferError, TransferRefused, TryAgain, Unreachable, Unwanted, UploadGone
+from .link import Link
+from .meter import human
+from .sources import ByteSource, Stream
+from .wire import Answer, Payload
 
 DELAYS = (0.0, 1.0, 3.0, 5.0, 10.0, 20.0)  # seconds; the first four are those of tus-js-client
 MOST_DELAY = 300.0  # seconds; a Retry-After beyond this is not waited for
-STREAM_CHUNK = 8 << 20  # bytes; a stream cannot be read twice, so a chunk of it stays in memory
+# Bytes of a request that are tried after a 413, from the limits of proxies and hosts that are known.
+CHUNKS = (100_000_000, 10_000_000, 1_000_000, 250_000, 60_000)
 # Somebody else holds the upload, we are too fast, or (460) the bytes changed on the way; and most of 5xx.
 TEMPORARY = frozenset((408, 409, 423, 425, 429, 460))
 FINAL = frozenset((501, 505))
 GONE = frozenset((404, 410))
 # What servers answer to an empty PATCH at the end, when they mean no more than "there is nothing to add".
 NOTHING_TO_ADD = frozenset((400, 404, 409, 410))
-
-
-class TransferError(Exception):
-    """The upload cannot be done; the message says why."""
-
-
-class Unwanted(TransferError):
-    """Everything arrived, and the host does not want it: asking again is useless, a new upload may help."""
-
-
-class TryAgain(Exception):
-    """It did not work this time; `after` is how many seconds the server wants us to wait."""
-
-    def __init__(self, reason: str, after: float | None = None) -> None:
-        super().__init__(reason)
-        self.after = after
-
-
-class UploadGone(Exception):
-    """The server no longer knows the upload."""
-
-
-class ByteSource(Protocol):
-    """Where bytes come from."""
-
-    length: int | None  # None until it is known
-
-    def body(self, offset: int, most: int | None) -> Payload:
-        """At most `most` bytes from `offset` on; may find out the length."""
-
-    def digest(self, body: Payload, algorithm: str) -> bytes: ...
-
-
-class File:
-    """A regular file: any part of it can be sent again."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._fd = file.fileno()
-        self.length: int | None = os.fstat(self._fd).st_size
-
-    def body(self, offset: int, most: int | None) -> wire.FileRange:
-        room = (self.length or 0) - offset
-        return wire.FileRange(self._fd, offset, room if most is None else min(room, most))
-
-    def digest(self, body: Any, algorithm: str) -> bytes:
-        hash, position, end = ALGORITHMS[algorithm][1](), body.start, body.start + body.length
-        while position < end and (data := os.pread(self._fd, min(wire.BLOCK, end - position), position)):
-            hash.update(data)
-            position += len(data)
-        return hash.digest()
-
-
-class Stream:
-    """A pipe: it is read once, and the newest chunk is kept so that it can be sent again."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._start = 0
-        self._chunk = b""
-        self.length: int | None = None
-
-    def body(self, offset: int, most: int | None) -> wire.Bytes:
-        end = self._start + len(self._chunk)
-        if not self._start <= offset <= end:
-            raise TransferError(f"the server went back to byte {offset}, and a stream cannot be read twice")
-        if offset == end and self.length is None:
-            most = most or STREAM_CHUNK
-            self._start, self._chunk = end, self._file.read(most)
-            if len(self._chunk) < most:
-                self.length = end + len(self._chunk)
-        return wire.Bytes(memoryview(self._chunk)[offset - self._start :])
-
-    def digest(self, body: Any, algorithm: str) -> bytes:
-        hash = ALGORITHMS[algorithm][1]()
-        hash.update(body.data)
-        return hash.digest()
 
 
 class Pace:
@@ -124,11 +49,11 @@ class Pace:
         if offset > self._furthest:
             self._failures, self._furthest = 0, offset
         if self._failures >= self._retries:
-            raise TransferError(str(reason))
+            raise Unreachable(str(reason))
         delay = DELAYS[min(self._failures, len(DELAYS) - 1)]
         if reason.after is not None:
             if reason.after > MOST_DELAY:
-                raise TransferError(f"{reason}; try again in {reason.after:.0f} seconds")
+                raise Unreachable(f"{reason}; try again in {reason.after:.0f} seconds")
             delay = max(delay, reason.after)
         self._failures += 1
         self._say(f"{reason}; trying again" + (f" in {delay:g} s" if delay else ""))
@@ -139,13 +64,17 @@ class Pace:
 class Transfer:
     """One file on its way to one server."""
 
-    client: Client
+    client: Link
     source: ByteSource
-    metadata: dict[str, bytes]
-    meter: Meter
+    metadata: Mapping[str, bytes]
     pace: Pace
+    show: Callable[[int, int | None], None]
+    say: Callable[[str], None]
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the creation
     chunk: int | None = None
+    fixed: bool = False  # the caller wants this chunk, and no other
     checksum: str | None = None
+    learned: Callable[[int], None] = lambda chunk: None
     remember: Callable[[str], None] = lambda url: None
     forget: Callable[[], None] = lambda: None
     url: str | None = None
@@ -158,6 +87,7 @@ class Transfer:
     _announced: bool = False  # the server knows the length
     _trouble: bool = False  # an answer may have been lost
     _override: bool = False  # PATCH goes as POST
+    _shrunk: bool = False  # the chunk is smaller than it was, and nobody knows yet whether it is small enough
 
     def run(self) -> str:
         """Upload everything; the URL."""
@@ -167,7 +97,7 @@ class Transfer:
                 self._attempt()
             except NetworkError as error:
                 if error.hopeless:
-                    raise TransferError(str(error)) from None
+                    raise Unreachable(str(error)) from None
                 self._pause(TryAgain(str(error)))
             except TryAgain as error:
                 self._pause(error)
@@ -197,22 +127,22 @@ class Transfer:
         self._restarts += 1
         if self._restarts > 1 or isinstance(self.source, Stream):
             raise TransferError(str(reason))
-        self.meter.say(f"{reason}; beginning again")
+        self.say(f"{reason}; beginning again")
         self.url, self.key, self.offset, self._resuming = None, str(uuid.uuid4()), 0, False
 
     def _create(self) -> None:
         # A short stream is over before we begin, and then its length is known.
         self.source.body(0, self.chunk)
         length = self.source.length
-        headers = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
-        headers["Idempotency-Key"] = f'"{self.key}"'
+        said = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
+        headers = {**said, "Idempotency-Key": f'"{self.key}"', **self.headers}
         if self.metadata:
             headers["Upload-Metadata"] = metadata_header(self.metadata)
         answer = self.client.request("POST", self.client.home, headers, body=wire.Bytes())
         if length is None and answer.status in (400, 501):
             raise TransferError(f"the server takes no stream of unknown length ({answer}): write it to a file first")
         if answer.status in GONE and not last_word(answer):
-            raise TransferError(f"no tus server at {self.client.home}: it answers {answer}")
+            raise TransferRefused(f"no tus server at {self.client.home}: it answers {answer}", answer.status)
         judge(answer, "creating the upload")
         if not answer.header("Location"):
             raise TransferError(f"no tus server at {self.client.home}: it answers {answer.status} and no Location")
@@ -224,7 +154,7 @@ class Transfer:
         self.offset = min(answer.natural("Upload-Offset") or 0, length or 0)
         self._announced, self._trouble = length is not None, False
         self.remember(self.url)
-        self.meter.show(self.offset, length)
+        self.show(self.offset, length)
 
     def _look(self) -> None:
         """Ask the server what it has."""
@@ -246,9 +176,9 @@ class Transfer:
             raise UploadGone(f"{self.url} is an upload of another size")
         if self._resuming:
             self._resuming, self.resumed_at = False, offset
-            self.meter.say(f"resuming at {human(offset)}")
+            self.say(f"resuming at {human(offset)}")
         self.offset, self._announced, self._trouble = offset, length is not None, False
-        self.meter.show(offset, known)
+        self.show(offset, known)
         if offset == known and length is not None and known:
             self._confirm()
 
@@ -273,7 +203,13 @@ class Transfer:
             digest = b64encode(self.source.digest(body, self.checksum)).decode("ascii")
             headers["Upload-Checksum"] = f"{self.checksum} {digest}"
         answer = self._patch(body, headers)
+        if answer.status == 413 and not last_word(answer) and self._shrink(body.length):
+            self._look()  # some of it may have been taken
+            return
         judge(answer, f"sending from byte {self.offset}")
+        if self._shrunk and self.chunk:
+            self._shrunk = False
+            self.learned(self.chunk)
         offset = answer.natural("Upload-Offset")
         if offset is None or not self.offset <= offset <= self.offset + body.length:
             raise TryAgain("the server does not say how far the upload is")
@@ -281,7 +217,16 @@ class Transfer:
             raise TryAgain("the server took nothing")
         self.offset = offset
         self._announced = self._announced or self.source.length is not None
-        self.meter.show(offset, self.source.length)
+        self.show(offset, self.source.length)
+
+    def _shrink(self, length: int) -> bool:
+        """Send less at once from now on, if that can be."""
+        smaller = next((chunk for chunk in CHUNKS if chunk < length), None)
+        if self.fixed or smaller is None:
+            return False
+        self.say(f"a request of {human(length)} is too large there; trying {human(smaller)}")
+        self.chunk, self._shrunk = smaller, True
+        return True
 
     def _patch(self, body: Payload, headers: dict[str, str]) -> Answer:
         assert self.url is not None
@@ -297,7 +242,7 @@ class Transfer:
     def _send(self, body: Payload, headers: dict[str, str]) -> Answer:
         def progress(sent: int) -> None:
             self.sent = self.offset + sent
-            self.meter.show(self.sent, self.source.length)
+            self.show(self.sent, self.source.length)
 
         assert self.url is not None
         method = "POST" if self._override else "PATCH"
@@ -311,7 +256,8 @@ def judge(answer: Answer, doing: str) -> None:
     if answer.ok:
         return
     if last_word(answer):
-        raise Unwanted(f"the host refuses this upload: {answer}; the same command starts a new upload")
+        text = f"the host refuses this upload: {answer}; the same command starts a new upload"
+        raise Unwanted(text, answer.status)
     if 300 <= answer.status < 400:
         target = wire.printable(answer.header("Location")) or "nowhere"
         raise TransferError(f"{doing}: the server redirects to {target}; if that is right, give that URL")
@@ -320,7 +266,7 @@ def judge(answer: Answer, doing: str) -> None:
         raise UploadGone(said)
     if answer.status in TEMPORARY or (answer.status >= 500 and answer.status not in FINAL):
         raise TryAgain(said, retry_after(answer.header("Retry-After"), now=time.time()))
-    raise TransferError(said + HINTS.get(answer.status, ""))
+    raise TransferRefused(said + HINTS.get(answer.status, ""), answer.status)
 
 
 def last_word(answer: Answer) -> bool:
@@ -329,7 +275,7 @@ def last_word(answer: Answer) -> bool:
 
 
 HINTS = {
-    401: " (credentials: TUS_LOGIN=name:password, http://name:password@host, or --header 'Authorization: ...')",
+    401: " (credentials: --user NAME:PASSWORD, TUS_LOGIN, ~/.netrc, or --header 'Authorization: ...')",
     412: " (the server, or a proxy before it, does not see that we speak tus 1.0.0)",
     413: " (if the limit is on one request, a smaller --chunk-size helps; `tus check` tells)",
 }
@@ -345,7 +291,7 @@ def retry_after(value: str, *, now: float) -> float | None:
         return None
 
 
-def metadata_header(metadata: dict[str, bytes]) -> str:
+def metadata_header(metadata: Mapping[str, bytes]) -> str:
     """An Upload-Metadata header."""
     pairs = ((key, b64encode(value).decode("ascii")) for key, value in metadata.items())
     return ",".join(f"{key} {value}".strip() for key, value in pairs)

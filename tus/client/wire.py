@@ -1,7 +1,9 @@
-"""HTTP/1.1 as a client that watches its socket, for `tus put` and `tus check`; standard library only.
+"""HTTP/1.1 as a client that watches its socket; standard library only.
 
 It sees an answer that arrives while a body is still being sent, waits for a limited time only, and reports every
-network problem as a `NetworkError` that says in one sentence what happened.
+network problem as a `NetworkError` that says in one sentence what happened. urllib3 and httpx look for an answer only
+when the body is sent: a server that refuses 1 GiB at once and reads no more is heard after its time-out. urllib3 takes
+a 104 for the final answer.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from email.message import Message
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
-from .connecting import Clock, NetworkError, connect, explain
+from .connecting import Clock, NetworkError, Trust, connect, explain
+from .pacing import Rate
+from .proxies import proxy_for
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -68,13 +72,17 @@ class Answer:
         return f"{status}: {text}" if text and not text.startswith("<") else status
 
 
+# Takes the body of an answer with success as it comes, after its headers.
+Receiver = Callable[[Answer, Iterator[bytes]], None]
+
+
 class Payload(Protocol):
     """What a request carries."""
 
     length: int
 
-    def push(self, sock: socket.socket, sent: int) -> int:
-        """Give the socket some of what follows the first `sent` bytes; how many it took."""
+    def push(self, sock: socket.socket, sent: int, most: int) -> int:
+        """Give the socket at most `most` of what follows the first `sent` bytes; how many it took."""
 
 
 class Bytes:
@@ -84,8 +92,8 @@ class Bytes:
         self.data = memoryview(data)
         self.length = len(self.data)
 
-    def push(self, sock: socket.socket, sent: int) -> int:
-        return sock.send(self.data[sent : sent + BLOCK])
+    def push(self, sock: socket.socket, sent: int, most: int) -> int:
+        return sock.send(self.data[sent : sent + most])
 
 
 class FileRange:
@@ -96,13 +104,13 @@ class FileRange:
         self.start = start
         self.length = length
 
-    def push(self, sock: socket.socket, sent: int) -> int:
-        room = self.length - sent
+    def push(self, sock: socket.socket, sent: int, most: int) -> int:
+        room = min(self.length - sent, most)
         if isinstance(sock, ssl.SSLSocket):
             data = os.pread(self.fd, min(room, TLS_BLOCK), self.start + sent)
             taken = sock.send(data) if data else 0
         else:
-            taken = os.sendfile(sock.fileno(), self.fd, self.start + sent, min(room, BLOCK))
+            taken = os.sendfile(sock.fileno(), self.fd, self.start + sent, room)
         if not taken:
             raise EOFError("the file became shorter while it was being sent")
         return taken
@@ -172,18 +180,27 @@ class _Source(io.RawIOBase):
         return self._connection.read_pending(memoryview(buffer))
 
 
+def _shown(response: http.client.HTTPResponse) -> bytes:
+    """An error page that never ends, or breaks off, must not hide the status."""
+    with contextlib.suppress(OSError, http.client.HTTPException, NetworkError):
+        return response.read(BODY_LIMIT)
+    return b""
+
+
 class Connection:
     """One connection; `request` does everything, `begin`, `send` and `answer` are its steps."""
 
-    def __init__(self, url: str, clock: Clock, fingerprint: str = "") -> None:
+    def __init__(self, url: str, clock: Clock, *, trust: Trust | None = None, rate: Rate | None = None) -> None:
         self._url = urlsplit(url)
         self._clock = clock
+        self._rate = rate
         self._pending = bytearray()  # arrived, not yet parsed
         self._ended = False  # the other side sends no more
         self._unsent = False  # a body was left unfinished: nothing can follow it
         self._interim: list[int] = []
         try:
-            self._sock = connect(self._url, clock, fingerprint)
+            self._proxy = proxy_for(self._url)
+            self._sock = connect(self._url, clock, trust or Trust(), self._proxy)
         except (OSError, UnicodeError) as error:
             raise explain(error, self._url, clock) from error
         self._sock.setblocking(False)
@@ -196,18 +213,23 @@ class Connection:
         *,
         body: Payload | None = None,
         progress: Callable[[int], None] | None = None,
+        receive: Receiver | None = None,
     ) -> Answer:
         """Send one request and return its answer, which may come before the body is all sent."""
         if body is not None:
             headers = {**headers, "Content-Length": str(body.length)}
         self.begin(method, url, headers)
         self.send(body or Bytes(), progress=progress)
-        return self.answer(method)
+        return self.answer(method, receive)
 
     def begin(self, method: str, url: str, headers: Mapping[str, str]) -> None:
         """Send the head of a request."""
         parts = urlsplit(url)
-        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        # A proxy that sees the request, and not only the TLS around it, wants to know where it goes.
+        origin = parts[:2] if self._proxy and parts.scheme == "http" else ("", "")
+        target = urlunsplit((*origin, parts.path or "/", parts.query, ""))
+        if origin[1] and self._proxy:
+            headers = {**headers, **self._proxy.headers}
         lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self._interim = []
@@ -216,6 +238,7 @@ class Connection:
     def send(self, body: Payload, *, progress: Callable[[int], None] | None = None) -> None:
         """Send the body, and stop at once when the final answer comes meanwhile."""
         sent = 0
+        most = self._rate.block if self._rate else BLOCK
         while sent < body.length and not self._final():
             readable, writable = self._wait(write=True)
             if readable and self._take() and self._ended:
@@ -223,7 +246,7 @@ class Connection:
             if self._final() or not writable:
                 continue
             try:
-                sent += body.push(self._sock, sent)
+                sent += (taken := body.push(self._sock, sent, most))
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 continue
             except OSError:
@@ -231,6 +254,8 @@ class Connection:
                 break
             if progress:
                 progress(sent)
+            if self._rate:
+                self._rate.spend(taken)
         self._unsent = self._unsent or sent < body.length
 
     def interim(self, seconds: float) -> int | None:
@@ -245,8 +270,8 @@ class Connection:
             return self._interim[0]
         return int(self._pending[9:12]) if self._pending[9:12].isdigit() else None
 
-    def answer(self, method: str) -> Answer:
-        """Wait for the final answer."""
+    def answer(self, method: str, receive: Receiver | None = None) -> Answer:
+        """Wait for the final answer; the body of one with success goes to `receive`, if there is one."""
         early = self._unsent
         try:
             while not self._final():
@@ -257,20 +282,27 @@ class Connection:
             # http.client asks its socket for no more than makefile().
             response = http.client.HTTPResponse(_Source(self), method=method)  # type: ignore[arg-type]
             response.begin()
-            # An error page that never ends, or breaks off, must not hide the status.
-            body = b""
-            with contextlib.suppress(OSError, http.client.HTTPException, NetworkError):
-                body = response.read(BODY_LIMIT)
+            answer = Answer(
+                response.status, response.reason, response.headers, interim=tuple(self._interim), early=early
+            )
+            if receive and answer.ok:
+                receive(answer, iter(lambda: response.read(BODY_LIMIT), b""))
+            else:
+                answer = replace(answer, body=_shown(response))
             self._unsent = self._unsent or response.will_close or not response.isclosed()
             response.close()
         except (OSError, http.client.HTTPException) as error:
             raise explain(error, self._url, self._clock) from error
-        return Answer(response.status, response.reason, response.headers, body, tuple(self._interim), early)
+        return answer
 
     @property
     def reusable(self) -> bool:
         """Whether another request can follow on this connection."""
         return not (self._unsent or self._ended or self._pending or self._readable(0))
+
+    def abort(self) -> None:
+        """End the connection while another thread uses it."""
+        self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._sock.close()
@@ -323,59 +355,3 @@ class Connection:
         self._pending += data
         self._ended = not data
         return True
-
-
-@dataclass
-class Client:
-    """Requests to tus servers; keeps the last connection open for the next request."""
-
-    home: str  # the URL that the user gave: credentials go to its host only
-    headers: Mapping[str, str] = field(default_factory=dict)
-    clock: Clock = field(default_factory=Clock)
-    fingerprint: str = ""  # SHA-256 of the only certificate that is trusted; empty: those of the usual authorities
-    _open: tuple[str, Connection] | None = None
-
-    def headers_for(self, method: str, url: str, extra: Mapping[str, str]) -> dict[str, str]:
-        """The headers that every request to this URL has, and those of this one."""
-        own = dict(self.headers)
-        if not same_host(self.home, url):
-            own = {}  # any of them may be a key
-        # tus 1.0, OPTIONS: the client should not send Tus-Resumable.
-        version = {} if method == "OPTIONS" else {"Tus-Resumable": VERSION}
-        return {"User-Agent": "tus-cli", "Accept": "*/*", **version, **own, **extra}
-
-    def connect(self, url: str) -> Connection:
-        return Connection(url, self.clock, self.fingerprint)
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        *,
-        body: Payload | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> Answer:
-        """One request; the connection is closed unless another request can follow."""
-        origin, connection = urlsplit(url).netloc, None
-        if self._open and self._open[0] == origin and self._open[1].reusable:
-            connection = self._open[1]
-        else:
-            self.close()
-            connection = self.connect(url)
-            self._open = origin, connection
-        try:
-            answer = connection.request(
-                method, url, self.headers_for(method, url, headers), body=body, progress=progress
-            )
-        except BaseException:
-            self.close()
-            raise
-        if not connection.reusable:
-            self.close()
-        return answer
-
-    def close(self) -> None:
-        if self._open:
-            self._open[1].close()
-        self._open = None

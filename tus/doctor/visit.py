@@ -9,7 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..client.wire import Answer, Bytes, Client, Connection, located, same_host
+from ..client.link import Link
+from ..client.wire import Answer, Bytes, Connection, located, same_host
 from ..http.headers import OFFSET_TYPE
 from .recognised import self_description
 
@@ -41,7 +42,7 @@ class Stop(Exception):
 class Visit:
     """One check of one server, and what is known so far."""
 
-    client: Client
+    client: Link
     origin: str
     length: int = LENGTH
     origin_matters: bool = False  # the user named the origin

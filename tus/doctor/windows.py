@@ -55,7 +55,7 @@ def http2(visit: Visit) -> Findings:
 def _connection(visit: Visit) -> Iterator[ssl.SSLSocket]:
     url, clock = urlsplit(visit.url), visit.client.clock
     context = ssl.create_default_context()
-    if visit.client.fingerprint:  # compared by the client, on every other connection
+    if visit.client.trust.fingerprint:  # compared by the client, on every other connection
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"])
     try:

@@ -1,0 +1,219 @@
+"""The download of one file, which goes on where it was cut, and is compared with what the server says of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from ..checksum import ALGORITHMS, Hash
+from ..errors import InvalidDigest
+from ..http.digests import given
+from .failures import TransferError, TransferRefused, TryAgain, UploadGone, WrongDigest
+from .link import Link
+from .parts import persist
+from .remembered import Remembered, fetching
+from .transfer import Pace, judge
+from .wire import BLOCK, Answer, endpoint, located
+
+_PART = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})", re.ASCII)
+_END = re.compile(r"bytes \*/([0-9]{1,18})", re.ASCII)
+_ELSEWHERE = (301, 302, 303, 307, 308)
+_HOPS = 5
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that is here."""
+
+    path: str  # empty for one that was written into an open file
+    size: int  # bytes
+    resumed_at: int  # bytes that were here before
+    verified: str  # the algorithm of the digest that was right; empty if the server sent none
+
+
+def fetch(
+    link: Link,
+    url: str,
+    to: str | os.PathLike[str] | BinaryIO,
+    *,
+    pace: Pace,
+    show: Callable[[int, int | None], None],
+    memory: Remembered | None,
+) -> Fetched:
+    """Fetch it."""
+    url = endpoint(url)[0]
+    if isinstance(to, (str, os.PathLike)):
+        return _Whole(link, url, show, os.fspath(to), memory).run(pace)
+    return _Download(link, url, show, to).run(pace)
+
+
+class _Download:
+    """Into an open file, in which it cannot go back."""
+
+    def __init__(self, link: Link, url: str, show: Callable[[int, int | None], None], out: Any = None) -> None:
+        self._link, self._url, self._show = link, url, show
+        self._out = out
+        self._tag = ""
+        self._written = 0
+        self._size: int | None = None
+        self._resumed_at = 0
+        self._hashes: list[tuple[str, Hash, str]] = []  # algorithm, what was computed, what it should be
+
+    def run(self, pace: Pace) -> Fetched:
+        """Fetch it to the end."""
+        try:
+            persist(self._attempt, pace, lambda: self._written)
+        except UploadGone as error:
+            raise TransferRefused(str(error), 404) from None
+        return Fetched("", self._written, self._resumed_at, self._verify())
+
+    def _attempt(self) -> None:
+        headers = {"Want-Repr-Digest": "sha-256=10, sha-512=5", "Accept-Encoding": "identity"}
+        if self._written:
+            headers |= {"Range": f"bytes={self._written}-", "If-Range": self._tag}
+        answer = self._follow(headers)
+        if answer.status == 416 and (end := _END.fullmatch(answer.header("Content-Range"))):
+            if int(end[1]) == self._written:
+                return
+            self._begin_again()
+            raise TryAgain("the file has another size now")
+        judge(answer, f"fetching {self._url}")
+        if self._size is not None and self._written < self._size:
+            raise TryAgain(f"the connection to {urlsplit(self._url).netloc} was cut")
+
+    def _follow(self, headers: dict[str, str]) -> Answer:
+        """The answer of the server, or of the storage that it names; which gets no credentials of ours."""
+        url = self._url
+        for _ in range(_HOPS):
+            answer = self._link.request("GET", url, headers, receive=self._receive)
+            if answer.status not in _ELSEWHERE or not answer.header("Location"):
+                break
+            url = located(url, answer.header("Location"))
+        return answer
+
+    def _receive(self, answer: Answer, blocks: Iterator[bytes]) -> None:
+        if answer.status not in (200, 206):
+            raise TransferError(f"there is no file at {self._url}: the server answers {answer.status}")
+        part = _PART.fullmatch(answer.header("Content-Range")) if answer.status == 206 else None
+        if self._written and not (part and int(part[1]) == self._written):
+            self._begin_again()
+        elif answer.status == 206 and not part:
+            raise TransferError("the server answers with a part that was not asked for")
+        if not self._written:
+            self._begin(answer)
+        self._size = int(part[2]) if part else answer.natural("Content-Length")
+        self._show(self._written, self._size)
+        for block in blocks:
+            self._out.write(block)
+            self._count(block)
+            self._show(self._written, self._size)
+
+    def _begin(self, answer: Answer) -> None:
+        """What the first answer says of the file."""
+        tag = answer.header("ETag")
+        self._tag = tag if tag.startswith('"') else ""  # a weak one does not promise the same bytes
+        try:
+            said = given("Repr-Digest", answer.header("Repr-Digest"))
+            said = said or given("Content-Digest", answer.header("Content-Digest"))
+        except InvalidDigest:
+            said = ()
+        self._hashes = [(name, ALGORITHMS[name][1](), digest) for name, digest in said]
+
+    def _begin_again(self) -> None:
+        raise TransferError("the file changed on the server, and what was written cannot be taken back")
+
+    def _count(self, block: bytes) -> None:
+        self._written += len(block)
+        for _, hash, _ in self._hashes:
+            hash.update(block)
+
+    def _verify(self) -> str:
+        for name, hash, digest in self._hashes:
+            if hash.digest().hex() != digest:
+                raise WrongDigest(f"what arrived has another {name} digest than the server says")
+        return ", ".join(name for name, _, _ in self._hashes)
+
+
+class _Whole(_Download):
+    """To a path. What is incomplete lies beside it, and what the server said of it is remembered."""
+
+    def __init__(
+        self,
+        link: Link,
+        url: str,
+        show: Callable[[int, int | None], None],
+        to: str,
+        memory: Remembered | None,
+    ) -> None:
+        super().__init__(link, url, show)
+        self._to, self._memory, self._key = to, memory, fetching(url, to)
+        self._path = "" if os.path.isdir(to) else to
+        self._part = ""
+        self._said = ""  # digests, as the first answer had them
+
+    def run(self, pace: Pace) -> Fetched:
+        self._find()
+        try:
+            found = super().run(pace)
+        except WrongDigest:
+            self._close()
+            os.unlink(self._part)
+            raise
+        finally:
+            self._close()
+        os.replace(self._part, self._path)
+        if self._memory:
+            self._memory.forget(self._key)
+        return Fetched(self._path, found.size, found.resumed_at, found.verified)
+
+    def _find(self) -> None:
+        """What an earlier call has left."""
+        kept = (self._memory.get(self._key) or "").split("\n") if self._memory else []
+        if len(kept) != 3:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self._out = open(kept[0] + ".part", "r+b")  # noqa: SIM115
+            self._path, self._part, self._tag = kept[0], kept[0] + ".part", kept[1]
+            self._hashes = [(n, ALGORITHMS[n][1](), d) for n, d in given("Repr-Digest", kept[2])]
+            while block := self._out.read(BLOCK):
+                self._count(block)
+            self._resumed_at = self._written
+
+    def _begin(self, answer: Answer) -> None:
+        super()._begin(answer)
+        if not self._path:
+            self._path = os.path.join(self._to, _name(answer, self._url))
+            if os.path.lexists(self._path):
+                raise TransferError(f"{self._path} is there already")
+        if self._out is None:
+            self._part = self._path + ".part"
+            self._out = open(self._part, "wb")  # noqa: SIM115
+        if self._memory and self._tag:
+            said = answer.header("Repr-Digest")
+            self._memory.keep(self._key, "\n".join((self._path, self._tag, said)))
+
+    def _begin_again(self) -> None:
+        self._out.seek(0)
+        self._out.truncate()
+        self._written = self._resumed_at = 0
+
+    def _attempt(self) -> None:
+        if self._written and not self._tag:
+            self._begin_again()
+        super()._attempt()
+
+    def _close(self) -> None:
+        if self._out is not None:
+            self._out.close()
+
+
+def _name(answer: Answer, url: str) -> str:
+    """A name for the file that leads nowhere else."""
+    said = answer.headers.get_filename() or unquote(urlsplit(url).path.rpartition("/")[2])
+    plain = "".join(c if c.isprintable() else "_" for c in said.replace("\\", "/").rpartition("/")[2])
+    return plain.lstrip(".") or "download"

@@ -1,0 +1,78 @@
+"""One file in several uploads at once, which the server puts together: tus 1.0, Concatenation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from .connecting import NetworkError
+from .failures import TryAgain, Unreachable
+from .link import Link
+from .transfer import Pace, judge, metadata_header
+from .wire import Bytes, located
+
+T = TypeVar("T")
+
+
+def ranges(size: int, count: int) -> list[tuple[int, int]]:
+    """Start and length of each part; none is empty."""
+    count = max(1, min(count, size))
+    edges = [size * n // count for n in range(count + 1)]
+    return [(start, end - start) for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def at_once(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """What all of them return. If one fails the others still end what they do, so that it need not be done again."""
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        futures = [pool.submit(task) for task in tasks]
+    return [future.result() for future in futures]
+
+
+class Sum:
+    """The progress of several parts as that of one file."""
+
+    def __init__(self, size: int, show: Callable[[int, int | None], None]) -> None:
+        self._size, self._show = size, show
+        self._lock = threading.Lock()
+        self._parts: dict[int, int] = {}
+
+    def of(self, part: int) -> Callable[[int, int | None], None]:
+        """Where this part tells how far it is."""
+
+        def show(offset: int, length: int | None) -> None:
+            with self._lock:
+                self._parts[part] = offset
+                self._show(sum(self._parts.values()), self._size)
+
+        return show
+
+
+def persist(step: Callable[[], T], pace: Pace, offset: Callable[[], int] = lambda: 0) -> T:
+    """Do it again and again while that may help."""
+    while True:
+        try:
+            return step()
+        except NetworkError as error:
+            if error.hopeless:
+                raise Unreachable(str(error)) from None
+            pace.wait(TryAgain(str(error)), offset())
+        except TryAgain as error:
+            pace.wait(error, offset())
+
+
+def takes_parts(link: Link) -> bool:
+    """Whether the server can put uploads together."""
+    extensions = link.request("OPTIONS", link.home, {}).header("Tus-Extension")
+    return "concatenation" in [word.strip() for word in extensions.split(",")]
+
+
+def whole_of(link: Link, urls: Sequence[str], metadata: Mapping[str, bytes], headers: Mapping[str, str]) -> str:
+    """Put the parts together; the URL of the whole."""
+    said = {"Upload-Concat": "final;" + " ".join(urls), **headers}
+    if metadata:
+        said["Upload-Metadata"] = metadata_header(metadata)
+    answer = link.request("POST", link.home, said, body=Bytes())
+    judge(answer, "putting the parts together")
+    return located(link.home, answer.header("Location"))
