@@ -18,6 +18,7 @@ from tus import Abandoned, Engine, Hooks, Metadata, Result, Silent, Upload
 from tus.checksum import Checksum
 from tus.engine.numbered import Numbered
 from tus.engine.pieces import Piece
+from tus.engine.repeating import begin_once
 from tus.errors import BodyCut, ChecksumMismatch, TooLarge
 from tus.upload import Chunks
 
@@ -206,7 +207,8 @@ def test_file_whose_length_is_known_can_be_searched(build: Build) -> None:
 
 
 def test_hook_hears_of_the_first_bytes(build: Build) -> None:
-    """Once, when they come and the upload can be followed: with a creation that has a body, or with the first PATCH."""
+    """Once, when they come and the upload can be followed: with a creation that has a body, be it one that may be
+    repeated, or with the first PATCH."""
     heard: list[str] = []
 
     class Hearing(Hooks):
@@ -222,8 +224,11 @@ def test_hook_hears_of_the_first_bytes(build: Build) -> None:
     with engine.begin(ask(), length=3, metadata=Metadata(), announced=3) as writer:
         writer.write(b"xyz")
         full = engine.conclude(writer)
+    with begin_once(engine, ask(), key="a", length=3, metadata=Metadata(), announced=3) as writer:
+        writer.write(b"xyz")
+        keyed = engine.conclude(writer)
 
-    assert (before, heard) == ([], [empty.id, full.id])
+    assert (before, heard) == ([], [empty.id, full.id, keyed.id])
 
 
 def test_body_that_is_too_long_ends_what_was_read_of_it(build: Build) -> None:

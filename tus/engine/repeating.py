@@ -18,8 +18,8 @@ from ..http.messages import Request
 from ..upload import Digests, Metadata, Upload
 from ..waiting import take_time
 from .admission import identify, secret_id
-from .core import Core, find_alive, tell_created
-from .creating import create_named, drafted, progress, rescue, room_for
+from .core import Core, find_alive, tell_arriving, tell_created
+from .creating import create_named, drafted, reported, rescue, room_for
 from .writer import Repeated, Writer
 
 
@@ -40,7 +40,7 @@ def begin_once(
 
     upload, new = made_once(core, request, draft, key=key, said=(length, metadata.raw, concat, digests))
     if new:
-        _tell(core, upload)
+        _tell(core, upload, announced)
     ends = length == 0 or bool(last)
     if announced == 0 and (upload.complete or not ends):
         return Writer(upload)
@@ -69,9 +69,11 @@ def made_once(
     raise Refused(f"the id {upload.id} is taken", status=409)  # which the host gave
 
 
-def _tell(core: Core, upload: Upload) -> None:
+def _tell(core: Core, upload: Upload, announced: int | None) -> None:
     try:
         tell_created(core, upload)
+        if announced != 0:
+            tell_arriving(core, upload)
     except BaseException:
         core.store.delete(upload.id)
         raise
@@ -109,6 +111,6 @@ def _taken(
         draft=draft,
         syncs=core.syncs,
         peer=request.peer,
-        progressed=progress(core, upload) if core.reports else None,
+        progressed=reported(core, upload),
         failed=bound(rescue, core),
     )
