@@ -1,10 +1,10 @@
-"""Two ways to lose bytes in object storage, tried on us and on tusd.
+"""Two ways to lose bytes in object storage, tried on us, on tusd and on @tus/s3-store.
 
-    python bench/losses.py [--engine versitygw] [--servers tus,tusd]
+    python bench/losses.py [--engine versitygw] [--servers tus,tusd,node]
 
 A hole: of 32 MiB in one PATCH the second part fails while others are stored; the client goes on where it is told to.
 A crash: 4 MiB were acknowledged, and the server is killed in the next request, as soon as it begins to store a part.
-`python bench/peers.py go` installs tusd.
+`python bench/peers.py go npm` installs the others.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-import peers  # noqa: E402
 import processes  # noqa: E402
+import storage  # noqa: E402
 
 from tests import lease_servers, live, real  # noqa: E402
 from tests.s3 import proxy as proxies  # noqa: E402
@@ -36,7 +36,6 @@ ATTEMPTS = 6  # of a client, to go on
 ASKS = 30  # HEADs, until one is answered
 SOON = 30.0  # seconds
 TUS = {"Tus-Resumable": "1.0.0"}
-TUSD = peers.PEERS / "bin" / "tusd"
 
 
 @contextmanager
@@ -46,12 +45,7 @@ def running(name: str, facts: dict[str, str], redis: str, endpoint: str) -> Iter
     env = {"AWS_ACCESS_KEY_ID": facts["S3_KEY"], "AWS_SECRET_ACCESS_KEY": facts["S3_SECRET"],
            "AWS_REGION": facts["S3_REGION"], "PYTHONPATH": str(ROOT)}  # fmt: skip
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        if name == "tus":
-            where = ("--store", f"s3://{real.BUCKET}/ours?endpoint={endpoint}", "--locker", redis)
-            command = peers.tus_command("serve", home, "--port", str(port), "--quiet", *where)
-        else:
-            where = ("-s3-bucket", real.BUCKET, "-s3-endpoint", endpoint, "-s3-part-size", str(8 * MIB))
-            command = [str(TUSD), "-host", "127.0.0.1", "-port", str(port), "-base-path", "/files/", *where]
+        command = storage.argv(name, port, Path(home), facts, redis, endpoint)
         server = processes.Server(command, port, log=Path(home) / "log", env=env, cwd=Path(home), patience=60)
         try:
             yield server
@@ -165,17 +159,15 @@ def crash(name: str, facts: dict[str, str], redis: str, proxy: Proxy) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", default="versitygw")
-    parser.add_argument("--servers", default="tus,tusd")
+    parser.add_argument("--servers", default="tus,tusd,node")
     args = parser.parse_args()
     facts = real.engine(args.engine)
     with lease_servers.LeaseServer("redis") as redis, proxies.running(facts["S3_ENDPOINT"]) as proxy:
         for case in (hole, crash):
             print(f"{case.__name__}, on {args.engine}; load {os.getloadavg()[0]:.0f}")
             for name in args.servers.split(","):
-                if name == "tusd" and not TUSD.exists():
-                    print("  tusd  is not installed: python bench/peers.py go")
-                else:
-                    print(f"  {name:5} {case(name, facts, redis.url, proxy)}", flush=True)
+                said = storage.why_not(name) or case(name, facts, redis.url, proxy)
+                print(f"  {name:5} {said}", flush=True)
 
 
 if __name__ == "__main__":
