@@ -53,7 +53,7 @@ def test_huge_body_streams_and_its_cut_resumes(way: Way) -> None:
     with way.line() as line:
         begin(line, path, HUGE)
         line.send(data)
-        live.until(lambda: way.stored(path) >= len(data) * 3 // 4)
+        live.until(lambda: way.stored(path) >= len(data) * 3 // 4, within=30.0)
     told = live.until(lambda: _offset(way, path))
     rest = data[told:] + b"more"
     with way.line() as line:
@@ -176,7 +176,7 @@ def test_http2_carries_an_upload(way: Way) -> None:
     with Connection(way.address) as connection:
         stream = connection.begin("PATCH", path, {**head, "upload-offset": "0", "content-length": str(len(data))})
         connection.send(stream, data[: MIB // 2])
-        live.until(lambda: way.stored(path) >= MIB // 4)
+        live.until(lambda: way.stored(path) >= MIB // 4, within=30.0)
         connection.reset(stream)
         told = int(connection.ask("HEAD", path).headers["upload-offset"])
         rest = {**head, "upload-offset": str(told), "content-length": str(len(data) - told)}
