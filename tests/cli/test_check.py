@@ -6,10 +6,12 @@ import argparse
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -551,6 +553,29 @@ def test_untrusted_certificate_is_one_sentence(run: Any, upstream: Upstream, tmp
         status, _, err = run(f"https://{proxy.netloc}/upload")
 
     assert (status, "certificate" in err) == (2, True)
+
+
+@pytest.mark.slow
+def test_fingerprint_is_trusted_and_no_other(run: Any, upstream: Upstream, tmp_path: Path) -> None:
+    """With it, a check asks a server whose certificate nobody else trusts; another one is told, and asked nothing."""
+    with Proxy(upstream.address, tls=certificate(tmp_path)) as proxy:
+        url = f"https://{proxy.netloc}/upload"
+        digits = sha256(ssl.PEM_cert_to_DER_cert((tmp_path / "cert.pem").read_text())).hexdigest()
+        right = run("--json", "--fingerprint", digits, url)
+        proxy.seen.clear()
+        wrong = run("--fingerprint", digits[::-1], url)
+
+    found = {finding["name"]: finding["level"] for finding in json.loads(right[1])["findings"]}
+    assert found["create"] == "ok"
+    assert (wrong[0], proxy.seen) == (2, [])
+    assert f"has another certificate than --fingerprint names: {digits}" in wrong[2]
+
+
+def test_fingerprint_is_refused_where_there_is_no_certificate(run: Any) -> None:
+    """http:// has none, and nothing is asked."""
+    status, _, err = run("--fingerprint", "0" * 64, f"http://127.0.0.1:{live.free_port()}/files")
+
+    assert (status, err) == (2, "tus check: a fingerprint needs a URL that begins with https://\n")
 
 
 def test_server_that_dies_meanwhile_is_a_fault(proxy: Proxy) -> None:

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 from ..client import wire
-from ..client.connecting import Clock, NetworkError
+from ..client.connecting import Clock, NetworkError, Trust
 from ..client.link import Link
 from ..doctor.probes import PROBES, removal
 from ..doctor.recognised import names
 from ..doctor.scores import score
 from ..doctor.visit import LENGTH, Finding, Findings, Probe, Stop, Visit
-from .connection import add_header_argument, chunk_size
+from .connection import add_fingerprint_argument, add_header_argument, chunk_size
 
 TIMEOUT = 5.0  # seconds for one step of the network
 LONGEST = 24.0  # seconds for all questions
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest request to allow for (default: 5GB)",
     )
     add_header_argument(parser)
+    add_fingerprint_argument(parser)
     add("--json", action="store_true", help="print the findings as JSON")
 
 
@@ -58,10 +59,12 @@ def main(args: argparse.Namespace) -> int:
     """Check; the exit status."""
     try:
         home, headers = wire.endpoint(args.url, os.environ.get("TUS_LOGIN", ""))
+        if args.fingerprint and not home.startswith("https:"):
+            raise ValueError("a fingerprint needs a URL that begins with https://")
     except ValueError as error:
         return _unreachable(args, str(error))
     clock = Clock(TIMEOUT, time.monotonic() + LONGEST)
-    client = Link(home, {**headers, **dict(args.header)}, clock)
+    client = Link(home, {**headers, **dict(args.header)}, clock, Trust(fingerprint=args.fingerprint or ""))
     visit = Visit(client, args.origin or "https://app.example", args.size, origin_matters=bool(args.origin))
     show = (lambda finding: None) if args.json else _printer()
     findings: list[Finding] = []

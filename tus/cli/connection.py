@@ -73,6 +73,12 @@ def add_header_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_fingerprint_argument(parser: argparse.ArgumentParser) -> None:
+    """The only certificate that is trusted."""
+    parser.add_argument("--fingerprint", type=_fingerprint, metavar="HEX", help="trust the server whose certificate "
+        "has this SHA-256 fingerprint, and no other; `tus serve --tls-self-signed` prints it")  # fmt: skip
+
+
 def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
     """How the server is reached, and for how long that is tried."""
     add_header_argument(parser)
@@ -80,8 +86,7 @@ def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
     add("-u", "--user", metavar="NAME:PASSWORD", help="log in; else with TUS_LOGIN, the URL, or ~/.netrc")
     add("--cacert", metavar="FILE", help="trust these authorities (PEM) instead of the usual ones")
     add("-k", "--insecure", action="store_true", help="trust any certificate")
-    add("--fingerprint", type=_fingerprint, metavar="HEX", help="trust the server whose certificate has "
-        "this SHA-256 fingerprint, and no other; `tus serve --tls-self-signed` prints it")  # fmt: skip
+    add_fingerprint_argument(parser)
     add("--retries", type=whole_number_of, default=6, metavar="N",
         help="give up after this many attempts without progress (default: %(default)s)")  # fmt: skip
     add("--timeout", type=whole_number_of, default=60, metavar="SECONDS",
