@@ -15,7 +15,7 @@ nitpicky = True
 # Types in signatures that have no page of their own.
 _WITHOUT = (
     r"(collections\.abc|contextlib)\..*|os\.PathLike|Adapter|OptionsDict|TusOptions|"
-    r"AsgiApp|Receive|tus\.talk\.Talk|tus\.adapters\.endpoint\.AsgiResponse"
+    r"AsgiApp|Receive|tus\.client\.(sources\.Readable|brake\.Brake|uploading\.Uploaded|download\.Fetched)|tus\.talk\.Talk|tus\.adapters\.endpoint\.AsgiResponse"
 )
 nitpick_ignore_regex = [("py:class", _WITHOUT)]
 

@@ -42,7 +42,7 @@ NOT_RUN = {
 # What may stand behind the prompt besides our own commands: it is there on the reader's machine, or the page says so.
 PROGRAMS = {
     ".", "cd", "cp", "curl", "export", "head", "kubectl", "mkdir", "podman", "python", "python3", "sudo",
-    "django-admin", "gunicorn", "mkwsgiinstance", "pserve", "runwsgi", "uvicorn", "zconsole",
+    "django-admin", "gunicorn", "mkwsgiinstance", "pserve", "runwsgi", "tar", "uvicorn", "zconsole",
 }  # fmt: skip
 NOT_PARSED = {
     "swift": "there is no compiler of Swift here",
