@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from tests import live
 from tests.cli.conftest import ROOT, Upstream, certificate, through
 from tests.cli.faulty import Proxy, answer
 from tus.client import AsyncClient, Client, TransferRefused, Unreachable
@@ -368,7 +369,7 @@ def test_async_client_puts_and_gets(upstream: Upstream, tmp_path: Path) -> None:
     assert (Path(found.path).name, Path(found.path).read_bytes()) == ("digits.txt", b"0123456789" * 3000)
 
 
-def test_task_that_is_cancelled_stops_its_upload(proxy: Proxy, file: Path, tmp_path: Path) -> None:
+def test_task_that_is_cancelled_stops_its_upload(proxy: Proxy, upstream: Upstream, file: Path, tmp_path: Path) -> None:
     """It ends although nothing moves, and can be resumed."""
     proxy.faults.stall = MB
 
@@ -381,6 +382,7 @@ def test_task_that_is_cancelled_stops_its_upload(proxy: Proxy, file: Path, tmp_p
                 await task
 
     asyncio.run(cancelled())
+    live.until(lambda: upstream.content(proxy.seen[-1].target))  # nobody waited for what was cut
     proxy.faults.stall = None
     proxy.go.set()
 

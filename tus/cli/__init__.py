@@ -11,7 +11,7 @@ from importlib import import_module
 from .. import __version__
 from ..errors import TusError
 
-_COMMANDS = {
+COMMANDS = {
     "serve": "serve a directory, or a paste ini",
     "put": "upload files, and resume what was cut",
     "get": "fetch files, and resume what was cut",
@@ -21,8 +21,9 @@ _COMMANDS = {
     "sweep": "remove expired uploads",
     "thumbs": "make the thumbnails of a gallery",
     "options": "list the options",
+    "completion": "let a shell complete commands and options",
 }
-_MODULES = {"ls": "uploads", "sweep": "uploads"}
+MODULES = {"ls": "uploads", "sweep": "uploads"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tus", description="Resumable uploads.")
     parser.add_argument("--version", action="version", version=f"tus {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in _COMMANDS.items():
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name in arguments[:1]:
-            module = import_module(f".{_MODULES.get(name, name)}", __name__)
+            module = import_module(f".{MODULES.get(name, name)}", __name__)
             module.add_arguments(command)
             command.set_defaults(run=module.main)
     args = parser.parse_args(arguments)
