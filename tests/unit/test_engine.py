@@ -10,7 +10,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -603,37 +603,42 @@ def test_finished_upload_does_not_expire() -> None:
     assert engine.look(ask(upload.id)).complete
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[], None]]:
-    """From when it is called, no file may grow."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow meanwhile. Within the test only: pytest itself may write to a file."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, old[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    signal.signal(signal.SIGXFSZ, ignored)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_full_disk_keeps_nobody_from_asking(tmp_path: Path, full_disk: Callable[[], None]) -> None:
+def test_full_disk_keeps_nobody_from_asking(tmp_path: Path) -> None:
     """A lease needs no room; what cannot be written is told, and the offset stays where it was."""
     engine = engines.build(tmp_path)
     upload = create(engine, 6)
-    full_disk()
 
-    with pytest.raises((StoreFull, TooLarge)):
-        append(engine, upload.id, b"abc")
+    with full_disk():
+        with pytest.raises((StoreFull, TooLarge)):
+            append(engine, upload.id, b"abc")
+        offset = engine.seize(ask(upload.id)).offset
 
-    assert engine.seize(ask(upload.id)).offset == 0
+    assert offset == 0
 
 
-def test_uploads_can_be_removed_from_a_full_disk(tmp_path: Path, full_disk: Callable[[], None]) -> None:
-    """By whoever asks for it, and by a sweep: nothing else would make room."""
+def test_uploads_can_be_removed_from_a_full_disk(tmp_path: Path) -> None:
+    """By the one who asks for it, and by a sweep: nothing else would make room."""
     engine = engines.build(tmp_path, upload_valid_duration=60)
     asked, swept = create(engine, 6), create(engine, 6)
-    full_disk()
 
-    engine.terminate(ask(asked.id))
+    with full_disk():
+        engine.terminate(ask(asked.id))
+        gone = [upload.id for upload in engine.sweep(now=engine.now() + 61)]
 
-    assert [upload.id for upload in engine.sweep(now=engine.now() + 61)] == [swept.id]
+    assert gone == [swept.id]
     assert list(engine.uploads()) == []
 
 
