@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from .. import __version__
 from ..errors import TusError
@@ -22,8 +23,25 @@ COMMANDS = {
     "thumbs": "make the thumbnails of a gallery",
     "options": "list the options",
     "completion": "let a shell complete commands and options",
+    "man": "print the manual page of all commands",
 }
 MODULES = {"ls": "uploads", "sweep": "uploads"}
+
+
+def module_of(name: str) -> Any:
+    """Where a command is."""
+    return import_module(f".{MODULES.get(name, name)}", __name__)
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """What a command understands."""
+    parser = argparse.ArgumentParser(prog=f"tus {name}", description=_sentence(COMMANDS[name]))
+    module_of(name).add_arguments(parser)
+    return parser
+
+
+def _sentence(summary: str) -> str:
+    return summary[0].upper() + summary[1:] + "."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"tus {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command = commands.add_parser(name, help=summary, description=_sentence(summary))
         if name in arguments[:1]:
-            module = import_module(f".{MODULES.get(name, name)}", __name__)
+            module = module_of(name)
             module.add_arguments(command)
             command.set_defaults(run=module.main)
     args = parser.parse_args(arguments)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 
-from . import COMMANDS, MODULES
+from . import COMMANDS, parser_of
 
 _BASH = """\
 _tus() {{
@@ -37,8 +36,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _options(command: str) -> list[tuple[list[str], str]]:
     """The names of each option, and what it is for."""
-    parser = argparse.ArgumentParser(prog=f"tus {command}")
-    import_module(f".{MODULES.get(command, command)}", __package__).add_arguments(parser)
+    parser = parser_of(command)
     formatter = parser._get_formatter()
     return [
         (list(action.option_strings), formatter._expand_help(action) if action.help else "")
