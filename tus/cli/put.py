@@ -79,8 +79,9 @@ def main(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(f"tus put: {printable(sentence(error))}", file=sys.stderr)
         return connection.MISUSED
-    there = [item for item in items if manifest and item.known_as(client.url) in manifest]
-    wanted = [item for item in items if item not in there] if there else items
+    there, wanted = list[FileToSend](), list[FileToSend]()
+    for item in items:
+        (there if manifest and item.known_as(client.url) in manifest else wanted).append(item)
     if args.dry_run:
         return _rehearse(client, wanted, there, args)
     if there and not args.quiet:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
 from .failures import Stopped
-from .link import Link
+
+
+class Abortable(Protocol):
+    """What may be waited for."""
+
+    def abort(self) -> None: ...
+
+
+A = TypeVar("A", bound=Abortable)
 
 
 class Brake:
@@ -16,7 +25,7 @@ class Brake:
     def __init__(self) -> None:
         self._pulled = threading.Event()
         self._lock = threading.Lock()
-        self._links: list[Link] = []
+        self._under_way: list[Abortable] = []
 
     @property
     def pulled(self) -> bool:
@@ -26,8 +35,8 @@ class Brake:
         """Stop, for good."""
         self._pulled.set()
         with self._lock:
-            for link in self._links:
-                link.abort()
+            for each in self._under_way:
+                each.abort()
 
     def rest(self, seconds: float) -> None:
         """Wait so long, unless it is stopped."""
@@ -35,14 +44,14 @@ class Brake:
             raise Stopped("stopped")
 
     @contextlib.contextmanager
-    def on(self, link: Link) -> Iterator[Link]:
-        """What is done here with this link can be stopped."""
+    def on(self, each: A) -> Iterator[A]:
+        """What is done here with this can be stopped."""
         with self._lock:
-            self._links.append(link)
+            self._under_way.append(each)
         try:
             if self.pulled:
                 raise Stopped("stopped")
-            yield link
+            yield each
         finally:
             with self._lock:
-                self._links.remove(link)
+                self._under_way.remove(each)

@@ -76,14 +76,18 @@ class Trust:
 
     @cached_property
     def context(self) -> ssl.SSLContext:
+        return self.new_context()
+
+    def new_context(self) -> ssl.SSLContext:
+        """One that the caller may change."""
         context = ssl.create_default_context(cafile=self.cafile or None)
         if self.insecure or self.fingerprint:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 
-    def secured(self, sock: socket.socket, host: str) -> ssl.SSLSocket:
+    def secured(self, sock: socket.socket, host: str, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
         """TLS on this connection, before anything was sent."""
-        secured = self.context.wrap_socket(sock, server_hostname=host)
+        secured = (context or self.context).wrap_socket(sock, server_hostname=host)
         # The handshake has shown that the server has the key.
         found = hashlib.sha256(secured.getpeercert(binary_form=True) or b"").hexdigest()
         if self.fingerprint and found != self.fingerprint:

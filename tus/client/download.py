@@ -16,7 +16,7 @@ from ..http.digests import given
 from .failures import TransferError, TransferRefused, TryAgain, UploadGone, WrongDigest
 from .link import Link
 from .parts import persist
-from .remembered import Remembered, fetching
+from .remembered import Remembered, fetching, holding
 from .transfer import Pace, judge
 from .wire import BLOCK, Answer, endpoint, located
 
@@ -93,17 +93,23 @@ class _Download:
             answer = self._link.request("GET", url, headers, receive=self._receive)
             if answer.status not in _ELSEWHERE or not answer.header("Location"):
                 break
-            url = located(url, answer.header("Location"))
+            try:
+                url = located(url, answer.header("Location"))
+            except ValueError as error:
+                raise TransferError(f"the server leads to nowhere: {error}") from None
         return answer
 
     def _receive(self, answer: Answer, blocks: Iterator[bytes]) -> None:
         if answer.status not in (200, 206):
             raise TransferError(f"there is no file at {self._url}: the server answers {answer.status}")
         part = _PART.fullmatch(answer.header("Content-Range")) if answer.status == 206 else None
-        if self._written and not (part and int(part[1]) == self._written):
+        if answer.status == 206 and not (part and int(part[1]) == self._written and self._is_same(answer)):
+            if not self._written:
+                raise TransferError("the server answers with a part that was not asked for")
             self._begin_again()
-        elif answer.status == 206 and not part:
-            raise TransferError("the server answers with a part that was not asked for")
+            raise TryAgain("the server answers with another part than was asked for")
+        if answer.status == 200 and self._written:
+            self._begin_again()
         if not self._written:
             self._begin(answer)
         self._size = int(part[2]) if part else answer.natural("Content-Length")
@@ -113,16 +119,15 @@ class _Download:
             self._count(block)
             self._show(self._written, self._size)
 
+    def _is_same(self, answer: Answer) -> bool:
+        """Whether it is a part of the file that was begun: some servers do not look at If-Range."""
+        return answer.header("ETag") in ("", self._tag) or not self._tag
+
     def _begin(self, answer: Answer) -> None:
         """What the first answer says of the file."""
         tag = answer.header("ETag")
         self._tag = tag if tag.startswith('"') else ""  # a weak one does not promise the same bytes
-        try:
-            said = given("Repr-Digest", answer.header("Repr-Digest"))
-            said = said or given("Content-Digest", answer.header("Content-Digest"))
-        except InvalidDigest:
-            said = ()
-        self._hashes = [(name, ALGORITHMS[name][1](), digest) for name, digest in said]
+        self._hashes = _hashes(answer.header("Repr-Digest")) or _hashes(answer.header("Content-Digest"))
 
     def _begin_again(self) -> None:
         raise TransferError("the file changed on the server, and what was written cannot be taken back")
@@ -169,17 +174,18 @@ class _Whole(_Download):
         os.replace(self._part, self._path)
         if self._memory:
             self._memory.forget(self._key)
+            self._memory.forget(holding(self._part))
         return Fetched(self._path, found.size, found.resumed_at, found.verified)
 
     def _find(self) -> None:
         """What an earlier call has left."""
         kept = (self._memory.get(self._key) or "").split("\n") if self._memory else []
-        if len(kept) != 3:
+        if not self._memory or len(kept) != 3 or self._memory.get(holding(kept[0] + ".part")) != self._key:
             return
         with contextlib.suppress(FileNotFoundError):
             self._out = open(kept[0] + ".part", "r+b")  # noqa: SIM115
             self._path, self._part, self._tag = kept[0], kept[0] + ".part", kept[1]
-            self._hashes = [(n, ALGORITHMS[n][1](), d) for n, d in given("Repr-Digest", kept[2])]
+            self._hashes = _hashes(kept[2])
             while block := self._out.read(BLOCK):
                 self._count(block)
             self._resumed_at = self._written
@@ -193,6 +199,8 @@ class _Whole(_Download):
         if self._out is None:
             self._part = self._path + ".part"
             self._out = open(self._part, "wb")  # noqa: SIM115
+        if self._memory:
+            self._memory.keep(holding(self._part), self._key)  # that of another URL may have been there
         if self._memory and self._tag:
             said = answer.header("Repr-Digest")
             self._memory.keep(self._key, "\n".join((self._path, self._tag, said)))
@@ -210,6 +218,14 @@ class _Whole(_Download):
     def _close(self) -> None:
         if self._out is not None:
             self._out.close()
+
+
+def _hashes(said: str) -> list[tuple[str, Hash, str]]:
+    """Of each digest: the algorithm, what is computed, what it should be."""
+    try:
+        return [(name, ALGORITHMS[name][1](), digest) for name, digest in given("Repr-Digest", said)]
+    except InvalidDigest:
+        return []
 
 
 def _name(answer: Answer, url: str) -> str:

@@ -66,6 +66,8 @@ class Link:
         if self._aborted:
             raise NetworkError("stopped", hopeless=True)
         self._open = origin, self.connect(url)
+        if self._aborted:  # meanwhile, when there was nothing to end
+            raise NetworkError("stopped", hopeless=True)
         return self._open[1]
 
     def abort(self) -> None:

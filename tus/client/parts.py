@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from .brake import Brake
 from .connecting import NetworkError
 from .failures import TryAgain, Unreachable
 from .link import Link
@@ -23,10 +24,15 @@ def ranges(size: int, count: int) -> list[tuple[int, int]]:
     return [(start, end - start) for start, end in zip(edges, edges[1:], strict=False)]
 
 
-def at_once(tasks: Sequence[Callable[[], T]]) -> list[T]:
+def at_once(tasks: Sequence[Callable[[], T]], brake: Brake) -> list[T]:
     """What all of them return. If one fails the others still end what they do, so that it need not be done again."""
     with ThreadPoolExecutor(len(tasks)) as pool:
-        futures = [pool.submit(task) for task in tasks]
+        try:
+            futures = [pool.submit(task) for task in tasks]
+            wait(futures)
+        except KeyboardInterrupt:
+            brake.pull()  # what follows waits for the threads
+            raise
     return [future.result() for future in futures]
 
 

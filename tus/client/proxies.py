@@ -56,7 +56,11 @@ def proxy_for(url: SplitResult) -> Proxy | None:
     said = proxies.get(url.scheme) or proxies.get("all")
     if not said or proxy_bypass(url.netloc.rpartition("@")[2]):
         return None
-    found = urlsplit(said if "://" in said else f"http://{said}")
+    try:
+        found = urlsplit(said if "://" in said else f"http://{said}")
+        _ = found.port  # refuses one that is no number
+    except ValueError as error:
+        raise ProxyFailed(f"what the environment says of a proxy is no URL: {error}", hopeless=True) from None
     if found.scheme != "http" or not found.hostname:
         raise ProxyFailed(f"{found.scheme}://{found.hostname} is not a proxy that begins with http://", hopeless=True)
     headers = {}

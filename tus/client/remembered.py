@@ -34,6 +34,11 @@ def fetching(url: str, to: str) -> str:
     return hashlib.sha256(b"\0".join((b"get", url.encode(), os.fsencode(os.path.realpath(to))))).hexdigest()
 
 
+def holding(part: str) -> str:
+    """Under which it is remembered what lies there, of all that may be fetched to one place."""
+    return hashlib.sha256(b"\0".join((b"part", os.fsencode(os.path.realpath(part))))).hexdigest()
+
+
 def home(environ: Mapping[str, str]) -> Path:
     """Where this user's programs keep what they remember, as the XDG rules say."""
     state = environ.get("XDG_STATE_HOME", "")

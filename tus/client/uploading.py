@@ -226,7 +226,7 @@ class Client:
                 return url
 
         try:
-            urls = parts.at_once([partial(send, n) for n in range(len(bounds))])
+            urls = parts.at_once([partial(send, n) for n in range(len(bounds))], order.brake)
             url = parts.persist(lambda: parts.whole_of(link, urls, order.metadata, order.headers), self._pace(order))
         except (Unwanted, UploadGone) as error:
             self._forget(keys)

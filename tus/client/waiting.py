@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from .brake import Brake
 from .download import Fetched
+from .failures import Stopped
 from .uploading import Client, OnProgress, Source, Uploaded
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ class AsyncClient:
     ) -> Uploaded:
         """As `Client.put`; also what gives its blocks asynchronously. The callbacks run in the loop."""
         loop, brake = asyncio.get_running_loop(), Brake()
-        given = _awaited(source, loop) if isinstance(source, AsyncIterable) else source
+        given = _awaited(source, loop, brake) if isinstance(source, AsyncIterable) else source
         call = partial(
             self.client.put, given, name=name, metadata=metadata, headers=headers, checksum=checksum,
             parallel=parallel, resume=resume, progress=_in(loop, progress), say=_in(loop, say), brake=brake,
@@ -89,12 +91,31 @@ def _in(loop: asyncio.AbstractEventLoop, callback: Callable[..., None] | None) -
     return call
 
 
-def _awaited(blocks: AsyncIterable[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+class _Next:
+    """A block that the loop makes."""
+
+    def __init__(self, blocks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        async def following() -> bytes | None:
+            return await anext(blocks, None)
+
+        self._coming = asyncio.run_coroutine_threadsafe(following(), loop)
+
+    def abort(self) -> None:
+        self._coming.cancel()
+
+    def block(self) -> bytes | None:
+        try:
+            return self._coming.result()
+        except CancelledError:
+            raise Stopped("stopped") from None
+
+
+def _awaited(blocks: AsyncIterable[bytes], loop: asyncio.AbstractEventLoop, brake: Brake) -> Iterator[bytes]:
     """The blocks, for a thread; the loop makes them meanwhile."""
     found = aiter(blocks)
-
-    async def following() -> bytes | None:
-        return await anext(found, None)
-
-    while (block := asyncio.run_coroutine_threadsafe(following(), loop).result()) is not None:
+    while True:
+        with brake.on(_Next(found, loop)) as following:
+            block = following.block()
+        if block is None:
+            return
         yield block

@@ -14,7 +14,7 @@ import http.client
 import io
 import os
 import re
-import select
+import selectors
 import socket
 import ssl
 import time
@@ -151,7 +151,21 @@ def located(came_by: str, location: str) -> str:
 
 
 def same_host(one: str, other: str) -> bool:
-    return urlsplit(one)[:2] == urlsplit(other)[:2]
+    return _origin(one) == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def ready(sock: socket.socket, seconds: float, *, write: bool = False) -> tuple[bool, bool]:
+    """Whether the socket can be read, and written if that is wanted, once one of them is so or the time is over."""
+    # select() takes no file beyond the 1024th, and a server that sends files may have more.
+    with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
+        selector.register(sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0))
+        events = sum(mask for _, mask in selector.select(seconds))
+    return bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)
 
 
 def header_line(text: str) -> tuple[str, str]:
@@ -282,18 +296,23 @@ class Connection:
             # http.client asks its socket for no more than makefile().
             response = http.client.HTTPResponse(_Source(self), method=method)  # type: ignore[arg-type]
             response.begin()
-            answer = Answer(
-                response.status, response.reason, response.headers, interim=tuple(self._interim), early=early
-            )
-            if receive and answer.ok:
-                receive(answer, iter(lambda: response.read(BODY_LIMIT), b""))
-            else:
-                answer = replace(answer, body=_shown(response))
-            self._unsent = self._unsent or response.will_close or not response.isclosed()
-            response.close()
         except (OSError, http.client.HTTPException) as error:
             raise explain(error, self._url, self._clock) from error
+        answer = Answer(response.status, response.reason, response.headers, interim=tuple(self._interim), early=early)
+        if receive and answer.ok:
+            receive(answer, self._blocks(response))  # what fails there, as a full disk, is not the network's
+        else:
+            answer = replace(answer, body=_shown(response))
+        self._unsent = self._unsent or response.will_close or not response.isclosed()
+        response.close()
         return answer
+
+    def _blocks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        try:
+            while block := response.read(BODY_LIMIT):
+                yield block
+        except (OSError, http.client.HTTPException) as error:
+            raise explain(error, self._url, self._clock) from error
 
     @property
     def reusable(self) -> bool:
@@ -302,7 +321,8 @@ class Connection:
 
     def abort(self) -> None:
         """End the connection while another thread uses it."""
-        self._sock.shutdown(socket.SHUT_RDWR)
+        # That of SSLSocket takes TLS away first, and what the other thread sends then would go in the clear.
+        socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._sock.close()
@@ -329,7 +349,7 @@ class Connection:
         # Decrypted bytes inside OpenSSL are invisible to select.
         if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
             return True
-        return bool(select.select([self._sock], [], [], seconds)[0])
+        return ready(self._sock, seconds)[0]
 
     def _wait(self, *, write: bool = False) -> tuple[bool, bool]:
         """Wait until the socket can be read (or written), while the clock allows."""
@@ -337,12 +357,12 @@ class Connection:
             patience = self._clock.patience()
             if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
                 return True, False
-            readable, writable, _ = select.select([self._sock], [self._sock] if write else [], [], patience)
+            readable, writable = ready(self._sock, patience, write=write)
             if not readable and not writable:
                 raise TimeoutError
         except TimeoutError as error:
             raise explain(error, self._url, self._clock) from error
-        return bool(readable), bool(writable)
+        return readable, writable
 
     def _take(self) -> bool:
         """Move what has arrived to `_pending`; False when there was nothing (TLS has messages of its own)."""

@@ -53,15 +53,13 @@ def http2(visit: Visit) -> Findings:
 
 @contextlib.contextmanager
 def _connection(visit: Visit) -> Iterator[ssl.SSLSocket]:
-    url, clock = urlsplit(visit.url), visit.client.clock
-    context = ssl.create_default_context()
-    if visit.client.trust.fingerprint:  # compared by the client, on every other connection
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    url, clock, trust = urlsplit(visit.url), visit.client.clock, visit.client.trust
+    context = trust.new_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
     try:
         with (
             socket.create_connection((url.hostname or "", url.port or 443), clock.patience()) as raw,
-            context.wrap_socket(raw, server_hostname=url.hostname) as sock,
+            trust.secured(raw, url.hostname or "", context) as sock,
         ):
             yield sock
     except OSError as error:

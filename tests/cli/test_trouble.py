@@ -1,0 +1,193 @@
+"""What else may go wrong with the client: a Ctrl-C, a full disk, a server that answers with another part."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import resource
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import live
+from tests.cli.conftest import Upstream, certificate, through
+from tests.cli.faulty import Proxy, answer
+from tus.client import AsyncClient, Brake, Client, Stopped, TransferError, Unreachable, wire
+from tus.client.connecting import Clock, NetworkError, Trust
+from tus.client.link import Link
+from tus.doctor import windows
+from tus.doctor.visit import Visit
+
+Command = Callable[..., Any]
+OLD, NEW = b"abcdefghij", b"ABCDEFGHIJ"
+
+
+def whole(data: bytes, tag: str, sent: int) -> bytes:
+    """An answer that is cut after so many bytes."""
+    return f'HTTP/1.1 200 OK\r\nETag: "{tag}"\r\nContent-Length: {len(data)}\r\n\r\n'.encode() + data[:sent]
+
+
+def part(said: str, data: bytes, tag: str) -> bytes:
+    head = f'HTTP/1.1 206 Partial Content\r\nETag: "{tag}"\r\nContent-Range: bytes {said}\r\n'
+    return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+def test_interrupt_ends_all_parts(command: Command, upstream: Upstream, tmp_path: Path) -> None:
+    """One Ctrl-C, and the command is over, although most of the file is still to be sent."""
+    (tmp_path / "film").write_bytes(bytes(40 << 20))
+    before = len(list(upstream.files.iterdir())) if upstream.files.exists() else 0
+    process = command("put", "--parallel", 4, "--limit-rate", "2MB", tmp_path / "film", upstream.url)
+    live.until(lambda: len(list(upstream.files.iterdir())) >= before + 4)
+    process.send_signal(signal.SIGINT)
+
+    process.communicate(timeout=8)
+
+    assert process.returncode == 130
+
+
+def test_what_cannot_be_written_is_not_the_network(command: Command, proxy: Proxy, tmp_path: Path) -> None:
+    """It is said of the place, at once, and is not tried again."""
+    proxy.faults.canned["GET"] = [whole(OLD, "a", 10) for _ in range(9)]
+
+    process = command("get", through(proxy), "-o", tmp_path / "missing/film")
+    _, err = process.communicate(timeout=20)
+
+    assert (process.returncode, len(proxy.seen)) == (1, 1)
+    assert "trying again" not in err and "missing/film" in err
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        part("4-9/*", OLD[4:], "a"),  # of an unknown size, which RFC 9110 allows
+        part("2-9/10", OLD[2:], "a"),  # from another byte on
+        part("4-9/10", NEW[4:], "b"),  # of another file, by a server that does not know If-Range
+    ],
+)
+def test_part_that_was_not_asked_for_is_not_written(proxy: Proxy, tmp_path: Path, second: bytes) -> None:
+    """The file is fetched from its beginning."""
+    proxy.faults.canned["GET"] = [whole(OLD, "a", 4), second, whole(NEW, "b", 10)]
+
+    with Client(through(proxy), state=tmp_path / "state") as client:
+        client.get(through(proxy), tmp_path / "film")
+
+    assert (tmp_path / "film").read_bytes() == NEW
+
+
+def test_part_of_another_url_is_not_gone_on_with(proxy: Proxy, tmp_path: Path) -> None:
+    """Two files go to one place, and each is cut: what lies there is of the newer one."""
+    refused = answer("403 Forbidden")
+    proxy.faults.canned["GET"] = [whole(OLD, "a", 4), refused, whole(NEW, "b", 4), refused, whole(OLD, "a", 10)]
+    with Client(through(proxy), state=tmp_path / "state") as client:
+        for name in ("old", "new"):
+            with pytest.raises(TransferError):
+                client.get(f"{through(proxy)}/{name}", tmp_path / "film")
+        client.get(f"{through(proxy)}/old", tmp_path / "film")
+
+    assert (tmp_path / "film").read_bytes() == OLD
+    assert b"Range" not in proxy.seen[-1].head
+
+
+def test_task_is_cancelled_while_its_source_gives_nothing(upstream: Upstream, tmp_path: Path) -> None:
+    """The thread does not wait for a block that may never come; and the source hears of it."""
+    heard = []
+
+    async def blocks() -> Any:
+        yield b"first"
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            heard.append(True)
+            raise
+
+    async def cancelled() -> None:
+        async with AsyncClient(upstream.url, state=tmp_path / "state") as client:
+            task = asyncio.create_task(client.put(blocks()))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=10)
+            assert done and task.cancelled()
+
+    asyncio.run(cancelled())
+    assert heard
+
+
+def test_stop_during_a_connect(upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent on the connection that comes about afterwards."""
+    brake, connect = Brake(), Link.connect
+
+    def slow(link: Link, url: str) -> wire.Connection:
+        brake.pull()
+        return connect(link, url)
+
+    monkeypatch.setattr(Link, "connect", slow)
+    with Client(upstream.url, state=tmp_path / "state") as client, pytest.raises(Stopped):
+        client.put(b"abc", brake=brake)
+
+
+def test_stop_takes_no_tls_away(tmp_path: Path) -> None:
+    """Another thread may be about to send: not in the clear."""
+    context = certificate(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        accepted = threading.Thread(target=lambda: context.wrap_socket(listening.accept()[0], server_side=True).close())
+        accepted.start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        connection = wire.Connection(url, Clock(10), trust=Trust(insecure=True))
+        accepted.join()
+    connection.abort()
+
+    assert connection._sock.version()  # type: ignore[attr-defined]
+    connection.close()
+
+
+def test_window_is_asked_for_where_the_certificate_is_the_right_one(tmp_path: Path) -> None:
+    """`tus check` sends its login there, too, so the fingerprint is compared on that connection as well."""
+    context = certificate(tmp_path)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            context.wrap_socket(listening.accept()[0], server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        (accepted := threading.Thread(target=serve)).start()
+        link = Link(f"https://127.0.0.1:{listening.getsockname()[1]}/", {}, Clock(10), Trust(fingerprint="0" * 64))
+        with pytest.raises(NetworkError, match="another certificate"), windows._connection(Visit(link, "https://a")):
+            pass
+        accepted.join()
+
+
+def test_socket_beyond_what_select_takes() -> None:
+    """A server with many connections has numbers beyond 1023."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2000:
+        pytest.skip("ulimit -n is below 2000")
+    one, other = socket.socketpair()
+    with one, other, socket.socket(fileno=fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 1100)) as high:
+        assert wire.ready(high, 0.0, write=True) == (False, True)
+        other.send(b"a")
+        assert wire.ready(high, 5.0) == (True, False)
+
+
+def test_addresses_that_are_none(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a server that leads elsewhere, and of a proxy."""
+    proxy.faults.canned["GET"] = [answer("302 Found", "Location: ftp://host/file")]
+    with Client(through(proxy), state=tmp_path / "state") as client:
+        with pytest.raises(TransferError, match="ftp://host/file"):
+            client.get(through(proxy), tmp_path / "file")
+        monkeypatch.setenv("http_proxy", "http://proxy:port")
+        with pytest.raises(Unreachable, match="no URL"):
+            client.put(b"abc")
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [("https://host.example:443/b", True), ("https://host.example:444/b", False), ("http://host.example/b", False)],
+)
+def test_credentials_go_to_the_same_host(other: str, same: bool) -> None:
+    """However it is written."""
+    assert wire.same_host("https://Host.example/a", other) is same
