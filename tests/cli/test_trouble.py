@@ -191,3 +191,65 @@ def test_addresses_that_are_none(proxy: Proxy, tmp_path: Path, monkeypatch: pyte
 def test_credentials_go_to_the_same_host(other: str, same: bool) -> None:
     """However it is written."""
     assert wire.same_host("https://Host.example/a", other) is same
+
+
+def test_server_that_is_back_gets_all_retries(proxy: Proxy, upstream: Upstream, file: Path, tmp_path: Path) -> None:
+    """After a file that could not be sent, the next one does not wait; but a cut on its way is resumed as ever."""
+    with Client(through(proxy), state=tmp_path / "state", retries=1) as client:
+        proxy.faults.refused["POST"] = answer("503 Service Unavailable")
+        with pytest.raises(Unreachable):
+            client.put(b"abc")
+        seen = len(proxy.seen)
+        with pytest.raises(Unreachable):
+            client.put(b"abc")
+        assert len(proxy.seen) == seen + 1
+
+        proxy.faults.refused.clear()
+        proxy.faults.cuts.append(1 << 20)
+        assert upstream.content(client.put(file).url) == file.read_bytes()
+
+
+def test_stop_does_not_say_that_it_is_tried_again(proxy: Proxy, file: Path, tmp_path: Path) -> None:
+    """Nothing is, and nobody wants to read it."""
+    proxy.faults.stall = 1 << 20
+    brake, said = Brake(), list[str]()
+    stopping = threading.Thread(target=lambda: (proxy.stalled.wait(20), brake.pull()))
+    stopping.start()
+    with Client(through(proxy), state=tmp_path / "state") as client, pytest.raises(Stopped):
+        client.put(file, brake=brake, say=said.append)
+    stopping.join()
+    proxy.go.set()
+
+    assert said == []
+
+
+def test_digest_that_is_none_does_not_hinder(proxy: Proxy, tmp_path: Path) -> None:
+    """Not even the second command, which reads what the first one kept of it."""
+    first = whole(OLD, "a", 4).replace(b"ETag", b"Repr-Digest: nonsense\r\nETag")
+    proxy.faults.canned["GET"] = [first, answer("403 Forbidden"), part("4-9/10", OLD[4:], "a")]
+    with Client(through(proxy), state=tmp_path / "state") as client:
+        with pytest.raises(TransferError):
+            client.get(through(proxy), tmp_path / "film")
+        assert client.get(through(proxy), tmp_path / "film").resumed_at == 4
+
+    assert (tmp_path / "film").read_bytes() == OLD
+
+
+def test_part_of_somebody_else_is_not_touched(proxy: Proxy, tmp_path: Path) -> None:
+    """A browser may call its own downloads so."""
+    (tmp_path / "film.part").write_bytes(b"precious")
+    proxy.faults.canned["GET"] = [whole(OLD, "a", 10)]
+    with Client(through(proxy), state=tmp_path / "state") as client, pytest.raises(TransferError, match="already"):
+        client.get(through(proxy), tmp_path / "film")
+
+    assert (tmp_path / "film.part").read_bytes() == b"precious"
+
+
+def test_name_in_no_character_set(proxy: Proxy, tmp_path: Path) -> None:
+    """The file has the name of its URL then."""
+    said = b"Content-Disposition: attachment; filename*=a\0b''x\r\nETag"
+    proxy.faults.canned["GET"] = [whole(OLD, "a", 10).replace(b"ETag", said)]
+    with Client(through(proxy), state=tmp_path / "state") as client:
+        found = client.get(through(proxy) + "/film", tmp_path)
+
+    assert found.path == str(tmp_path / "film")

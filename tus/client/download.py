@@ -198,6 +198,8 @@ class _Whole(_Download):
                 raise TransferError(f"{self._path} is there already")
         if self._out is None:
             self._part = self._path + ".part"
+            if self._memory and os.path.lexists(self._part) and not self._memory.get(holding(self._part)):
+                raise TransferError(f"{self._part} is there already, and not of an earlier download")
             self._out = open(self._part, "wb")  # noqa: SIM115
         if self._memory:
             self._memory.keep(holding(self._part), self._key)  # that of another URL may have been there
@@ -230,6 +232,9 @@ def _hashes(said: str) -> list[tuple[str, Hash, str]]:
 
 def _name(answer: Answer, url: str) -> str:
     """A name for the file that leads nowhere else."""
-    said = answer.headers.get_filename() or unquote(urlsplit(url).path.rpartition("/")[2])
+    said = None
+    with contextlib.suppress(ValueError):  # of a character set whose name is none
+        said = answer.headers.get_filename()
+    said = said or unquote(urlsplit(url).path.rpartition("/")[2])
     plain = "".join(c if c.isprintable() else "_" for c in said.replace("\\", "/").rpartition("/")[2])
     return plain.lstrip(".") or "download"

@@ -51,8 +51,10 @@ class Link:
         try:
             sent = self.headers_for(method, url, headers)
             answer = connection.request(method, url, sent, body=body, progress=progress, receive=receive)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if self._aborted and isinstance(error, NetworkError):
+                raise NetworkError("stopped", hopeless=True) from None
             raise
         if not connection.reusable:
             self.close()

@@ -37,8 +37,10 @@ NOTHING_TO_ADD = frozenset((400, 404, 409, 410))
 class Pace:
     """The waits between attempts; progress starts them over, as in tus-js-client."""
 
-    def __init__(self, retries: int, *, say: Callable[[str], None], sleep: Callable[[float], None]) -> None:
-        self._retries = retries
+    def __init__(
+        self, retries: int | Callable[[], int], *, say: Callable[[str], None], sleep: Callable[[float], None]
+    ) -> None:
+        self._retries = retries if callable(retries) else lambda: retries
         self._say = say
         self._sleep = sleep
         self._failures = 0
@@ -48,7 +50,7 @@ class Pace:
         """Wait before the next attempt, or give up."""
         if offset > self._furthest:
             self._failures, self._furthest = 0, offset
-        if self._failures >= self._retries:
+        if self._failures >= self._retries():
             raise Unreachable(str(reason))
         delay = DELAYS[min(self._failures, len(DELAYS) - 1)]
         if reason.after is not None:

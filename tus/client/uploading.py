@@ -182,7 +182,6 @@ class Client:
     def _deliver(self, content: ByteSource, order: Order) -> tuple[str, int]:
         try:
             url, resumed_at = self._send(content, order)
-            self._down = False
         except EOFError as error:
             raise FileChanged(str(error)) from None
         except Unreachable:
@@ -239,11 +238,15 @@ class Client:
             self._memory.forget(key)
 
     def _pace(self, order: Order) -> Pace:
-        return Pace(0 if self._down else self._retries, say=order.say, sleep=order.brake.rest)
+        return Pace(lambda: 0 if self._down else self._retries, say=order.say, sleep=order.brake.rest)
 
     def _transfer(self, link: Link, content: ByteSource, order: Order) -> Transfer:
+        def show(offset: int, length: int | None) -> None:
+            self._down = False  # it has answered
+            order.show(offset, length)
+
         transfer = Transfer(
-            link, content, order.metadata, self._pace(order), order.show, order.say, order.headers,
+            link, content, order.metadata, self._pace(order), show, order.say, order.headers,
             chunk=self._chunk or (CHECKED_CHUNK if order.checksum else None), fixed=self._fixed,
             checksum=order.checksum, learned=self._learn,
         )  # fmt: skip
