@@ -82,11 +82,13 @@ class Metadata(Mapping[str, bytes]):
 
     @property
     def _values(self) -> dict[str, bytes]:
-        if self._parsed is None:
-            self._parsed = {}
+        parsed = self._parsed
+        if parsed is None:
+            parsed = {}
             with suppress(BadRequest):  # a broken disk changed it, which must not end a list of uploads
-                self._parsed = _parsed(self.raw) if self.raw else {}
-        return self._parsed
+                parsed = _parsed(self.raw) if self.raw else {}
+            self._parsed = parsed  # last: records are remembered, so that several threads have this one
+        return parsed
 
     def __getitem__(self, key: str) -> bytes:
         return self._values[key]

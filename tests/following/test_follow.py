@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.engines import append, ask, create
+from tests.engines import Clock, append, ask, create
 from tus import Abandoned, Engine, Hooks, Metadata, Result, Silent, Upload
 from tus.checksum import Checksum
 from tus.engine.numbered import Numbered
@@ -258,3 +258,37 @@ def test_reader_leaves_nothing_behind(build: Build) -> None:
         file.close()
 
     assert (many, len(engine.watches)) == (1, 0)
+
+
+def test_another_upload_by_the_same_name_is_not_read(build: Build) -> None:
+    """One that was removed, and whose name was used again, leads no reader into the bytes of the other."""
+    clock = Clock()
+    engine = build(clock=clock, name=lambda: "report")
+    upload = create(engine, 6)
+    append(engine, upload.id, b"abc")
+
+    with engine.follow(upload, timeout=SILENCE) as file:
+        assert file.read1() == b"abc"
+        engine.store.delete(upload.id)
+        clock.now += 1
+        append(engine, create(engine, 6).id, b"UVWXYZ")
+        with pytest.raises(Abandoned, match="gone"):
+            file.read()
+
+
+def test_closed_while_a_thread_looks(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a cancelled request leaves to a thread ends with it: nobody looks at the upload for ever."""
+    engine = build()
+    upload = create(engine, 6)
+    file, load = engine.follow(upload), engine.store.load
+
+    def closing(id: str, **how: bool) -> Upload:
+        if not file.closed:
+            file.close()
+        return load(id, **how)
+
+    monkeypatch.setattr(engine.store, "load", closing)
+    with pytest.raises(ValueError, match="nobody reads"):
+        file._follower.take(10)
+
+    assert len(engine.watches) == 0

@@ -199,4 +199,27 @@ def test_what_gathers_in_used_memory_is_only_what_came() -> None:
     held.add(b"er")
 
     assert (bytes(held.view()), held.since(3), len(held), held.cost) == (b"newer", b"er", 5, 9)
-    assert (held.apart().cost, held.apart().reused) == (5, False)
+    assert (held.apart(9).cost, held.apart(9).reused) == (5, False)
+
+
+def test_what_is_remembered_is_no_spare_memory(reopen: Reopen) -> None:
+    """An upload of exactly one part is all there, and waits for its end while others fill their parts."""
+    store, data = reopen(), os.urandom(PART)
+    new(store, length=PART)
+    draft, _ = going_on(store, 0)
+    draft.write(data)
+    draft.commit()
+    draft.close()
+    new(store, "b", length=3 * PART)
+    other, _ = going_on(store, 0, "b")
+    other.write(bytes(PART // 2))
+
+    fence = Turns(3)
+    fence.before = 2  # type: ignore[attr-defined]
+    upload = store.current("a", PART, fence=fence)
+    last = store.append("a", PART, fence=fence, known=upload)
+    store.finish(upload.evolve(complete=True), last)
+    last.close()
+    other.close()
+
+    assert content(reopen()) == data

@@ -195,3 +195,18 @@ def test_tidying_leaves_parts_of_others_alone(named: S3Store, prefix: str) -> No
         ["report", f"logs/{'d' * 32}", named.uploads.pattern.key(told)]
     )
     assert named.load(ID).offset == 0
+
+
+def test_key_takes_no_name_that_another_upload_has(reopen: Reopen) -> None:
+    """A host names its uploads, and a small one that is finished has no record beside its data."""
+    store = reopen()
+    first = store.create(Upload("report", length=3), fence=Turns())
+    first.write(b"abc")
+    first.commit()
+    store.finish(Upload("report", length=3, offset=3, complete=True), first)
+    first.close()
+
+    with pytest.raises(FileExistsError):
+        store.create(Upload("report", length=3, keyed="0123456789abcdef"), fence=Turns())
+
+    assert content(reopen(), "report") == b"abc"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tus import Metadata, Upload
+from tus import Metadata, Upload, upload
 from tus.errors import BadRequest, NotFound
 from tus.upload import MAX_METADATA, checked_id, is_id
 
@@ -150,3 +151,25 @@ def test_change_of_what_there_is_not_says_so() -> None:
     """A host that mistypes a field is told its name."""
     with pytest.raises(ValueError, match="ownr"):
         Upload("a").evolve(ownr="me")
+
+
+def test_metadata_that_two_threads_look_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record is remembered, so that requests share its metadata: none sees them before they are parsed."""
+    metadata, begun, go = Metadata.stored("name YQ=="), threading.Event(), threading.Event()
+    parse = upload._parsed
+
+    def slow(raw: str) -> dict[str, bytes]:
+        if not begun.is_set():
+            begun.set()
+            go.wait(5)
+        return parse(raw)
+
+    monkeypatch.setattr(upload, "_parsed", slow)
+    first = threading.Thread(target=lambda: metadata.filename)
+    first.start()
+    begun.wait(5)
+    seen = metadata.filename
+    go.set()
+    first.join()
+
+    assert seen == "a"

@@ -68,6 +68,8 @@ class Follower:
         self._timeout, self._accepted = timeout, accepted
         self._watched: Watched | None = None
         self._seen = self._given = 0
+        self._created = 0.0  # when the upload was
+        self._closed = False
         self._began = time.monotonic()
         self._file: BinaryIO | None = None
         self._there = 0  # where the data ended when the file was opened
@@ -97,12 +99,18 @@ class Follower:
             if watched is None:
                 look = partial(certain_of, self._core, self.id)
                 watched = self._watched = self._core.watches.join(self.id, look)
+                if self._closed:  # while another thread looked
+                    self.close()
+                    raise ValueError("nobody reads this any more")
             self._seen = watched.version
             if watched.error:
                 raise watched.error
         except (NotFound, Gone) as error:
             raise Abandoned(f"the upload is gone: {error}") from error
         upload = watched.upload
+        self._created = self._created or upload.created
+        if upload.created != self._created:
+            raise Abandoned("the upload is gone, and another one goes by its name")
         if upload.refused:
             reason = upload.result.reason if upload.result else ""
             raise Abandoned(f"the upload was refused: {reason or 'the host does not want it'}")
@@ -144,6 +152,7 @@ class Follower:
 
     def close(self) -> None:
         """Twice is fine."""
+        self._closed = True
         watched, self._watched = self._watched, None
         if watched:
             self._core.watches.leave(self.id, watched)

@@ -384,4 +384,4 @@ class S3Draft:
         """Let the next request of this process go on without asking what is there."""
         whole, state = self.taken == self._committed == self.state.end, self.state
         if whole and not (self._going or self._parked or state.sealed or state.place.whole):
-            self._store.memory.put(state.upload.id, self._fence.token, state, self._held.apart())
+            self._store.memory.put(state.upload.id, self._fence.token, state, self._held.apart(state.place.part))

@@ -40,6 +40,6 @@ class Gathered:
         """A copy of what came behind so many bytes."""
         return bytes(self.view()[max(start, 0) :])
 
-    def apart(self) -> Gathered:
-        """The same bytes, in memory that is no larger."""
-        return Gathered(self.view()) if self.reused else self
+    def apart(self, part: int) -> Gathered:
+        """The same bytes, in memory that is no larger, and that no part will get to be used again."""
+        return Gathered(self.view()) if self.reused or self.cost == part else self
