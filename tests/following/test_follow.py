@@ -231,6 +231,26 @@ def test_hook_hears_of_the_first_bytes(build: Build) -> None:
     assert (before, heard) == ([], [empty.id, full.id, keyed.id])
 
 
+def test_hook_hears_again_when_a_creation_is_repeated(build: Build) -> None:
+    """The request that began was cut before it brought a byte, and whoever was told may be dead."""
+    heard: list[str] = []
+
+    class Hearing(Hooks):
+        def arriving(self, upload: Upload) -> None:
+            heard.append(upload.id)
+
+    engine = build(Hearing())
+    said = {"key": "a", "length": 3, "metadata": Metadata(), "announced": 3}
+    with pytest.raises(BodyCut), begin_once(engine, ask(), **said) as writer:  # type: ignore[arg-type]
+        raise BodyCut("the client went away")
+    for _ in range(2):
+        with begin_once(engine, ask(), **said) as writer:  # type: ignore[arg-type]
+            writer.write(b"xyz")
+            upload = engine.conclude(writer)
+
+    assert heard == [upload.id] * 2
+
+
 def test_body_that_is_too_long_ends_what_was_read_of_it(build: Build) -> None:
     """Its bytes were shown, so they cannot be replaced by others: nothing can come of the upload any more."""
     engine = build(download="live")

@@ -41,6 +41,8 @@ def begin_once(
     upload, new = made_once(core, request, draft, key=key, said=(length, metadata.raw, concat, digests))
     if new:
         _tell(core, upload, announced)
+    elif announced != 0 and not upload.complete:
+        tell_arriving(core, upload)  # again, if the request that began brought nothing
     ends = length == 0 or bool(last)
     if announced == 0 and (upload.complete or not ends):
         return Writer(upload)
