@@ -9,23 +9,19 @@ from collections.abc import Iterator
 
 from ..engine import Engine, delivering
 from ..errors import OptionError
-from ..options import Options
-from ..tus import Application
 from ..upload import Upload, checked_id, harmless, name_of
-from .uploads import kept, known_of
+from .uploads import add_place, engine_of, known_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="as `tus ls` says it")
-    parser.add_argument("directory", nargs="?", metavar="DIR", help="default: ./uploads")
-    parser.add_argument("--store", metavar="URL", help="the same as the server's, instead of DIR")
-    parser.add_argument("--locker", metavar="URL", help="the same as the server's")
+    add_place(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--url", action="store_true", help="print a URL that gives the finished file to anybody")
 
 
 def main(args: argparse.Namespace) -> int:
-    engine = Application(Options(kept(args)), delivers=False).engine
+    engine = engine_of(args)
     upload = engine.store.load(checked_id(args.id))
     if args.url:
         print(_url(engine, upload))

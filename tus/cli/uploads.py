@@ -9,18 +9,28 @@ import sys
 import time
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from ..engine import Engine
+from ..errors import OptionError
 from ..options import Options
 from ..tus import Application
 from ..upload import Upload
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", nargs="?", metavar="DIR", help="default: ./uploads")
-    parser.add_argument("--store", metavar="URL", help="the same as the server's, instead of DIR")
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Where the uploads of a command are."""
+    parser.add_argument(
+        "directory", nargs="?", metavar="WHERE",
+        help="a directory, or the URL of a store such as s3://bucket/prefix (default: ./uploads)",
+    )  # fmt: skip
+    parser.add_argument("--store", metavar="URL", help="the same as the server's, instead of WHERE")
     parser.add_argument("--locker", metavar="URL", help="the same as the server's")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_place(parser)
     parser.add_argument("--expired", action="store_true", help="only expired ones")
     parser.add_argument("--unfinished", action="store_true", help="only unfinished ones")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
@@ -30,14 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    options = {**kept(args), "sweep_finished": args.sweep_finished}
-    directory = options.get("tmp_file_dir")
-    if directory and not _is_directory(directory):
-        print(f"tus: {directory} is not a directory", file=sys.stderr)
-        return 2
+    options = {"sweep_finished": args.sweep_finished}
     if args.upload_valid_duration is not None:
         options["upload_valid_duration"] = args.upload_valid_duration
-    engine = Application(Options(options), delivers=False).engine
+    engine = engine_of(args, **options)
     if args.command == "sweep" and not args.dry_run:
         return _report(engine.sweep(), args.json, engine, "removed")
     if args.command == "sweep":
@@ -53,16 +59,23 @@ def kept(args: argparse.Namespace) -> dict[str, Any]:
     """The options that say where the uploads of a command are: `./uploads`, if nobody says anything."""
     said = {name: value for name in ("store", "locker") if (value := getattr(args, name)) is not None}
     if args.directory:
-        return {**said, "tmp_file_dir": args.directory}
+        if "://" not in args.directory:
+            return {**said, "tmp_file_dir": args.directory}
+        if "store" in said:
+            raise OptionError(f"{args.directory} and --store contradict each other")
+        return {**said, "store": args.directory}
     if "store" in said or os.environ.get("TUS_STORE"):
         return said
     return {**said, "tmp_file_dir": os.environ.get("TUS_TMP_FILE_DIR") or "./uploads"}
 
 
-def _is_directory(path: str) -> bool:
-    from pathlib import Path
-
-    return Path(path).is_dir()
+def engine_of(args: argparse.Namespace, **options: Any) -> Engine:
+    """What knows the uploads of a command. A directory that is not there is not made."""
+    where = kept(args)
+    directory = where.get("tmp_file_dir")
+    if directory and not Path(directory).is_dir():
+        raise OptionError(f"{directory} is not a directory")
+    return Application(Options({**where, **options}), delivers=False).engine
 
 
 def _chosen(engine: Engine, args: argparse.Namespace, bad: list[str]) -> Iterable[Upload]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 
 from .. import events
@@ -22,9 +22,11 @@ log = logging.getLogger("tus")
 _CRASHED = 3600.0  # seconds after which a half-made file was certainly left by a crash
 
 
-def uploads(core: Core, bad: list[str] | None = None) -> Iterator[Upload]:
-    """Every upload there is; for operators. The ids of those whose record cannot be read go into `bad`."""
+def uploads(core: Core, bad: list[str] | None = None, *, without: Container[str] = ()) -> Iterator[Upload]:
+    """Every upload there is but some; for operators. The ids of those whose record cannot be read go into `bad`."""
     for id in core.store.ids():
+        if id in without:
+            continue
         try:
             upload = core.store.load(id)
         except NotFound:  # removed meanwhile
