@@ -7,11 +7,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..client.meter import human
 from ..engine import Engine
 from ..errors import OptionError
 from ..options import Options
@@ -32,7 +33,10 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     parser.add_argument("--expired", action="store_true", help="only expired ones")
-    parser.add_argument("--unfinished", action="store_true", help="only unfinished ones")
+    whole = parser.add_mutually_exclusive_group()
+    whole.add_argument("--open", "--unfinished", dest="unfinished", action="store_true", help="only unfinished ones")
+    whole.add_argument("--finished", action="store_true", help="only finished ones")
+    parser.add_argument("--bytes", action="store_true", help="exact sizes on a terminal; elsewhere they always are")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--upload-valid-duration", metavar="TIME", help="the same as the server's; default: 7d")
     parser.add_argument("--sweep-finished", action="store_true", help="let finished uploads expire too")
@@ -45,11 +49,11 @@ def main(args: argparse.Namespace) -> int:
         options["upload_valid_duration"] = args.upload_valid_duration
     engine = engine_of(args, **options)
     if args.command == "sweep" and not args.dry_run:
-        return _report(engine.sweep(), args.json, engine, "removed")
+        return _report(engine.sweep(), args, engine, "removed")
     if args.command == "sweep":
-        return _report(filter(engine.expired, engine.uploads()), args.json, engine, "would be removed")
+        return _report(filter(engine.expired, engine.uploads()), args, engine, "would be removed")
     bad: list[str] = []
-    _report(_chosen(engine, args, bad), args.json, engine, "")
+    _report(_chosen(engine, args, bad), args, engine, "")
     for id in bad:
         print(f"tus: the record {id}.info cannot be read; other uploads are not affected", file=sys.stderr)
     return 1 if bad else 0
@@ -80,27 +84,41 @@ def engine_of(args: argparse.Namespace, **options: Any) -> Engine:
 
 def _chosen(engine: Engine, args: argparse.Namespace, bad: list[str]) -> Iterable[Upload]:
     for upload in engine.uploads(bad):
-        if args.unfinished and upload.complete or args.expired and not engine.expired(upload):
+        if args.unfinished and upload.complete or args.finished and not upload.complete:
             continue
-        yield upload
+        if not args.expired or engine.expired(upload):
+            yield upload
 
 
-def _report(uploads: Iterable[Upload], as_json: bool, engine: Engine, deed: str) -> int:
+def _report(uploads: Iterable[Upload], args: argparse.Namespace, engine: Engine, deed: str) -> int:
+    terminal = sys.stdout.isatty() and not args.json
+    amount = human if terminal and not args.bytes else str
+    if terminal:
+        print(_columns("id", "received", "size", "last byte", "state", "name", room=_room(amount)))
     count = size = 0
     for upload in uploads:
         count += 1
         size += 0 if upload.dropped else upload.offset
-        print(json.dumps(known_of(upload, engine)) if as_json else _line(upload, engine))
-    if not as_json:
-        print(f"{count} uploads, {size} bytes" + (f" {deed}" if deed else ""))
+        print(json.dumps(known_of(upload, engine)) if args.json else _line(upload, engine, amount))
+    if not args.json:
+        print(f"{count} uploads, {human(size) if amount is human else f'{size} bytes'} {deed}".rstrip())
     return 0
 
 
-def _line(upload: Upload, engine: Engine) -> str:
-    length = "?" if upload.length is None else str(upload.length)
+def _room(amount: Callable[[int], str]) -> int:
+    """Columns of a size."""
+    return 13 if amount is str else 8
+
+
+def _columns(id: str, offset: str, length: str, touched: str, state: str, name: str, *, room: int) -> str:
+    return f"{id:<32}  {offset:>{room}}/{length:<{room}} {touched:<16}  {state:<11} {name}".rstrip()
+
+
+def _line(upload: Upload, engine: Engine, amount: Callable[[int], str]) -> str:
+    length = "?" if upload.length is None else amount(upload.length)
     touched = _minute(int(upload.touched) // 60)
-    state, reason = engine.state(upload).value, _reason(upload)
-    line = f"{upload.id}  {upload.offset:>13}/{length:<13} {touched}  {state:<11} {upload.metadata.filename}".rstrip()
+    state, reason, name = engine.state(upload).value, _reason(upload), upload.metadata.filename
+    line = _columns(upload.id, amount(upload.offset), length, touched, state, name, room=_room(amount))
     return f"{line}  refused: {reason}" if reason else line
 
 
