@@ -13,6 +13,7 @@ import json
 import os
 import pty
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -317,6 +318,17 @@ def test_terminal_shows_the_total(proxy: Proxy, album: Path, tmp_path: Path, ins
     assert status == 0, said
     assert "of 6 files" in said
     assert ("\x1b[" in said) == installed
+
+
+def test_simple_terminal_sees_how_far_it_is(upstream: Upstream, tmp_path: Path) -> None:
+    """rich would show nothing on one until the end, so that it is left alone there."""
+    (tmp_path / "film.mp4").write_bytes(bytes(3_000_000))
+    words = ["put", "--limit-rate", "3MB", tmp_path / "film.mp4", upstream.url]
+
+    status, said = on_terminal(words, tmp_path, TERM="dumb")
+
+    assert status == 0, said
+    assert re.search(r"\b\d\d(\.\d)? ?%", said), said
 
 
 @pytest.mark.parametrize("source", ["bytes", "stream", "blocks"])

@@ -378,7 +378,9 @@ class Uploads(RuleBasedStateMachine):
         """The process dies; what it had open is closed, and nothing else happens."""
         for request in self.open:
             engines.die(request.writer)
-            if request.alive and request.known.lazy:
+            if not request.alive:  # another one has taken the upload over, and dies with it
+                continue
+            if request.known.lazy:
                 del request.known.data[request.start :]
             request.known.writer = None
         self.open.clear()

@@ -5,11 +5,14 @@ It is drawn by `rich` on a terminal where that is installed, else by ourselves.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, Protocol, TextIO
 
 from .meter import Meter, human
 from .wire import printable
+
+_NOT_DRAWN_ON = ("dumb", "unknown")  # kinds of terminals where rich shows nothing until the end
 
 
 class FileRow(Protocol):
@@ -30,7 +33,7 @@ class Board(Protocol):
 
 def board_for(count: int, size: int, *, out: TextIO, quiet: bool) -> Board:
     """The best that there is for this terminal."""
-    if out.isatty() and not quiet:
+    if out.isatty() and not quiet and os.environ.get("TERM", "dumb") not in _NOT_DRAWN_ON:
         try:
             return RichBoard(count, size, out)
         except ImportError:

@@ -12,7 +12,8 @@ export async function keyOf ({ file, path, size, small }) {
   if (!release) return found
   try {
     found.key = localStorage[name] ||= found.key
-    found.forget = () => { delete localStorage[name]; release(); found.forget = () => {} }
+    // The next creation is another one: the upload that this one made may have been removed.
+    found.forget = () => { delete localStorage[name]; release(); found.key = random(); found.forget = () => {} }
   } catch { release() /* no room */ }
   return found
 }
