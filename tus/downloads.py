@@ -64,6 +64,11 @@ class LiveBody:
         self._follower.close()
 
 
+def _tag(upload: Upload) -> str:
+    """What is finished never changes; but a key makes the same id again when its first upload was removed."""
+    return f'"{upload.id}-{upload.created * 1e6:.0f}"' if upload.keyed else f'"{upload.id}"'
+
+
 def download(request: Request, engine: Engine, *, live: bool = True) -> Response:
     """The file, or what the client asks for of it. Nothing that a browser would run; and what is not finished only if
     the client did not ask for the state of an upload."""
@@ -83,7 +88,7 @@ def download(request: Request, engine: Engine, *, live: bool = True) -> Response
         "Cache-Control": "private, no-cache",
         "X-Content-Type-Options": "nosniff",
     }
-    tag = f'"{upload.id}"'  # what is finished never changes
+    tag = _tag(upload)
     if not upload.readable:
         return _live(request, engine, upload, tag=tag, extra=extra)
     return file_response(

@@ -13,6 +13,7 @@ from tests import engines
 from tests.engines import Clock, append, ask, content
 from tus import Engine, Hooks, Metadata, Refused, Upload
 from tus.checksum import Checksum
+from tus.downloads import download
 from tus.engine.repeating import begin_once
 from tus.errors import ChecksumMismatch, Interrupted, KeyReused, Overrun
 from tus.upload import is_random
@@ -227,6 +228,21 @@ def test_deleted_upload_gives_its_key_back(build: Build) -> None:
     again = begin(engine, 7)
 
     assert (again.offset, again.length) == (0, 7)
+
+
+def test_upload_that_comes_in_place_of_another_has_a_tag_of_its_own(build: Build) -> None:
+    """A browser, or `tus get`, would take the one for the other."""
+    engine, tags = build(download="true", delivers=False), []
+    for data in (b"abcdef", b"ghijkl"):
+        upload = begin(engine, data=data)
+        said = {"if-none-match": tags[0]} if tags else {}
+        answer = download(ask(upload.id, headers=said), engine)
+        tags.append(answer.headers["ETag"])
+        answer.body.close()  # type: ignore[union-attr]
+        engine.store.delete(upload.id)
+        assert answer.status == 200
+
+    assert len(set(tags)) == 2
 
 
 def test_expired_upload_gives_its_key_back(build: Build) -> None:
