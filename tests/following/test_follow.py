@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -19,7 +20,8 @@ from tus.checksum import Checksum
 from tus.engine.numbered import Numbered
 from tus.engine.pieces import Piece
 from tus.engine.repeating import begin_once
-from tus.errors import BodyCut, ChecksumMismatch, TooLarge
+from tus.errors import BodyCut, ChecksumMismatch, Refused, TooLarge
+from tus.http.messages import Request
 from tus.upload import Chunks
 
 Build = Callable[..., Engine]
@@ -229,6 +231,48 @@ def test_hook_hears_of_the_first_bytes(build: Build) -> None:
         keyed = engine.conclude(writer)
 
     assert (before, heard) == ([], [empty.id, full.id, keyed.id])
+
+
+@pytest.mark.parametrize("length", [6, 3])
+def test_hook_hears_of_a_creation_whose_checksum_is_right(build: Build, length: int) -> None:
+    """Not before, since nothing of it may be read until then; and once."""
+    heard: list[tuple[str, bytes]] = []
+
+    class Hearing(Hooks):
+        def arriving(self, upload: Upload) -> None:
+            heard.append((upload.id, engine.follow(upload, timeout=SILENCE).read(3)))
+
+    engine = build(Hearing())
+    for data in (b"abc", b"xyz"):
+        given = {"length": length, "metadata": Metadata(), "checksum": Checksum("sha1", hashlib.sha1(b"xyz").digest())}
+        with suppress(ChecksumMismatch), engine.begin(ask(), announced=3, **given) as writer:
+            writer.write(data)
+            upload = engine.conclude(writer)
+    if length > 3:
+        append(engine, upload.id, b"abc", offset=3)
+
+    assert heard == [(upload.id, b"xyz")]
+
+
+@pytest.mark.parametrize(("length", "left"), [(6, []), (3, ["whole"])])
+def test_hook_that_fails_late_ends_no_finished_upload(build: Build, length: int, left: list[str]) -> None:
+    """A client that wants to go on with an upload hears of it, and nothing is left. One that came whole stays."""
+
+    class Failing(Hooks):
+        def before_create(self, request: Request, upload: Upload) -> Upload:
+            return upload.evolve(id="whole")
+
+        def arriving(self, upload: Upload) -> None:
+            raise Refused("no")
+
+    engine = build(Failing())
+    good = Checksum("sha1", hashlib.sha1(b"xyz").digest())
+    told = suppress(Refused) if left else pytest.raises(Refused)
+    with told, engine.begin(ask(), length=length, metadata=Metadata(), announced=3, checksum=good) as writer:
+        writer.write(b"xyz")
+        assert engine.conclude(writer).complete
+
+    assert list(engine.store.ids()) == left
 
 
 def test_hook_hears_again_when_a_creation_is_repeated(build: Build) -> None:

@@ -183,6 +183,7 @@ class Follower:
                     return os.pread(self._number, size, self.position)
                 if data := self._file.read(min(size, self._there - self.position)):
                     return data
+                self._forget_file()
             except StoreAway:
                 return b""
             except NotFound as error:
@@ -193,7 +194,9 @@ class Follower:
 
     def _open(self, upload: Upload) -> None:
         self._forget_file()
-        self._file, self._there = self._core.store.open(self.id, self.position), upload.offset
+        far = None if upload.chunks else self._core.distant  # a chunk that counts has no writer any more
+        file = far.follow(self.id, self.position) if far else self._core.store.open(self.id, self.position)
+        self._file, self._there = file, upload.offset
         with suppress(OSError, AttributeError):
             self._number = self._file.fileno()
 

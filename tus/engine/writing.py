@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import closing
 from functools import partial
@@ -33,6 +34,8 @@ from .creating import check_offset, reported, rescue, room_for
 from .finishing import complete
 from .joining import join_parts, join_waiting
 from .writer import Sink, Writer
+
+log = logging.getLogger("tus")
 
 _ASKED = 4096  # uploads of which is known when their offset was told
 
@@ -277,7 +280,10 @@ def conclude(core: Core, writer: Writer, cut: BaseException | None = None, trail
         upload = _ended(upload) if writer.last else upload
         assert writer.draft
         upload = complete(core, upload, writer.lease, writer.draft, fresh=writer.fresh)
+        verified = writer.fresh and writer.received
         writer.close(forget=True)
+        if verified:
+            _tell_complete(core, upload)
         join_waiting(core, upload)
         return upload
     return _keep(core, writer, upload)
@@ -289,6 +295,8 @@ def settles_at_once(core: Core, sink: Sink) -> bool:
         return False
     upload = sink.upload
     ends = upload.length == sink.offset if sink.last is None else sink.last
+    if core.announces and sink.fresh:
+        return False
     return not (ends and (core.syncs or core.checks or upload.partial or upload.digests))
 
 
@@ -304,10 +312,35 @@ def _keep(core: Core, writer: Writer, upload: Upload) -> Upload:
         upload = upload.evolve(offset=offset)
     if writer.fresh:
         publish(core, upload)
+        if writer.received:
+            _tell_verified(core, writer, upload)
     elif writer.exact and writer.declares:
         with writer.lease.turn():
             change(core, upload.id, lambda found: found.evolve(length=upload.length), durable=core.assures)
     return upload
+
+
+def _tell_verified(core: Core, writer: Writer, upload: Upload) -> None:
+    """Tell the host of the first bytes of a new upload, since their checksum is right. It may refuse them: no client
+    knows of the upload yet."""
+    if not core.announces:
+        return
+    try:
+        core.hooks.arriving(upload)
+    except BaseException:
+        writer.close()
+        core.store.delete(upload.id)
+        raise
+
+
+def _tell_complete(core: Core, upload: Upload) -> None:
+    """The same of an upload that came whole. It is finished, whatever the host says."""
+    if not core.announces or upload.refused:
+        return
+    try:
+        core.hooks.arriving(upload)
+    except Exception:
+        log.exception("upload %s came whole with its creation, and the hook `arriving` failed", upload.id)
 
 
 def _ended(upload: Upload) -> Upload:

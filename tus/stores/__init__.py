@@ -225,6 +225,10 @@ class Distant(Protocol):
         not be asked what that one told. `offset` is where the request wants to go on: if anything else is found, it is
         looked at twice."""
 
+    def follow(self, id: str, start: int = 0) -> BinaryIO:
+        """What `open` gives, beside a request that writes and notices nothing of it. Raises StoreAway if the bytes
+        there cannot be read before the upload is complete."""
+
 
 class Reading(Protocol):
     """A record as it was read."""

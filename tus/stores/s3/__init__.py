@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
-from ...errors import Changed, NotFound, OffsetMismatch, StoreBroken
+from ...errors import Changed, NotFound, OffsetMismatch, StoreAway, StoreBroken
 from ...upload import Upload, is_random
 from .. import Draft, Fence, Free
 from ..records import same
@@ -247,6 +247,15 @@ class S3Store:
         if state.upload.dropped:
             raise NotFound("no such upload")
         return reader(self.uploads.bucket, self.uploads.row(state), start)
+
+    def follow(self, id: str, start: int = 0) -> BinaryIO:
+        state = self.uploads.find(id)
+        if state.upload.dropped:
+            raise NotFound("no such upload")
+        row = self.uploads.row(state, seals=False)
+        if not any(one.start <= start < one.end for one in row):  # to put the parts together now would end their writer
+            raise StoreAway("what lies in parts can be read when the upload is complete")
+        return reader(self.uploads.bucket, row, start)
 
     def link(self, upload: Upload, *, seconds: int, kind: str = "", disposition: str = "") -> str:
         return self.uploads.link(upload, seconds, {"content-type": kind, "content-disposition": disposition})

@@ -291,13 +291,14 @@ class Uploads:
                 raise
         state.sealed = True
 
-    def row(self, state: Holding) -> list[Span]:
-        """Where the bytes of the upload lie, to be read."""
+    def row(self, state: Holding, *, seals: bool = True) -> list[Span]:
+        """Where the bytes of the upload lie, to be read; without `seals`, those that can be read as they are now."""
         key = self.key_of(state)
         if state.place.whole:
             return [Span(0, state.upload.length or 0, key)]
-        self.seal(state)
-        base = [Span(0, state.parts_end, key)] if state.etags else []
+        if seals:
+            self.seal(state)
+        base = [Span(0, state.parts_end, key)] if state.sealed else []
         return base + grid.row(state.pieces, state.parts_end)
 
     def link(self, upload: Upload, seconds: int, headers: Mapping[str, str]) -> str:
