@@ -4,6 +4,7 @@ stalls, moves the data, or knows nothing of marks.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -22,6 +23,7 @@ from tests.contract.test_lockers import has_turns, take_turn
 from tus.errors import Locked
 from tus.lockers import marks
 from tus.lockers.file import FileLocker
+from tus.lockers.flocks import unlock
 
 pytestmark = pytest.mark.skipif(not marks._SET, reason="marks are of 64-bit Linux; elsewhere each lease has its file")
 
@@ -232,6 +234,33 @@ def test_brief_lease_of_another_version_is_waited_for(home: Path) -> None:
     turn.join(10)
 
     assert order == ["released", True]
+
+
+def test_nobody_comes_in_between_while_a_claim_moves_to_a_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is there a moment before it is locked. One who has waited for the file before it, which was removed,
+    would take it then, and have the upload beside us."""
+    ours, other = FileLocker(str(home)), FileLocker(str(home))
+    claim, make = ours.claim("a"), FileLocker._opened_new
+    came: list[int] = []
+
+    def watched(locker: FileLocker, id: str) -> int:
+        made = make(locker, id)
+        with contextlib.suppress(Locked):
+            fd, _ = other._locked("a", 0.1)
+            came.append(fd)
+            other.remove("a")
+            unlock(fd)
+        return made
+
+    monkeypatch.setattr(FileLocker, "_opened_new", watched)
+    claim.detach()
+    monkeypatch.undo()
+
+    assert came == []
+    with pytest.raises(Locked):
+        other.claim("a")
+    claim.release()
+    other.claim("a").release()
 
 
 def test_claim_has_a_file_once_the_data_may_go(home: Path) -> None:

@@ -16,6 +16,7 @@ import fcntl
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -32,6 +33,7 @@ log = logging.getLogger("tus")
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _CLOSED, _RESTING = -1, -2  # in place of a descriptor
+_MOVING = 0.001  # seconds that a claim needs to move to a file
 _PATIENCE = 5.0  # seconds to wait for another's turn; a turn is one write
 
 
@@ -104,6 +106,7 @@ class FileLocker:
 
     def _locked(self, id: str, patience: float, how: int = fcntl.LOCK_EX) -> tuple[int, int]:
         """The lease file, opened and locked, and certainly the one that goes by this name; and its size."""
+        deadline = time.monotonic() + patience
         while True:
             try:
                 fd = os.open(id + ".lease", _FLAGS, dir_fd=self._dir)
@@ -115,12 +118,18 @@ class FileLocker:
                 if not (flocked(fd, 0, how) or waited(fd, patience, how)):
                     raise Locked("the upload is busy")
                 found = os.fstat(fd)
-                if found.st_nlink:
+                # A claim that moves from the data to a new file has locked the data until it has locked that.
+                moving = not found.st_size and self._data.busy(id, marks=False)
+                if found.st_nlink and not moving:
                     return fd, found.st_size
+                if moving and time.monotonic() > deadline:
+                    raise Locked("the upload is busy")
             except BaseException:
                 os.close(fd)
                 raise
-            os.close(fd)  # removed while we waited
+            os.close(fd)  # removed while we waited, or not ours to take
+            if moving:
+                time.sleep(_MOVING)
 
     def reopened(self, id: str, before: tuple[int, int]) -> int:
         """The lease file again; -1 if it is another one, or was written to."""

@@ -282,13 +282,13 @@ class Data:
         finally:
             os.close(fd)
 
-    def busy(self, id: str) -> bool:
-        """Whether a lease or a claim is held that has no file."""
+    def busy(self, id: str, *, marks: bool = True) -> bool:
+        """Whether a lease or a claim is held that has no file; without `marks`, one that keeps the data locked."""
         fd = self._opened(id)
         if fd < 0:
             return False
         try:
-            return bool(marked(fd)) or not flocked(fd, 0, fcntl.LOCK_SH)
+            return marks and bool(marked(fd)) or not flocked(fd, 0, fcntl.LOCK_SH)
         finally:
             unlock(fd)
 
