@@ -92,6 +92,24 @@ def test_writer_rings_only_where_nobody_expects_anything(engine: Engine) -> None
     assert looks < MANY
 
 
+def test_reader_that_cannot_be_woken_keeps_nobody_waiting(engine: Engine) -> None:
+    """One thread wakes all of them."""
+    upload, woken = create(engine, 2 * len(BLOCK)), threading.Event()
+
+    def fail() -> None:
+        raise OSError("this reader is broken")
+
+    with engine.follow(upload) as first, engine.follow(upload) as second:
+        for file, wake in ((first, fail), (second, woken.set)):
+            assert file._follower.take() is None
+            file._follower.call(wake)
+        written(engine, upload, 0, 1)
+        assert woken.wait(20)
+        written(engine, upload, 1, 1)
+
+        assert len(second.read()) == 2 * len(BLOCK)
+
+
 def test_readers_cost_the_writer_no_tenth(engine: Engine) -> None:
     """The CPU time of its thread for a block is the same beside a hundred readers who wait, but for the noise."""
     alone, crowd = (create(engine, MANY * len(BLOCK)) for _ in range(2))

@@ -85,6 +85,8 @@ class Watched:
                 wake()
             except RuntimeError:  # its event loop is closed
                 log.debug("a reader is gone", exc_info=True)
+            except Exception:  # all others wait for this thread
+                log.exception("a reader cannot be woken")
 
 
 def _facts(upload: Upload, error: TusError | None) -> tuple[object, ...]:
