@@ -55,6 +55,20 @@ def without(*names: str) -> Callable[..., bytes]:
     return lambda head, method="": pattern.sub(b"", head)
 
 
+def serve_each(listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    """Serve each connection in a thread of its own, until the listener is closed."""
+
+    def accept() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
 class Proxy:
     """Listens on a free port of 127.0.0.1 and passes on to `upstream`."""
 
@@ -71,7 +85,7 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         self.netloc = f"127.0.0.1:{self.port}"
         self._closed = False
-        threading.Thread(target=self._accept, daemon=True).start()
+        serve_each(self._listener, self._serve)
 
     def __enter__(self) -> Proxy:
         return self
@@ -86,14 +100,6 @@ class Proxy:
     def passed(self, method: str = "PATCH") -> int:
         """Bytes of bodies that were passed on."""
         return sum(seen.body for seen in self.seen if seen.method == method)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -26,7 +26,7 @@ import pytest
 
 from tests import live
 from tests.cli.conftest import ROOT, Upstream, certificate, through
-from tests.cli.faulty import Proxy, answer
+from tests.cli.faulty import Proxy, answer, serve_each
 from tus.client import AsyncClient, Client, TransferRefused, Unreachable
 
 MB = 1 << 20
@@ -201,15 +201,7 @@ class Relay:
         self._upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://me:word@127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+        serve_each(self._listener, self._serve)
 
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._upstream) as server:

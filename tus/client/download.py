@@ -15,7 +15,6 @@ from ..errors import InvalidDigest
 from ..http.digests import given
 from .failures import TransferError, TransferRefused, TryAgain, UploadGone, WrongDigest
 from .link import Link
-from .parts import persist
 from .remembered import Remembered, fetching, holding
 from .transfer import Pace, judge
 from .wire import BLOCK, Answer, endpoint, located
@@ -67,7 +66,7 @@ class _Download:
     def run(self, pace: Pace) -> Fetched:
         """Fetch it to the end."""
         try:
-            persist(self._attempt, pace, lambda: self._written)
+            pace.persist(self._attempt, lambda: self._written)
         except UploadGone as error:
             raise TransferRefused(str(error), 404) from None
         return Fetched("", self._written, self._resumed_at, self._verify())

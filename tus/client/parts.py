@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from .brake import Brake
-from .connecting import NetworkError
-from .failures import TryAgain, Unreachable
 from .link import Link
-from .transfer import Pace, judge, metadata_header
+from .transfer import judge, metadata_header
 from .wire import Bytes, located
 
 T = TypeVar("T")
@@ -53,19 +51,6 @@ class Sum:
                 self._show(sum(self._parts.values()), self._size)
 
         return show
-
-
-def persist(step: Callable[[], T], pace: Pace, offset: Callable[[], int] = lambda: 0) -> T:
-    """Do it again and again while that may help."""
-    while True:
-        try:
-            return step()
-        except NetworkError as error:
-            if error.hopeless:
-                raise Unreachable(str(error)) from None
-            pace.wait(TryAgain(str(error)), offset())
-        except TryAgain as error:
-            pace.wait(error, offset())
 
 
 def takes_parts(link: Link) -> bool:

@@ -12,6 +12,7 @@ import uuid
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ..http.headers import OFFSET_TYPE
 from . import wire
@@ -32,6 +33,9 @@ FINAL = frozenset((501, 505))
 GONE = frozenset((404, 410))
 # What servers answer to an empty PATCH at the end, when they mean no more than "there is nothing to add".
 NOTHING_TO_ADD = frozenset((400, 404, 409, 410))
+
+
+T = TypeVar("T")
 
 
 class Pace:
@@ -60,6 +64,18 @@ class Pace:
         self._failures += 1
         self._say(f"{reason}; trying again" + (f" in {delay:g} s" if delay else ""))
         self._sleep(delay)
+
+    def persist(self, step: Callable[[], T], offset: Callable[[], int] = lambda: 0) -> T:
+        """Do it again and again while that may help; `offset` says how far it has come."""
+        while True:
+            try:
+                return step()
+            except NetworkError as error:
+                if error.hopeless:
+                    raise Unreachable(str(error)) from None
+                self.wait(TryAgain(str(error)), offset())
+            except TryAgain as error:
+                self.wait(error, offset())
 
 
 @dataclass
@@ -96,13 +112,7 @@ class Transfer:
         self._resuming = self._trouble = self.url is not None
         while True:
             try:
-                self._attempt()
-            except NetworkError as error:
-                if error.hopeless:
-                    raise Unreachable(str(error)) from None
-                self._pause(TryAgain(str(error)))
-            except TryAgain as error:
-                self._pause(error)
+                self.pace.persist(self._attempt, lambda: self.offset)
             except UploadGone as error:
                 self._restart(error)
             except Unwanted:
@@ -113,16 +123,16 @@ class Transfer:
                 return self.url or ""
 
     def _attempt(self) -> None:
-        if self.url is None:
-            self._create()
-        elif self._trouble:
-            self._look()
-        while not (self._announced and self.offset == self.source.length):
-            self._append()
-
-    def _pause(self, reason: TryAgain) -> None:
-        self._trouble = True
-        self.pace.wait(reason, self.offset)
+        try:
+            if self.url is None:
+                self._create()
+            elif self._trouble:
+                self._look()
+            while not (self._announced and self.offset == self.source.length):
+                self._append()
+        except (NetworkError, TryAgain):
+            self._trouble = True
+            raise
 
     def _restart(self, reason: UploadGone) -> None:
         """Start a new upload, once: the server may have cleaned up since the last run."""

@@ -199,7 +199,7 @@ class Client:
         """The URL, and how many bytes the server had before."""
         if order.parallel > 1 and isinstance(content, File) and content.length:
             with self._lent(order.brake) as link:
-                if parts.persist(lambda: parts.takes_parts(link), self._pace(order)):
+                if self._pace(order).persist(lambda: parts.takes_parts(link)):
                     return self._send_parts(link, content, order)
             order.say("the server cannot put parts together; sending one after the other")
         with self._lent(order.brake) as link:
@@ -226,7 +226,7 @@ class Client:
 
         try:
             urls = parts.at_once([partial(send, n) for n in range(len(bounds))], order.brake)
-            url = parts.persist(lambda: parts.whole_of(link, urls, order.metadata, order.headers), self._pace(order))
+            url = self._pace(order).persist(lambda: parts.whole_of(link, urls, order.metadata, order.headers))
         except (Unwanted, UploadGone) as error:
             self._forget(keys)
             raise error if isinstance(error, Unwanted) else TransferError(str(error)) from None
