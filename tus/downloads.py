@@ -24,9 +24,6 @@ _SAVED = {"application": ("pdf", "zip", "gzip")}
 UNKNOWN = "application/octet-stream"
 
 
-_BLOCK = 1 << 18  # bytes
-
-
 class LiveBody:
     """A body that waits for the bytes of an upload. To iterate over it takes a thread; a server that can do without
     calls `park`, and has itself called when there may be more."""
@@ -37,7 +34,7 @@ class LiveBody:
         self._held = False
 
     def __iter__(self) -> Iterator[bytes]:
-        while (block := self._follower.take(_BLOCK)) != b"":
+        while (block := self._follower.take()) != b"":
             if block is None:
                 self._follower.wait()
             else:
@@ -45,7 +42,7 @@ class LiveBody:
 
     def park(self) -> Iterator[bytes]:
         """The same, with an empty block wherever there is nothing for the moment."""
-        while (block := self._follower.take(_BLOCK)) != b"":
+        while (block := self._follower.take()) != b"":
             yield block or b""
 
     def call(self, wake: Callable[[], None]) -> None:

@@ -42,9 +42,7 @@ class Conversations:
 
     def pause(self, brought: int) -> float:
         """Seconds until one that brought so much is looked at again."""
-        if brought >= WORTH:
-            return 0.0
-        if not self.many:
+        if brought >= WORTH or not self.many:
             return 0.0
         seconds = min(self._count / RATE, LATEST)
         return seconds if self._held <= HELD else seconds * HELD / self._held

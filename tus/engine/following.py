@@ -75,7 +75,7 @@ class Follower:
         self._there = 0  # where the data ended when the file was opened
         self._number = -1  # of the open file, where it is one of the system's
 
-    def take(self, most: int) -> bytes | None:
+    def take(self, most: int = _BLOCK) -> bytes | None:
         """The next bytes; nothing at the end; None if none are there yet."""
         upload = self.look()
         there = self._reach(upload)
@@ -260,7 +260,7 @@ class Followed(io.BufferedReader):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Blocks as they come. No thread waits for them."""
         loop, follower = asyncio.get_running_loop(), self._follower
-        while (block := await loop.run_in_executor(None, follower.take, _BLOCK)) != b"":
+        while (block := await loop.run_in_executor(None, follower.take)) != b"":
             if block:
                 yield block
                 continue

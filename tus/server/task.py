@@ -73,6 +73,7 @@ class Task(WSGITask):
     request: ParsedRequest
     _body: Any = None  # what the application returned
     _blocks: Iterator[bytes] | None = None  # of it; None before the application was called
+    _parks = False  # what the application returned can wait without a thread
     _idle = False  # it has nothing for the moment, and calls when it may have
 
     def service(self) -> None:
@@ -193,8 +194,8 @@ class Task(WSGITask):
         try:
             if isinstance(body, ReadOnlyFileBasedBuffer) and self._send_file(body):
                 return True
-            parks = self.request.stream is None and hasattr(body, "park")
-            self._blocks = body.park() if parks else iter(body)
+            self._parks = self.request.stream is None and hasattr(body, "park")
+            self._blocks = body.park() if self._parks else iter(body)
         except BaseException:
             self.end_body()
             raise
@@ -282,7 +283,6 @@ class Task(WSGITask):
         assert blocks is not None
         stream = self.request.stream
         pauses = stream is None and getattr(body, "pauses", False)
-        parks = stream is None and hasattr(body, "park")
         self._idle = False
         feeds = stream is not None and stream.parks and hasattr(body, "feed")
         for block in blocks:
@@ -295,11 +295,11 @@ class Task(WSGITask):
                     return False
             elif feeds and not self.complete:
                 return True
-            elif parks:
+            elif self._parks:
                 self.write(b"")  # the headers, if they wait
                 self._idle = True
                 return True
-            if (pauses or parks) and (channel.total_outbufs_len or sent >= TURN):
+            if (pauses or self._parks) and (channel.total_outbufs_len or sent >= TURN):
                 return True
         return False
 
