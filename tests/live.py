@@ -77,7 +77,8 @@ def _own(kind: str, **fixed: Any) -> Callable[[int, dict[str, Any]], list[str]]:
 
 def _gunicorn(**fixed: Any) -> Callable[[int, dict[str, Any]], list[str]]:
     def command(port: int, settings: dict[str, Any]) -> list[str]:
-        given = {"bind": f"127.0.0.1:{port}", "graceful_timeout": 1, **fixed, **settings}
+        # A sync worker is killed in the middle of a body that takes longer, and on a busy machine 4 GiB do.
+        given = {"bind": f"127.0.0.1:{port}", "graceful_timeout": 1, "timeout": 300, **fixed, **settings}
         words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         return [sys.executable, "-m", "gunicorn", "--no-control-socket", *words, "tests.apps:application()"]
 

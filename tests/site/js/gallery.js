@@ -176,7 +176,8 @@ export const scenarios = {
     await until(() => office.page.locator('#none').isVisible(), 'nothing is found')
 
     assert.deepEqual(office.complaints, [])
-    assert.ok((await office.page.locator('#line').getAttribute('points')).length > 5)
+    // The page was loaded anew, so that the line begins again with what it hears next.
+    await until(async () => (await office.page.locator('#line').getAttribute('points') || '').length > 5, 'the line')
     return office
   },
 

@@ -104,7 +104,8 @@ export const scenarios = {
     assert.equal(visit.count('PATCH'), 0, 'small files go with the request that creates them')
     assert.ok(await visit.page.locator('li').count() < 20, 'only what is looked at is in the document')
     assert.match(await visit.page.locator('#total').textContent(), /of 5,000 files, \d+ %, .*B\/s, .* left$/)
-    assert.match(await visit.page.locator('#list-more').textContent(), /^Show more, 4,[67]\d\d are not listed$/)
+    // As it was drawn last; more are done since.
+    assert.match(await visit.page.locator('#list-more').textContent(), /^Show more, [34],\d\d\d are not listed$/)
     return visit
   },
 
