@@ -105,7 +105,7 @@ def test_reader_that_cannot_be_woken_keeps_nobody_waiting(engine: Engine) -> Non
             file._follower.call(wake)
         written(engine, upload, 0, 1)
         assert woken.wait(20)
-        written(engine, upload, 1, 1)
+        written(engine, upload, 1, 2)
 
         assert len(second.read()) == 2 * len(BLOCK)
 
