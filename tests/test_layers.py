@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tus"
 LAYERS = (
-    ("errors", "old_names", "waiting", "upload", "checksum", "http", "hooks", "options"),
+    ("errors", "old_names", "waiting", "upload", "checksum", "http", "hooks", "values", "options"),
     ("events", "stores", "lockers", "keywords", "backends"),
     ("engine",),
     ("exchange", "cors", "visitors", "progress", "forms", "downloads", "protocols", "talk"),

@@ -177,6 +177,13 @@ class BodyCut(TusError):
     retry_after = 1
 
 
+class Crowded(TusError):
+    """Too many bodies arrive at once. 503 and not 429: clients of tus do not repeat what was answered 4xx."""
+
+    status = 503
+    retry_after = 10  # others have slow lines
+
+
 class StoreBroken(TusError):
     """The store failed for a reason that the client can do nothing about."""
 

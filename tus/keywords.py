@@ -89,6 +89,16 @@ class TusOptions(TypedDict, total=False):
     live_readers: int | str
     """How many of these may hold a thread of one process where the server gives each one; more get `503`. Neither
     `tus serve` nor ASGI needs threads for them."""
+    uploads_limit: int | str | None
+    """Bodies that may arrive at the same time in one process, under ASGI and `tus serve`; more get `503` with
+    `Retry-After`. `auto`: four fifths of the connections that there can be."""
+    uploads_per_address: int | str | None
+    """Of these, bodies from one address, so that it takes several to keep others from uploading. `auto`: a
+    quarter."""
+    body_timeout: float | str | None
+    """How long a body may be silent, under ASGI and `tus serve`, before it ends with what has arrived."""
+    body_min_rate: int | str | None
+    """Bytes a second that a body must bring there, over `body_timeout`, or it ends the same way; none for any."""
     redirect_downloads: bool | str
     """Send a GET of a finished upload to the storage itself, which has to be one such as `s3:`, by a URL that is
     valid for a while."""

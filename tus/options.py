@@ -6,215 +6,37 @@ Values are checked where the application is built, so that a wrong ini fails at 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import OptionError
+from .values import (
+    Choice,
+    at_least_one,
+    automatic,
+    backend,
+    directory,
+    directory_mode,
+    downloads,
+    duration,
+    file_mode,
+    flag,
+    networks,
+    number,
+    origins,
+    size,
+    targets,
+    uploaders,
+    url,
+    url_path,
+    whatever,
+    words,
+)
 
-if TYPE_CHECKING:
-    from .hooks import Hooks
-
-_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
-_TIME = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*([a-z]*)", re.IGNORECASE)
-_LONGEST = 100 * 365 * 86400.0  # seconds; an HTTP date has a year of four digits
 _LONGEST_LINK = 7 * 86400.0  # seconds, in S3
-_SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_TARGET = re.compile(r"(?:[A-Z]+:)?/\S*|[A-Z]+")
-_BACKEND = re.compile(r"[a-z][a-z0-9+.-]*:.*", re.IGNORECASE)
-_ORIGIN = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^\s/?#@,]+/?|null)", re.IGNORECASE)
-_TRUE, _FALSE = frozenset(("true", "yes", "on", "y", "t", "1")), frozenset(("false", "no", "off", "n", "f", "0"))
-_UPLOADERS = ("chunks", "filepond", "form", "progress")
-_NOTHING = frozenset(("", "none", "unlimited"))
 _SLIP = 0.9  # how alike a variable is to one of ours if it was meant to be it; TUS_UPLOAD_PORT is Kubernetes' own
-
-
-def size(value: int | str | None) -> int | None:
-    """Bytes: 5242880, "5MB" (powers of 1000), "5MiB" (powers of 1024), "none"."""
-    if value is None or isinstance(value, str) and value.strip().lower() in _NOTHING:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if not match:
-        raise ValueError("is not a size such as 500MB, 1GiB or none")
-    number, unit, binary = match.groups()
-    factor = (1024 if binary else 1000) ** " kmgtp".index(unit.lower() or " ")
-    return int(float(number) * factor) if "." in number else int(number) * factor
-
-
-def duration(value: float | str | None) -> float | None:
-    """Seconds: 3600, "90s", "30min", "2h", "7d", "none"."""
-    if value is None or isinstance(value, str) and value.strip().lower() in _NOTHING:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return _limited(float(value))
-    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
-    if not match or match[2].lower() not in _SECONDS:
-        raise ValueError("is not a time such as 90s, 30min, 2h, 7d or none")
-    return _limited(float(match[1]) * _SECONDS[match[2].lower()])
-
-
-def _limited(seconds: float) -> float:
-    if seconds > _LONGEST:
-        raise ValueError("is longer than a century; none means for ever")
-    return seconds
-
-
-def flag(value: bool | str) -> bool:
-    """True or false, and the words that an ini uses for them."""
-    word = str(value).strip().lower()
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
-    raise ValueError("is neither true nor false")
-
-
-def downloads(value: bool | str) -> bool | str:
-    """True, false, or "live"."""
-    return "live" if str(value).strip().lower() == "live" else flag(value)
-
-
-def automatic(value: bool | str | None) -> bool | None:
-    """True, false, or what is safe there: None, "auto"."""
-    return None if value is None or str(value).strip().lower() == "auto" else flag(value)
-
-
-def number(value: int | str) -> int:
-    """A number, from 0 on."""
-    if not re.fullmatch(r"[0-9]{1,9}", str(value)):
-        raise ValueError("is not a number such as 16")
-    return int(value)
-
-
-def text(value: str | None) -> str:
-    """Any text."""
-    if value is None or isinstance(value, str):
-        return (value or "").strip()
-    raise ValueError("is not a text")
-
-
-def directory(value: str | os.PathLike[str] | None) -> str:
-    """A path."""
-    if value is None or isinstance(value, str | os.PathLike):
-        return os.path.expanduser(os.fspath(value).strip()) if value else ""
-    raise ValueError("is not a path")
-
-
-def file_mode(value: int | str | None) -> int:
-    """Who may read and write a file, in octal digits as for chmod."""
-    return _mode(value, 0o600, 0o666)
-
-
-def directory_mode(value: int | str | None) -> int:
-    """Who may enter a directory, in octal digits as for chmod."""
-    return _mode(value, 0o700, 0o2777)
-
-
-def _mode(value: int | str | None, least: int, most: int) -> int:
-    """Permissions that leave us what we need."""
-    if value is None or isinstance(value, str):
-        digits = re.fullmatch(r"(?:0o)?([0-7]{1,5})", (value or "").strip() or f"{least:o}")
-        if not digits:
-            raise ValueError(f"is not made of octal digits such as {least | 0o040:04o}")
-        value = int(digits[1], 8)
-    if isinstance(value, bool) or not isinstance(value, int) or value & ~most or value & least != least:
-        raise ValueError(f"is not a mode between {least:04o} and {most:04o}; in Python that is 0o{least | 0o040:o}")
-    return value
-
-
-def url_path(value: str | None) -> str:
-    """An absolute URL path, without the slash at its end."""
-    path = text(value)
-    if path and not path.startswith("/"):
-        raise ValueError("does not begin with a slash")
-    if not re.fullmatch(r"[A-Za-z0-9._~!$&'()*+,;=:@/-]*", path):
-        raise ValueError("has characters that do not belong in a path")
-    return path.rstrip("/") or "/"
-
-
-def url(value: str | None) -> str:
-    """An absolute URL, without the slash at its end."""
-    address = text(value).rstrip("/")
-    if address and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", address):
-        raise ValueError("is not a URL such as https://example.com/upload")
-    return address
-
-
-def words(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Words between blanks or commas, or a list."""
-    if isinstance(value, str):
-        value = re.split(r"[\s,]+", value.strip())
-    if value is None:
-        return ()
-    if not isinstance(value, Iterable):
-        raise ValueError("is not a list of words")
-    return tuple(str(word) for word in value if word)
-
-
-def origins(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Origins as browsers send them, with stars inside of host names; `*` for all."""
-    found = words(value)
-    for word in found:
-        if word != "*" and not _ORIGIN.fullmatch(word):
-            raise ValueError(f"is not made of origins such as https://a.example, because of {word!r}")
-    return found
-
-
-def targets(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Paths, in which a star stands for anything; methods; or a method, a colon and a path."""
-    found = words(value)
-    for word in found:
-        if not _TARGET.fullmatch(word):
-            raise ValueError(f"is not a list such as /photos POST:/albums/* PUT, because of {word!r}")
-    return found
-
-
-def uploaders(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """The protocols that are spoken besides tus; `none` for none of them."""
-    found = tuple(word.lower() for word in words(value) if word.lower() not in _NOTHING)
-    for word in found:
-        if word not in _UPLOADERS:
-            raise ValueError(f"is not made of {', '.join(_UPLOADERS)}, because of {word!r}")
-    return found
-
-
-def networks(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Addresses and networks; `*` for any, `unix` for a peer on a unix socket."""
-    found = words(value)
-    for word in found:
-        if word not in ("*", "unix"):
-            ipaddress.ip_network(word, strict=False)
-    return found
-
-
-def whatever(value: Hooks | type[Hooks] | str | None) -> Any:
-    """An object, or its name."""
-    return value.strip() if isinstance(value, str) else value
-
-
-def backend(value: Any) -> Any:
-    """An object, or a URL."""
-    if value is None or isinstance(value, str):
-        value = (value or "").strip()
-    if isinstance(value, os.PathLike) or isinstance(value, str) and value and not _BACKEND.fullmatch(value):
-        raise ValueError("is not a URL such as file:///var/uploads or memory:")
-    return value
-
-
-class Choice:
-    """One of a few words."""
-
-    def __init__(self, *choices: str) -> None:
-        self.choices = choices
-
-    def __call__(self, value: Any) -> str:
-        word = str(value).strip().lower()
-        if word not in self.choices:
-            raise ValueError(f"is not one of {', '.join(self.choices)}")
-        return word
 
 
 @dataclass(frozen=True)
@@ -264,6 +86,10 @@ OPTIONS = (
     Option("download", downloads, "true", "Let GET fetch a finished upload; with `live` also one that still arrives, as far as it is and then as it comes (docs/live.rst)."),
     Option("live_timeout", duration, "5min", "How long a GET of an upload that still arrives waits for its next byte before it is cut; none for ever."),
     Option("live_readers", number, "16", "How many of these may hold a thread of one process where the server gives each one; more get `503`. Neither `tus serve` nor ASGI needs threads for them."),
+    Option("uploads_limit", at_least_one, "auto", "Bodies that may arrive at the same time in one process, under ASGI and `tus serve`; more get `503` with `Retry-After`. `auto`: four fifths of the connections that there can be."),
+    Option("uploads_per_address", at_least_one, "auto", "Of these, bodies from one address, so that it takes several to keep others from uploading. `auto`: a quarter."),
+    Option("body_timeout", duration, "1min", "How long a body may be silent, under ASGI and `tus serve`, before it ends with what has arrived."),
+    Option("body_min_rate", size, "100", "Bytes a second that a body must bring there, over `body_timeout`, or it ends the same way; none for any."),
     Option("redirect_downloads", flag, "false", "Send a GET of a finished upload to the storage itself, which has to be one such as `s3:`, by a URL that is valid for a while."),
     Option("link_valid_duration", duration, "1h", "How long such a URL is valid, and that of `hand_over = url`; at most 7d."),
     Option("termination", flag, "true", "Let DELETE remove an upload."),
@@ -276,6 +102,7 @@ OPTIONS = (
     Option("cors_expose", words, "", "Further response headers that other origins may read."),
 )  # fmt: skip
 
+LIMITS = ("uploads_limit", "uploads_per_address", "body_timeout", "body_min_rate")  # for whoever receives bodies
 BY_NAME = {option.name: option for option in OPTIONS}
 
 
@@ -310,6 +137,10 @@ class Options:
     download: bool | str  # or "live"
     live_timeout: float | None
     live_readers: int
+    uploads_limit: int | None  # None: what fits
+    uploads_per_address: int | None
+    body_timeout: float
+    body_min_rate: int | None
     redirect_downloads: bool
     link_valid_duration: float
     termination: bool
@@ -360,6 +191,8 @@ class Options:
             self.cleanup = False  # who fetches the file does so later
         if not 1 <= (self.link_valid_duration or 0) <= _LONGEST_LINK:
             raise OptionError("option link_valid_duration: has to be from 1s to 7d: no storage signs URLs for longer")
+        if not self.body_timeout:
+            raise OptionError("option body_timeout: has to be a time: a client that is gone says nothing for ever")
         if self.cors_credentials and "*" in self.cors_origins:
             raise OptionError("cors_credentials = true needs cors_origins to name the origins, not *")
         self._settle_place(near)

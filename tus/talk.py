@@ -115,6 +115,11 @@ class Talk:
             self.answer = end.value
             return None
 
+    def refuse(self, error: TusError) -> None:
+        """Do not even begin."""
+        self.close()
+        self.answer = failure(self.exchange, error)
+
     def end(self, cut: BaseException | None = None) -> None:
         """The sink was filled; or the body was cut, and why."""
         self._resume(self._conversation.send, cut)

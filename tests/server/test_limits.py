@@ -11,7 +11,7 @@ import pytest
 from tests.server.conftest import Running, until
 from tests.server.test_parking import DATA, HALF, HEAD, Site, ear, site  # noqa: F401
 from tus.errors import OptionError
-from tus.server.limits import AGAIN, of_one
+from tus.http.senders import AGAIN, of_one
 from tus.server.settings import Settings
 
 FIRST = "X-Forwarded-For: 192.0.2.1\r\n"
@@ -34,7 +34,7 @@ def test_upload_beyond_the_limit_in_all_is_told_when_to_come_back(site: Any, cap
     for _, client in begun:
         client.send(DATA[HALF:])
     others = [client.answer()[0] for _, client in begun]
-    until(lambda: not here.running.server.limits._count)
+    until(lambda: not here.running.server.limits.bodies.count)
     again = here.patch(path, len(DATA), DATA).headers()[0]
 
     assert (status, fields["retry-after"], fields["connection"]) == (503, str(AGAIN), "close")
@@ -100,7 +100,7 @@ def test_body_that_was_cut_leaves_its_place(site: Any, how: str) -> None:  # noq
 
         getattr(client, how)()
 
-        until(lambda: not here.running.server.limits._count)
+        until(lambda: not here.running.server.limits.bodies.count)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
+from ..options import Options
 from .body import DRAIN, DRAIN_TIME, PIECE
 from .crowded import WORTH, turns
 from .scopes import Message, Receive
@@ -26,8 +28,14 @@ class Arriving:
         self._turn: asyncio.Future[None] | None = None  # what this waits for, where thousands do
         self._blocks: list[bytes] = []
         self._reason: BaseException | None = None  # why nothing more is waited for
+        self._patience, self._slowest = PATIENCE, 0  # seconds of silence, and bytes a second after so many of them
+        self._waited, self._came = 0.0, 0  # for the client, and what it brought in that time
         self.over = length == 0  # nothing more will come
         self.cut: BaseException | None = None  # why it ended too early
+
+    def limit(self, options: Options) -> None:
+        """How slow its client may be."""
+        self._patience, self._slowest = options.body_timeout, options.body_min_rate or 0
 
     def end(self, reason: BaseException) -> None:
         """Wait no longer."""
@@ -45,19 +53,24 @@ class Arriving:
         self._turn = turns().turn(seconds)
         if self._coming is None:
             _hold(self._receive)
+        began = time.monotonic()
         await self._turn
+        self._waited += time.monotonic() - began
 
     def expects(self, most: int) -> bool:
         """Whether something is still to come, and all of it is at most so large."""
         return not self.over and self._length is not None and self._length <= most
 
-    async def gather(self, *, modestly: bool = False) -> None:
-        """Wait for something, and take what is there then; modestly, only one message if it is a small one."""
+    async def gather(self, *, modestly: bool = False, within: float | None = None) -> None:
+        """Wait for something, and take what is there then; modestly, only one message if it is a small one. `within`
+        so many seconds, or it stays to be waited for."""
         size = 0
         while not self.over and size < GATHERED:
             if self._coming is None and self._reason is None:
                 self._coming = asyncio.ensure_future(self._receive())
             if self._blocks and not await self._is_there():
+                return
+            if within and not await self._comes(within):
                 return
             size += self._take(await self._message())
             if modestly and size < WORTH:
@@ -76,25 +89,42 @@ class Arriving:
             await asyncio.sleep(0)
         return self._coming is not None and self._coming.done()
 
+    async def _comes(self, seconds: float) -> bool:
+        """Whether a message comes in that time."""
+        if not await self._is_there() and self._coming:
+            await asyncio.wait({self._coming}, timeout=seconds)
+        return self._reason is not None or self._coming is None or self._coming.done()
+
     async def _message(self) -> Message:
+        if self._waited >= self._patience:
+            self._weigh()
         coming = self._coming
         if coming is None:
             return _LEFT
-        silence = None
-        if not coming.done():
-            late = TimeoutError("the client sent nothing for too long")
-            silence = asyncio.get_running_loop().call_later(PATIENCE, self.end, late)
         try:
-            message = await coming
+            message = await (coming if coming.done() else self._waited_for(coming))
         except asyncio.CancelledError:
             if self._reason is None:
                 raise  # it is this request that was cancelled
             message = _LEFT
-        finally:
-            if silence:
-                silence.cancel()
         self._coming = None
         return message
+
+    async def _waited_for(self, coming: asyncio.Future[Message]) -> Message:
+        late = TimeoutError("the client sent nothing for too long")
+        silence = asyncio.get_running_loop().call_later(self._patience, self.end, late)
+        began = time.monotonic()
+        try:
+            return await coming
+        finally:
+            silence.cancel()
+            self._waited += time.monotonic() - began
+
+    def _weigh(self) -> None:
+        """Whether enough came while we waited."""
+        if self._came < self._slowest * self._waited:
+            self.end(TimeoutError(f"the client sent fewer than {self._slowest} bytes a second"))
+        self._waited, self._came = 0.0, 0
 
     def _take(self, message: Message) -> int:
         """Keep what the message brings; how much that is."""
@@ -108,6 +138,7 @@ class Arriving:
     def _keep(self, block: bytes) -> int:
         if block:
             self._blocks.append(block)
+            self._came += len(block)
         if self._left is not None:
             self._left -= len(block)
             self.over = self.over or self._left <= 0

@@ -26,8 +26,8 @@ SOON = 0.002  # seconds, in which a thread has done something
 class Conversations:
     """Those of this process that have begun, and what each brought the last time."""
 
-    def __init__(self, open_files: Callable[[], int] | None = None) -> None:
-        self._open_files = open_files or _open_files
+    def __init__(self, files: Callable[[], int] | None = None) -> None:
+        self._open_files = files or open_files
         self._count = self._held = 0
 
     def enter(self) -> None:
@@ -57,7 +57,8 @@ class Conversations:
         return self._count * FILES > self._open_files() // 2
 
 
-def _open_files() -> int:
+def open_files() -> int:
+    """How many this process may have."""
     try:
         import resource
     except ImportError:  # pragma: no cover - Windows has no such limit

@@ -12,19 +12,24 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from .. import events
 from ..engine import Delivery, Engine
 from ..engine.writer import Sink, Writer
 from ..engine.writing import settles_at_once
+from ..errors import Crowded
 from ..http.messages import Request
+from ..http.senders import Bodies, connections, of_one, room, sender, share_of
 from ..talk import Filling, Talk
 from ..waiting import Waits, hurried
 from .arriving import Arriving
-from .crowded import WORTH, Conversations, turns
+from .crowded import WORTH, Conversations, open_files, turns
 from .steps import Threads
 from .watch import Watch
 
 SMALL = 1 << 16  # bytes of a body that may be waited for before anything is done
+SOON = 0.1  # seconds in which such a body comes by itself; one that takes longer needs a place
 crowd = Conversations()
+bodies = Bodies(events.log)  # those that have a place
 _few = Threads("tus-crowd", 2)  # more would fight for the interpreter, with the loop, while they store trifles
 Rest = Callable[[], object] | None  # what a thread has to do
 
@@ -60,6 +65,7 @@ class Conversation:
     async def run(self, arriving: Arriving) -> Any:
         """What `then` said."""
         self._arriving, self._loop = arriving, asyncio.get_running_loop()
+        arriving.limit(self._engine.options)
         try:
             await self._have()
         except asyncio.CancelledError as error:
@@ -75,12 +81,37 @@ class Conversation:
         return self._outcome
 
     async def _have(self) -> None:
-        request, arriving, threads = self._request, self._arriving, self._threads
+        request, arriving = self._request, self._arriving
         if not arriving.over and self._is_small():
-            await arriving.gather(modestly=crowd.many)
+            await arriving.gather(modestly=crowd.many, within=SOON)
         if arriving.over and not arriving.cut:
             await self._have_whole(request.here(), arriving.taken())
+        elif arriving.over:
+            await self._have_slowly()
+        else:
+            await self._have_in_place()
+
+    async def _have_in_place(self) -> None:
+        """The same for what takes its time, if there is room for it."""
+        place, most = self._place(), self._engine.options.uploads_limit or room(connections(open_files()))
+        of_each = self._engine.options.uploads_per_address or share_of(most)
+        if not bodies.enter(place, in_all=most, of_one=of_each):
+            await self._threads.run(self._turned_away)
             return
+        try:
+            await self._have_slowly()
+        finally:
+            bodies.leave(place)
+
+    def _place(self) -> str:
+        """Where it comes from; nothing, if that says nothing about who sends it."""
+        address = self._request.address
+        trusted = self._engine.options.trusted_proxies
+        return of_one(sender(trusted, address.facts()) if address else self._request.peer)
+
+    async def _have_slowly(self) -> None:
+        """The body as it comes."""
+        arriving = self._arriving
         crowd.enter()
         try:
             if crowd.many:
@@ -91,7 +122,7 @@ class Conversation:
         finally:
             crowd.leave(self._last)
         if self._asking:
-            await threads.run(self._ended, [])
+            await self._threads.run(self._ended, [])
 
     async def _begin(self) -> None:
         """Everything up to the body."""
@@ -192,6 +223,11 @@ class Conversation:
         return not request.said if request.length is None else request.length <= SMALL
 
     # In a thread, but for what waits for nothing
+
+    def _turned_away(self) -> None:
+        self._talk = Talk(self._request, self._engine)
+        self._talk.refuse(Crowded("too many uploads arrive at once; this one goes on where it is, in a while"))
+        self._finish()
 
     def _at_once(self, watch: Watch | None, request: Request, body: list[bytes]) -> None:
         act = watch.timed if watch else _now

@@ -10,7 +10,7 @@ from typing import Any
 from ..client import wire
 from ..client.failures import FileChanged, TransferError, Unreachable
 from ..client.uploading import Client
-from ..options import size
+from ..values import size
 
 FAILED, MISUSED, UNREACHABLE, CHANGED, INTERRUPTED = 1, 2, 3, 4, 130
 EXIT_STATUS = (

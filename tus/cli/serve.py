@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..cors import Cors
 from ..errors import OptionError
 from ..lockers.memory import MemoryLocker
-from ..options import OPTIONS, Options, flag
+from ..options import LIMITS, OPTIONS, Options
+from ..values import flag
 from . import logs, secure
 from .access import Access, App
 from .login import Login, passwords
@@ -88,7 +89,8 @@ def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
             print(f"tus: {line}", flush=True)
         _announce_operators(_link(app), urls)
 
-    serve(_logged(login or app, args), on_listening=announce, **_server_options(args))
+    server_options = _server_options(args) if secure.asked(args) else _limits(app.options) | _server_options(args)
+    serve(_logged(login or app, args), on_listening=announce, **server_options)
     return 0
 
 
@@ -130,6 +132,12 @@ def _server_options(args: argparse.Namespace) -> dict[str, Any]:
     if args.gallery and not secure.asked(args):
         chosen.setdefault("threads", "40")  # more than may wait for thumbnails, so that pages never do
     return {"workers": args.workers, **chosen}
+
+
+def _limits(options: Options) -> dict[str, Any]:
+    """Those of our own server, which receives bodies by itself."""
+    chosen = {name: getattr(options, name) for name in LIMITS if options.chosen(name)}
+    return {name: value or 0 for name, value in chosen.items() if value is not None or name == "body_min_rate"}
 
 
 def _serve_ini(args: argparse.Namespace, given: dict[str, Any]) -> int:

@@ -61,6 +61,10 @@ class Address:
         self._rules, self._look, self._native, self._path = rules, look, native, path
         self._url = rules.public_url or public
 
+    def facts(self) -> Facts:
+        """What the request shows."""
+        return self._look(self._native, self._path)
+
     def location(self, id: str) -> str:
         """The URL of an upload: absolute where that is certain to be right, else a path, which always is."""
         return f"{self.collection()}/{id}"
@@ -69,7 +73,7 @@ class Address:
         rules, url = self._rules, self._url
         if url:
             return url if rules.location != "path" else urlsplit(url).path
-        facts = self._look(self._native, self._path)
+        facts = self.facts()
         trusted = bool(rules.trusted_proxies) and trusts(rules.trusted_proxies, facts.peer)
         path = _prefix(facts) + facts.path if trusted else facts.path
         if rules.location == "path":
@@ -82,7 +86,7 @@ class Address:
 
     def proxied(self) -> bool:
         """Whether anything hints at a proxy between us and the client."""
-        return proxied(self._look(self._native, self._path))
+        return proxied(self.facts())
 
     def identify(self, url: str) -> str:
         """The id of one of our own uploads; nothing is ever fetched."""
@@ -102,14 +106,14 @@ class Address:
             known = self._own(certain=True).partition("://")[2]
             if known and known.lower() != host.lower():
                 return False
-        inside, seen = self._look(self._native, self._path).path, urlsplit(self.collection()).path
+        inside, seen = self.facts().path, urlsplit(self.collection()).path
         return unquote_to_bytes(collection) in (unquote_to_bytes(inside), unquote_to_bytes(seen))
 
     def _own(self, *, certain: bool) -> str:
         if self._url:
             parts = urlsplit(self._url)
             return f"{parts.scheme}://{parts.netloc}"
-        facts = self._look(self._native, self._path)
+        facts = self.facts()
         return _origin(facts, trusts(self._rules.trusted_proxies, facts.peer), certain)
 
 

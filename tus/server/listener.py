@@ -9,6 +9,7 @@ import socket
 import time
 from typing import Any
 
+from ..http.senders import CONNECTED
 from ._waitress import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer, wasyncore
 from .channel import Channel
 from .crowd import CROWD
@@ -16,7 +17,7 @@ from .limits import Limits
 from .loop import Loop
 from .parking import Parking
 from .receiving import arrived
-from .settings import CONNECTED, Settings, binding
+from .settings import Settings, binding
 from .task import common
 from .threads import UploadThreads
 

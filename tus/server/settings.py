@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import OptionError
+from ..http.senders import connections, room, share_of
 from ..options import unknown
 from ._waitress import Adjustments, aslist
 
-MOST = 20000  # connections
-CONNECTED = 7 / 8  # of the open files may be connections; the requests on them need the others
 OPEN_FILES = 1024  # what a process may open where nothing else is known
 
 
@@ -97,11 +96,10 @@ class Settings(Adjustments):
         self.open_files = raise_open_files()
         if "connection_limit" not in options:
             self.connection_limit = connections(self.open_files)
-        # A fifth of the connections is for those who only ask; and it takes four to keep others from uploading.
         if "uploads_limit" not in options:
-            self.uploads_limit = max(self.connection_limit * 4 // 5, 1)
+            self.uploads_limit = room(self.connection_limit)
         if "uploads_per_address" not in options:
-            self.uploads_per_address = max(self.uploads_limit // 4, 1)
+            self.uploads_per_address = share_of(self.uploads_limit)
 
     def _check(self, options: dict[str, Any]) -> None:
         """Name what is unknown or makes no sense; waitress would say less."""
@@ -132,11 +130,6 @@ def raise_open_files() -> int:
         except (OSError, ValueError):  # pragma: no cover - some systems refuse an unlimited soft limit
             hard = soft
     return hard if hard >= 0 else sys.maxsize  # RLIM_INFINITY
-
-
-def connections(open_files: int) -> int:
-    """How many connections fit into that many open files."""
-    return max(10, min(MOST, int(open_files * CONNECTED)))
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from ..errors import FULL, NotFound, OptionError, Refused, StoreFull, TusError
 from ..http.headers import disposition
 from ..http.messages import Response
 from ..http.ranges import Pausing, file_response
-from ..options import Options, directory, flag, size, text, url_path
+from ..options import Options
 from ..upload import Upload
+from ..values import directory, flag, size, text, url_path
 from .albums import ACCEPT, Item, Tree, lineage, path_in, url_part
 from .archive import zipped
 from .arrivals import Gate, destination, stored_path, takes

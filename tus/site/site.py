@@ -10,7 +10,7 @@ from typing import Any
 
 from ..adapters.wsgi import Filter
 from ..errors import OptionError
-from ..options import directory, flag, size, text, url_path
+from ..values import directory, flag, size, text, url_path
 from .form import UploadForm
 from .operators import Operators
 from .pages import ROOM, Environ, Pages, StartResponse, redirect, reply, texts
