@@ -104,7 +104,7 @@ setup(
             "hypercorn>=0.17",
             "httptools>=0.6",
             "hypothesis>=6.100",
-            "pytest>=8.3",
+            "pytest>=8.4",
             "pytest-cov>=6",
             "pytest-randomly>=3.16",
             "pytest-xdist>=3.6",
