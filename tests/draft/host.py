@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from examples.photos import Environ, Photos
-from tus import Hooks, TusFilter
+from tests.apps import asynchronous
+from tus import Hooks, TusASGI, TusFilter
 
 TARGETS = "/photos PUT:/photos/* POST:/broken POST:/preflight POST:/large"
 
@@ -56,6 +57,13 @@ def application() -> TusFilter:
     home = Path(os.environ["LIVE_HOME"])
     options = json.loads((home / "options.json").read_text())
     return TusFilter(Logged(home), tmp_file_dir=str(home / "uploads"), **options)
+
+
+def coroutines() -> TusASGI:
+    """The same for ASGI."""
+    home = Path(os.environ["LIVE_HOME"])
+    options = json.loads((home / "options.json").read_text())
+    return TusASGI(asynchronous(Logged(home)), tmp_file_dir=str(home / "uploads"), **options)
 
 
 def main() -> None:

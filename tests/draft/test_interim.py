@@ -13,7 +13,10 @@ from tus import TusFilter
 from tus.adapters.targets import interim
 
 SILENCE = 0.15  # seconds in which a server that wants to say something would have said it
-ABLE = ("ours", "ours-workers", "gunicorn-gthread", "gunicorn-sync", "gunicorn-workers")
+ABLE = (
+    "ours", "ours-workers", "gunicorn-gthread", "gunicorn-sync", "gunicorn-workers", "asgi", "asgi-uvloop",
+    "asgi-hypercorn",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -52,7 +55,8 @@ def test_address_before_the_body(collection: Any) -> None:
         connection.send(b"0123456789")
         ended = connection.answer()
 
-    assert (first.status, first.reason) == (104, "Upload Resumption Supported")
+    assert first.status == 104
+    assert first.reason == "Upload Resumption Supported" or not client.server.kind.reasons
     assert first["Upload-Draft-Interop-Version"] == str(NEWEST)
     assert limits(first)["max-size"] == 100
     assert asked == (0, False)

@@ -73,7 +73,7 @@ class TusASGI:
         filter, answer = self._filter, Reply()
         environ = environ_of(scope)
         environ["tus.parks"] = True
-        environ["tus.interim"] = informing(answer, scope, send)
+        environ["tus.interim"] = informing(answer, scope, receive, send)
         if _collects(send):
             environ["tus.collected"] = True
         found = filter.addressed(environ)

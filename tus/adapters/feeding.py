@@ -216,9 +216,10 @@ class Conversation:
         return None
 
     def _is_small(self) -> bool:
-        """Whether the end of the body is worth waiting for. A client that asks first sends nothing before an answer."""
+        """Whether the end of the body is worth waiting for. A client that asks first sends nothing before an answer,
+        and one that can be told before its body where to resume needs it before."""
         request = self._request
-        if "expect" in request.headers:
+        if "expect" in request.headers or request.interim:
             return False
         return not request.said if request.length is None else request.length <= SMALL
 

@@ -47,7 +47,7 @@ class Relay:
         environ = self._environ(scope)
         length, _, _ = framed(environ)
         arriving, answer = Arriving(receive, length), Reply()
-        environ["tus.interim"] = informing(answer, scope, send)
+        environ["tus.interim"] = informing(answer, scope, receive, send)
         self._open.add(arriving)
         if self._stopping:
             arriving.end(_stops())
