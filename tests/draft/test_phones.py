@@ -84,6 +84,8 @@ SITES = (
     Site("hypercorn-h2", hypercorn, ("hypercorn", "h2"), http2=True),
     Site("granian", granian, ("granian",), resumes=False),
     Site("granian-h2", granian, ("granian", "h2"), http2=True, resumes=False),
+    replace(OURS, name="tus serve --http1", command=tus("--http1")),
+    replace(OURS, name="tus serve --http1 --workers 2", command=tus("--http1", "--workers=2")),
     replace(OURS, resumes=False),
     replace(OURS, name="tus serve-h2", http2=True, resumes=False),
 )

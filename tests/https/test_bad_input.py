@@ -76,6 +76,9 @@ def test_certificate_alone_needs_its_key(pair: Callable[[str], tuple[str, str]])
         (["--tls-key", "k"], "option --tls-key: a key needs its certificate: --tls-cert FILE"),
         (["--tls-self-signed", "--tls-cert", "c"], "option --tls-self-signed: there is a certificate already"),
         (["--asgi", "--set", "threads=3"], "option threads: the server of --asgi has none"),
+        (["--http1"], "option --http1: without TLS that is what is served"),
+        (["--http1", "--http3", "--tls-self-signed"], "option --http1: it excludes --http3; choose one"),
+        (["--set", "tls=x"], "option tls: 'x' is wrong: tus serve --tls-cert FILE --http1 serves HTTPS"),
         (["--http3"], "option --http3: QUIC is always encrypted: add --tls-cert FILE, or --tls-self-signed"),
     ],
 )

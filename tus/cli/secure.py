@@ -16,7 +16,7 @@ from ..errors import OptionError
 if TYPE_CHECKING:
     from ..https.certificates import Pair
 
-_OPTIONS = ("tls_cert", "tls_key", "tls_self_signed", "http3", "asgi")
+_OPTIONS = ("tls_cert", "tls_key", "tls_self_signed", "http1", "http3", "asgi")
 _NEEDS = ("granian", "cryptography")
 
 
@@ -27,11 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "SIGHUP reads it again, and cuts no upload")  # fmt: skip
     add("--tls-key", metavar="FILE", help="its private key (default: in the same file)")
     add("--tls-self-signed", action="store_true", help="make a certificate for a first try, and print its fingerprint")
+    add("--http1", action="store_true", help="HTTP/1.1 alone, by our own server: broken uploads of iPhones resume, and "
+        "all options of the server count")  # fmt: skip
     add("--http3", action="store_true", help="HTTP/3 beside it, on the same port of UDP (pip install 'tus[http3]')")
 
 
 def asked(args: argparse.Namespace) -> bool:
-    """Whether a server of ASGI is wanted."""
+    """Whether another server is wanted than our own without TLS."""
     return any(getattr(args, name) for name in _OPTIONS)
 
 
@@ -47,11 +49,23 @@ def server(args: argparse.Namespace) -> Callable[..., None]:
     from ..https import serve_asgi
 
     pair = _pair(args)
+    if args.http1:
+        return partial(_announced, _http1(args, pair), pair)
     if args.http3 and not pair:
         raise OptionError("option --http3: QUIC is always encrypted: add --tls-cert FILE, or --tls-self-signed")
     if args.http3 and find_spec("aioquic") is None:
         raise OptionError("option --http3: aioquic is not installed: pip install 'tus[http3]'")
     return partial(_announced, partial(serve_asgi, http3=args.http3), pair)
+
+
+def _http1(args: argparse.Namespace, pair: Pair | None) -> Callable[..., None]:
+    from ..https.front import serve_http1
+
+    if not pair:
+        raise OptionError("option --http1: without TLS that is what is served: add --tls-cert FILE, or leave it out")
+    if args.http3 or args.asgi:
+        raise OptionError(f"option --http1: it excludes --{'http3' if args.http3 else 'asgi'}; choose one")
+    return serve_http1
 
 
 def _first(args: argparse.Namespace) -> str:

@@ -129,7 +129,7 @@ def _server_options(args: argparse.Namespace) -> dict[str, Any]:
     if not WHERE & set(chosen) and (args.host or args.port or not passed()):
         host = args.host or HOST
         chosen["listen"] = f"{f'[{host}]' if ':' in host else host}:{args.port or PORT}"
-    if args.gallery and not secure.asked(args):
+    if args.gallery and (args.http1 or not secure.asked(args)):
         chosen.setdefault("threads", "40")  # more than may wait for thumbnails, so that pages never do
     return {"workers": args.workers, **chosen}
 

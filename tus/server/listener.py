@@ -112,6 +112,9 @@ class Listening(BaseWSGIServer):
         # The system gives the lowest number that is free, so it tells how many files are open.
         if accepted is not None and accepted[0].fileno() > self.adj.open_files * CONNECTED:
             self._rest("nearly as many files are open as this process may open")
+        if accepted is not None and self.adj.tls:
+            self.set_socket_options(accepted[0])
+            return self.adj.tls(accepted[0]), accepted[1]
         return accepted
 
     def _rest(self, why: str) -> None:
@@ -211,6 +214,10 @@ class TcpListener(Listening, TcpWSGIServer):
     def bind_server_socket(self) -> None:
         with binding(self.sockinfo[3]):
             super().bind_server_socket()
+
+    def set_socket_options(self, conn: socket.socket) -> None:
+        if conn.family != socket.AF_UNIX:  # which stands in for a connection with TLS
+            super().set_socket_options(conn)
 
 
 if UnixWSGIServer is not None:

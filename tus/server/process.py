@@ -198,6 +198,8 @@ class Server:
             self.loop.leave(self.listeners[0].trigger.pull_trigger)
         self.crew.shutdown()
         self._close_files()
+        if self.settings.tls:
+            self.settings.tls.close()
 
     def _close_files(self) -> None:
         if self.loop is not None:

@@ -37,7 +37,7 @@ def serve(app: Any, *, on_listening: Listening | None = None, **options: Any) ->
         def make(sockets: list[socket.socket]) -> Server:
             return Server(app, Settings(**elsewhere, sockets=sockets))
 
-        Supervisor(make, settings, on_listening or announce).run()
+        Supervisor(make, settings, on_listening or announce, renew=bool(settings.tls)).run()
         return
     server = Server(app, settings)
     with stopping(server):
@@ -58,13 +58,15 @@ def announce(urls: list[str]) -> None:
 
 @contextmanager
 def stopping(server: Server) -> Iterator[None]:
-    """While the server runs, SIGTERM, SIGINT and SIGHUP stop it gracefully; a second one at once."""
+    """While the server runs, SIGTERM, SIGINT and SIGHUP stop it gracefully; a second one at once. With TLS,
+    SIGHUP does nothing: a certificate is read again when it has changed."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers: the caller calls server.stop()
         return
 
     def stop(number: int, frame: Any) -> None:
-        server.stop(at_once=server.stopping)
+        if not (server.settings.tls and number == getattr(signal, "SIGHUP", None)):
+            server.stop(at_once=server.stopping)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.signal(number, stop) for number in numbers}

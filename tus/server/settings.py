@@ -6,10 +6,11 @@ A name that neither knows is an error, as in waitress.
 from __future__ import annotations
 
 import re
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import OptionError
 from ..http.senders import connections, room, share_of
@@ -48,6 +49,23 @@ def paths(text: Any) -> tuple[str, ...]:
     return tuple(aslist(text))
 
 
+class Front(Protocol):
+    """What deciphers connections."""
+
+    def __call__(self, connection: socket.socket) -> socket.socket:
+        """What speaks plain text in its place."""
+
+    def close(self) -> None:
+        """Once the server has closed its ends."""
+
+
+def deciphers(value: Any) -> Any:
+    """A `Front`, which no text names."""
+    if not callable(value):
+        raise ValueError("tus serve --tls-cert FILE --http1 serves HTTPS")
+    return value
+
+
 class Settings(Adjustments):
     """waitress's adjustments and ours, checked when the server is made."""
 
@@ -62,6 +80,7 @@ class Settings(Adjustments):
         ("workers", count),
         ("uploads_limit", count),
         ("uploads_per_address", count),
+        ("tls", deciphers),
     )
     _params = Adjustments._params + _ours
     _param_map = dict(_params)
@@ -76,6 +95,7 @@ class Settings(Adjustments):
     workers = 1  # processes
     uploads_limit: int  # bodies that arrive at the same time
     uploads_per_address: int  # of these from one address
+    tls: Front | None = None
 
     # waitress's own, for uploads: poll() has no limit of 1024 files; small bodies come in one piece.
     asyncore_use_poll = True
