@@ -19,7 +19,7 @@ from ..options import Options
 from ..talk import Talk
 from .arriving import GATHERED, Arriving
 from .feeding import Conversation
-from .informing import informing
+from .informing import inform
 from .reply import Reply
 from .scopes import AsgiApp, Environ, Message, Receive, Scope, Send, environ_of, places, scope_of
 from .steps import Threads
@@ -73,7 +73,7 @@ class TusASGI:
         filter, answer = self._filter, Reply()
         environ = environ_of(scope)
         environ["tus.parks"] = True
-        environ["tus.interim"] = informing(answer, scope, receive, send)
+        inform(environ, answer, receive, send)
         if _collects(send):
             environ["tus.collected"] = True
         found = filter.addressed(environ)

@@ -12,18 +12,24 @@ from typing import Any
 
 from ..http.messages import interim_head
 from .reply import Reply
-from .scopes import Receive, Scope, Send
-from .targets import Interim
+from .scopes import Environ, Receive, Scope, Send
+from .targets import NAMES_VERSION, Interim
 
 _OFFER = "http.response.informational"
 Saying = Callable[[int, Mapping[str, str]], Awaitable[None]]
 
 
-def informing(answer: Reply, scope: Scope, receive: Receive, send: Send) -> Interim | None:
-    """What sends one, from a thread; nothing once the answer itself is on its way."""
+def inform(environ: Environ, answer: Reply, receive: Receive, send: Send) -> None:
+    """Put into the environ what sends one, from a thread; nothing is sent once the answer itself is on its way."""
+    if NAMES_VERSION not in environ:
+        return
+    scope = environ["asgi.scope"]
     say = _offered(scope, send) or _uvicorn(scope, receive) or _hypercorn(send)
-    if say is None:
-        return None
+    if say is not None:
+        environ["tus.interim"] = _from_threads(say, answer)
+
+
+def _from_threads(say: Saying, answer: Reply) -> Interim:
     loop = asyncio.get_running_loop()
 
     async def tell(status: int, headers: Mapping[str, str]) -> None:

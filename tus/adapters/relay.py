@@ -18,7 +18,7 @@ from .arriving import Arriving
 from .asgi import nothing
 from .fed import Asked
 from .feeding import SMALL, Conversation
-from .informing import informing
+from .informing import inform
 from .reply import Reply
 from .scopes import Environ, Receive, Scope, Send, environ_of
 from .steps import Threads
@@ -47,7 +47,7 @@ class Relay:
         environ = self._environ(scope)
         length, _, _ = framed(environ)
         arriving, answer = Arriving(receive, length), Reply()
-        environ["tus.interim"] = informing(answer, scope, receive, send)
+        inform(environ, answer, receive, send)
         self._open.add(arriving)
         if self._stopping:
             arriving.end(_stops())

@@ -85,6 +85,9 @@ def discovered(answer: tuple[int, list[tuple[str, str]], bytes], environ: Enviro
     return Response(status, body=body, extra=kept)
 
 
+NAMES_VERSION = "HTTP_UPLOAD_DRAFT_INTEROP_VERSION"  # in an environ: only such a client knows a 104
+
+
 def interim(environ: Environ) -> Interim | None:
     """What sends an answer before the answer on this connection, if anything can."""
     if "asgi.scope" in environ:

@@ -23,7 +23,7 @@ from ..upload import Target
 from .body import Body
 from .fed import Asked, Fed
 from .handover import HandOver, call
-from .targets import Interim, Targets, discovered, interim, remembered
+from .targets import NAMES_VERSION, Interim, Targets, discovered, interim, remembered
 from .virtual import unmasked
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def incoming(
 
 def _interim(environ: Environ, wanted: bool | None) -> Interim | None:
     """What sends a 104 to a client that knows it, unless something in between may not."""
-    if wanted is False or "HTTP_UPLOAD_DRAFT_INTEROP_VERSION" not in environ:
+    if wanted is False or NAMES_VERSION not in environ:
         return None
     # A proxy that is not seen takes what follows a 104 for the answer to somebody else's request, so that no sign of
     # one is not enough. Few speak TLS to what is behind them, and phones offer nothing to be resumed without it.
