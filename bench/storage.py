@@ -127,21 +127,18 @@ def measured(server: processes.Server, proxy: proxies.Proxy, deed: Callable[[], 
 
 def rows(server: processes.Server, proxy: proxies.Proxy, large: int, small: int) -> dict[str, str]:
     """Everything that is measured of one server."""
-    data, client, tiny = random.Random(1).randbytes(large * MIB), Client(server.port), b"x" * 1024
+    data, client, tiny = random.Random(1).randbytes(MIB) * large, Client(server.port), b"x" * 1024
     crowd = [Client(server.port) for _ in range(SIXTEEN)]
     client.upload(tiny, 1024)
 
-    def posts(own: Client) -> None:
-        for _ in range(-(-small // SIXTEEN)):
-            own.create(1024, tiny)
-
-    def at_once() -> None:
+    def at_once(each: int = -(-small // SIXTEEN)) -> None:
         with ThreadPoolExecutor(SIXTEEN) as pool:
-            list(pool.map(posts, crowd))
+            list(pool.map(lambda own: [own.create(1024, tiny) for _ in range(each)], crowd))
 
     one = measured(server, proxy, lambda: client.upload(data, len(data)))
     many = measured(server, proxy, lambda: client.upload(data, CHUNK))
     two = measured(server, proxy, lambda: [client.upload(tiny, 1024) for _ in range(small)])
+    at_once(1)  # threads and connections are made
     post = measured(server, proxy, at_once)
     gib, patches = large / 1024, -(-len(data) // CHUNK)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..adapters.wsgi import Filter
 
 HOST, PORT = "127.0.0.1", "8080"
+_MANY_THREADS = "40"  # more than may wait for thumbnails, so that pages never do; and calls to a storage, side by side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +90,8 @@ def _serve_directory(args: argparse.Namespace, given: dict[str, Any]) -> int:
             print(f"tus: {line}", flush=True)
         _announce_operators(_link(app), urls)
 
-    server_options = _server_options(args) if secure.asked(args) else _limits(app.options) | _server_options(args)
+    server_options = _server_options(args, waits=bool(args.gallery) or app.engine.distant is not None)
+    server_options = server_options if secure.asked(args) else _limits(app.options) | server_options
     serve(_logged(login or app, args), on_listening=announce, **server_options)
     return 0
 
@@ -122,15 +124,16 @@ def _application(args: argparse.Namespace, given: dict[str, Any]) -> Filter:
     return site.with_uploads(operators=args.operators, host=args.host or HOST, **given)
 
 
-def _server_options(args: argparse.Namespace) -> dict[str, Any]:
+def _server_options(args: argparse.Namespace, *, waits: bool = False) -> dict[str, Any]:
+    """`waits`: requests wait for something, which is thumbnails or a store that is far away."""
     from ..server.serving import WHERE, passed
 
     chosen = dict(pair.partition("=")[::2] for pair in args.set)
     if not WHERE & set(chosen) and (args.host or args.port or not passed()):
         host = args.host or HOST
         chosen["listen"] = f"{f'[{host}]' if ':' in host else host}:{args.port or PORT}"
-    if args.gallery and (args.http1 or not secure.asked(args)):
-        chosen.setdefault("threads", "40")  # more than may wait for thumbnails, so that pages never do
+    if waits and (args.http1 or not secure.asked(args)):
+        chosen.setdefault("threads", _MANY_THREADS)
     return {"workers": args.workers, **chosen}
 
 
