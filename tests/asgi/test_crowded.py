@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 
 import pytest
 
 from tests.asgi.playing import DATA, HALF, PATCH, Site, played
 from tus.adapters import feeding
+from tus.adapters.collecting import CROWD, FROZEN
 from tus.adapters.crowded import HELD, LATEST, WORTH, Conversations
 
 UPLOADS = 300
@@ -113,6 +115,50 @@ def test_fast_body_is_not_held_up_by_a_crowd(site: Site, monkeypatch: pytest.Mon
         assert site.file(path).read_bytes() == data
 
     played(play())
+
+
+class Block(bytes):
+    """What a server hands out, counted while it lies in memory."""
+
+    alive = 0
+
+    def __new__(cls, data: bytes) -> Block:
+        cls.alive += 1
+        return super().__new__(cls, data)
+
+    def __del__(self) -> None:
+        type(self).alive -= 1
+
+
+def test_stored_block_does_not_lie_in_memory_until_the_next_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten thousand clients that would be half of all memory."""
+    monkeypatch.setattr(feeding, "crowd", Crowd(600))
+
+    async def play() -> None:
+        path = await site.created()
+        client = site.client("PATCH", path, {**PATCH, "content-length": str(len(DATA))})
+        client.send(Block(DATA[:HALF]))
+        task = asyncio.ensure_future(client.run())
+        await site.stored(path, HALF)
+        while Block.alive:  # what is played has an end
+            await asyncio.sleep(0.002)
+        client.leave()
+        await site.ask("HEAD", path)
+        await task
+
+    played(play())
+
+
+def test_collector_leaves_a_crowd_alone_until_it_is_gone() -> None:
+    """It would look at all of it again and again, and stop the loop for half a second each time."""
+    gc.unfreeze()
+    found = crowd(CROWD + FROZEN)
+    frozen = gc.get_freeze_count()
+
+    for _ in range(FROZEN):
+        found.leave(0)
+
+    assert (frozen > 0, gc.get_freeze_count()) == (True, 0)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests import live
-from tests.server.test_crowd import Trickle
+from tests import live, wire
+from tests.server.test_crowd import SIZE, Trickle
 
 UPLOADS = 300
+PIECES = 128  # of an upload, which come one by one
 KINDS: dict[str, dict[str, Any]] = {
     "uvicorn": live.UVICORN,
     "granian": {"interface": "asgi", "port": "{port}", "log_level": "error"},
@@ -76,3 +77,22 @@ def test_crowd_trickles_and_nobody_waits(server: Server, tmp_path: Path) -> None
     assert sorted(crowd.waits)[len(crowd.waits) // 2] < 0.5
     assert crowd.threads < UPLOADS // 2
     assert (crowd.memory - before) / UPLOADS < 200  # KiB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
+def test_packets_wait_with_the_system(server: Server, tmp_path: Path) -> None:
+    """uvicorn would keep in memory what comes while an upload pauses: of ten thousand, a packet each and more."""
+    crowd = Trickle(server, 100)  # type: ignore[arg-type]
+    crowd.connect()
+
+    try:
+        crowd.send(PIECES)
+        held = int(wire.ask(server.address, "GET", "/held", {"Host": "127.0.0.1"}).body)
+        statuses = crowd.statuses()
+    finally:
+        crowd.close()
+
+    assert statuses == [204] * 100
+    assert crowd.stored(tmp_path / "up") == crowd.contents
+    assert held < SIZE // 16

@@ -21,7 +21,8 @@ import pytest
 from tests import wire
 from tests.server.conftest import open_files, until
 from tests.server.test_parking import DATA, HALF, Site, ear, site  # noqa: F401
-from tus.server.crowd import CROWD, FROZEN, Crowd
+from tus.adapters.collecting import CROWD, FROZEN, Collecting
+from tus.server.crowd import Crowd
 from tus.server.threads import FewThreads
 
 SIZE = 16384  # bytes of one upload
@@ -88,7 +89,7 @@ class Trickle:
 
     def __init__(self, server: Process, count: int) -> None:
         self.server = server
-        self.contents = [os.urandom(8) * (SIZE // 8) for _ in range(count)]
+        self.contents = [os.urandom(SIZE) for _ in range(count)]
         self._other, *self.paths = self._created(count + 1)
         self.sockets: list[socket.socket] = []
         self.waits: list[float] = []  # seconds that somebody else's HEAD took
@@ -261,13 +262,13 @@ class Loop:
 
 def test_collector_leaves_a_crowd_alone_until_it_is_gone() -> None:
     """What waits is not looked at again and again; afterwards the collector looks at everything, as before."""
-    crowd = Crowd(Loop(), 1000)
+    collecting = Collecting()
     gc.unfreeze()
 
     for number in range(FROZEN * 2):
-        crowd.began(number)
+        collecting.began(number)
     frozen = gc.get_freeze_count()
-    crowd.ended(CROWD)
+    collecting.ended(CROWD)
 
     assert frozen > 0
     assert gc.get_freeze_count() == 0

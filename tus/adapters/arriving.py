@@ -47,15 +47,24 @@ class Arriving:
                 self._turn.set_result(None)
 
     async def pause(self, seconds: float) -> None:
-        """Let what comes meanwhile gather, unless this is to end, or somebody waits for a message already."""
+        """Let what comes meanwhile gather, unless this is to end."""
         if self._reason:
             return
         self._turn = turns().turn(seconds)
-        if self._coming is None:
-            _hold(self._receive)
+        self._hold()
         began = time.monotonic()
         await self._turn
         self._waited += time.monotonic() - began
+        if self._coming and (cycle := _cycle(self._receive)):
+            cycle.flow.resume_reading()  # somebody waits for a message already
+
+    def _hold(self) -> None:
+        """Let the system keep what comes until we ask again. Other servers do that by themselves; uvicorn would wake us
+        for each packet, and keep it in memory."""
+        if cycle := _cycle(self._receive):
+            cycle.flow.pause_reading()
+            if self._coming is None:  # otherwise it may have brought what came before that
+                self._keep(_unread(cycle))
 
     def expects(self, most: int) -> bool:
         """Whether something is still to come, and all of it is at most so large."""
@@ -64,6 +73,8 @@ class Arriving:
     async def gather(self, *, modestly: bool = False, within: float | None = None) -> None:
         """Wait for something, and take what is there then; modestly, only one message if it is a small one. `within`
         so many seconds, or it stays to be waited for."""
+        if modestly and self._blocks:
+            return
         size = 0
         while not self.over and size < GATHERED:
             if self._coming is None and self._reason is None:
@@ -73,7 +84,8 @@ class Arriving:
             if within and not await self._comes(within):
                 return
             size += self._take(await self._message())
-            if modestly and size < WORTH:
+            if modestly and 0 < size < WORTH and not self.over:
+                self._hold()  # at once: what comes now would lie in memory until the next time
                 return  # to ask for more would let it come
 
     def look_ahead(self) -> None:
@@ -130,7 +142,8 @@ class Arriving:
         """Keep what the message brings; how much that is."""
         if message["type"] == "http.disconnect":
             self.over, self.cut = True, self._reason or ConnectionResetError("the client left")
-            return self._keep(_unread(self._receive))
+            cycle = _cycle(self._receive)
+            return self._keep(_unread(cycle)) if cycle else 0
         if not message.get("more_body"):
             self.over = True
         return self._keep(message.get("body", b""))
@@ -180,16 +193,7 @@ def _cycle(receive: Receive) -> Any:
     return cycle if type(cycle).__module__.startswith("uvicorn.") else None
 
 
-def _hold(receive: Receive) -> None:
-    """Let the system keep what comes until we ask again. Other servers do that by themselves; uvicorn would wake us for
-    each packet, and keep it in memory."""
-    if cycle := _cycle(receive):
-        cycle.flow.pause_reading()
-
-
-def _unread(receive: Receive) -> bytes:
-    """uvicorn forgets what it has received, and not handed out yet, when the client leaves."""
-    if not (cycle := _cycle(receive)):
-        return b""
-    rest, cycle.body = bytes(cycle.body), b""
+def _unread(cycle: Any) -> bytes:
+    """What it has received and not handed out yet. It forgets that when the client leaves."""
+    rest, cycle.body = bytes(cycle.body), bytearray()
     return rest

@@ -13,6 +13,8 @@ import itertools
 import weakref
 from collections.abc import Callable
 
+from .collecting import Collecting
+
 RATE = 2000  # conversations a second that bring little; each takes a step of its own
 LATEST = 4.0  # seconds for which what came of such a one may wait with the server
 MANY = 50  # conversations; fewer may each have its step as it comes
@@ -28,14 +30,17 @@ class Conversations:
 
     def __init__(self, files: Callable[[], int] | None = None) -> None:
         self._open_files = files or open_files
+        self._collecting = Collecting()
         self._count = self._held = 0
 
     def enter(self) -> None:
         self._count += 1
+        self._collecting.began(self._count)
 
     def leave(self, last: int) -> None:
         self._count -= 1
         self._held -= last
+        self._collecting.ended(self._count)
 
     def brought(self, before: int, now: int) -> None:
         self._held += now - before

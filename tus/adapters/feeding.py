@@ -150,6 +150,7 @@ class Conversation:
                 arriving.look_ahead()
             goes_on = await self._step(self._stored, blocks)
             if pause and goes_on:
+                del blocks  # what is stored must not lie in memory meanwhile
                 await arriving.pause(pause)
 
     async def _step(self, act: Callable[..., Any], blocks: list[bytes]) -> Any:

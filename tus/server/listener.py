@@ -9,10 +9,10 @@ import socket
 import time
 from typing import Any
 
+from ..adapters.collecting import CROWD
 from ..http.senders import CONNECTED
 from ._waitress import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer, wasyncore
 from .channel import Channel
-from .crowd import CROWD
 from .limits import Limits
 from .loop import Loop
 from .parking import Parking

@@ -15,8 +15,9 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..adapters.collecting import CROWD, Collecting
 from ._waitress import logger
-from .crowd import CROWD, Crowd, Wakeful
+from .crowd import Crowd, Wakeful
 from .receiving import GATHER, VISIT
 from .threads import FewThreads, UploadThreads, end_streams, start
 
@@ -56,6 +57,7 @@ class Parking:
     def __init__(self, uploads: UploadThreads, loop: Wakeful, open_files: int) -> None:
         self._uploads = uploads
         self._crowd = Crowd(loop, open_files)
+        self._collecting = Collecting()
         self._few = FewThreads(uploads.limit, self._crowd.give_way)
         self._parked: dict[int, Parked] = {}
         self._new: deque[Parked] = deque()
@@ -194,7 +196,7 @@ class Parking:
 
     def _admit(self, epoll: Any, parked: Parked) -> None:
         self._parked[parked.fd] = parked
-        self._crowd.began(len(self._parked))
+        self._collecting.began(len(self._parked))
         with suppress(OSError):  # the system watches no more: it is looked at from time to time
             epoll.register(parked.fd, select.EPOLLIN | select.EPOLLRDHUP)
         if self._ended:
@@ -245,6 +247,6 @@ class Parking:
 
     def _leave(self, epoll: Any, parked: Parked) -> None:
         del self._parked[parked.fd]
-        self._crowd.ended(len(self._parked))
+        self._collecting.ended(len(self._parked))
         with suppress(OSError):
             epoll.unregister(parked.fd)
