@@ -104,6 +104,7 @@ setup(
             "hypercorn>=0.17",
             "httptools>=0.6",
             "hypothesis>=6.100",
+            "pyte>=0.8.2",
             "pytest>=8.4",
             "pytest-cov>=6",
             "pytest-randomly>=3.16",

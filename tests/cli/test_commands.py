@@ -63,10 +63,11 @@ def create(url: str, length: int = 5, name: str = "a") -> wire.Answer:
     return wire.ask((parts.hostname or "", parts.port or 0), "POST", parts.path, fields)
 
 
-def stored(directory: Path, *, content: bytes = b"hello", length: int = 5) -> str:
+def stored(directory: Path, *, content: bytes = b"hello", length: int = 5, name: str = "") -> str:
     """An upload that lies in a directory."""
     engine = Application(Options({"tmp_file_dir": str(directory)}, environ={}), delivers=False).engine
-    with engine.begin(Request("POST"), length=length, metadata=tus.Metadata(), announced=len(content)) as writer:
+    metadata = tus.Metadata(f"filename {b64encode(name.encode()).decode()}" if name else "")
+    with engine.begin(Request("POST"), length=length, metadata=metadata, announced=len(content)) as writer:
         writer.write(content)
         return engine.conclude(writer).id
 

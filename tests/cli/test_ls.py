@@ -44,7 +44,7 @@ def test_ls_shows_people_a_header_and_sizes_that_can_be_read(tmp_path: Path) -> 
 
     assert header.split() == ["id", "received/size", "last", "byte", "state", "name"]
     assert re.fullmatch(rf"{id} +1\.2 MB/4\.9 MB +{DATE}  unfinished", line)
-    assert total == "1 uploads, 1.2 MB"
+    assert total == "1 upload, 1.2 MB"
     assert [header.index(word) for word in ("/", "last byte", "state")] == [
         line.index(word) for word in ("/", re.findall(DATE, line)[0], "unfinished")
     ]
@@ -57,7 +57,7 @@ def test_ls_shows_exact_sizes_if_asked(tmp_path: Path) -> None:
     header, line, total = on_terminal("ls", str(tmp_path), "--bytes")
 
     assert f" {SIZE}/{4 * SIZE} " in line and header.index("/") == line.index("/")
-    assert total == f"1 uploads, {SIZE} bytes"
+    assert total == f"1 upload, {SIZE} bytes"
 
 
 def test_ls_prints_scripts_what_it_always_did(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_ls_prints_scripts_what_it_always_did(tmp_path: Path) -> None:
     objects = on_terminal("ls", str(tmp_path), "--json")
 
     assert re.fullmatch(rf"{id}  {2:>13}/{5:<13} {DATE}  unfinished", lines[0])
-    assert lines[1:] == ["1 uploads, 2 bytes"]
+    assert lines[1:] == ["1 upload, 2 bytes"]
     assert objects == command("ls", str(tmp_path), "--json").stdout.splitlines()
 
 

@@ -476,7 +476,7 @@ def test_get_checks_the_digest(command: Command, proxy: Proxy, tmp_path: Path, d
     assert not (tmp_path / "file.part").exists()
 
 
-@pytest.mark.parametrize("module", ["put", "get", "uploads", "show", "watch"])
+@pytest.mark.parametrize("module", ["put", "get", "ls", "show", "rm", "sweep", "watch"])
 def test_page_names_every_option(module: str) -> None:
     """What `--help` shows stands on the page of the command line."""
     page = (ROOT / "docs" / "command-line.rst").read_text("utf-8")

@@ -102,6 +102,9 @@ class Slow:
     def send(self, percent: int) -> None:
         self._socket.sendall(bytes(SIZE * percent // 100))
 
+    def close(self) -> None:
+        self._socket.close()
+
     def status(self) -> int:
         """What the server answers in the end."""
         with self._socket:

@@ -228,7 +228,7 @@ def test_command_names_bad_records(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=live.ROOT)
 
     assert done.returncode == 1
-    assert other in done.stdout and "1 uploads" in done.stdout
+    assert other in done.stdout and "1 upload," in done.stdout
     assert f"{ID}.info cannot be read" in done.stderr
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from .. import __version__
+from ..client.failures import TransferError
 from ..errors import TusError
 
 COMMANDS = {
@@ -17,8 +18,9 @@ COMMANDS = {
     "put": "upload files, and resume what was cut",
     "get": "fetch files, and resume what was cut",
     "check": "find out from outside what is wrong with a server",
-    "ls": "list the uploads in a directory or a store",
+    "ls": "list the uploads in a directory, a store, or a server",
     "show": "say what is known of one upload",
+    "rm": "remove uploads",
     "watch": "show uploads as they arrive",
     "sweep": "remove expired uploads",
     "thumbs": "make the thumbnails of a gallery",
@@ -26,12 +28,11 @@ COMMANDS = {
     "completion": "let a shell complete commands and options",
     "man": "print the manual page of all commands",
 }
-MODULES = {"ls": "uploads", "sweep": "uploads"}
 
 
 def module_of(name: str) -> Any:
     """Where a command is."""
-    return import_module(f".{MODULES.get(name, name)}", __name__)
+    return import_module(f".{name}", __name__)
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -66,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader, `head` for example, has closed the pipe. Python would complain once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except TransferError as error:
+        from .connection import exit_code
+
+        print(f"tus: {error}", file=sys.stderr)
+        return exit_code(error)
     except (TusError, OSError) as error:
         print(f"tus: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..client import wire
 from ..client.failures import FileChanged, TransferError, Unreachable
+from ..client.link import Link
 from ..client.uploading import Client
 from ..values import size
 
@@ -65,7 +66,7 @@ def _fingerprint(text: str) -> str:
     return plain
 
 
-def add_header_argument(parser: argparse.ArgumentParser) -> None:
+def add_header_argument(parser: argparse._ActionsContainer) -> None:
     """What a command sends besides its own headers."""
     parser.add_argument(
         "-H", "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'",
@@ -73,13 +74,13 @@ def add_header_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_fingerprint_argument(parser: argparse.ArgumentParser) -> None:
+def add_fingerprint_argument(parser: argparse._ActionsContainer) -> None:
     """The only certificate that is trusted."""
     parser.add_argument("--fingerprint", type=_fingerprint, metavar="HEX", help="trust the server whose certificate "
         "has this SHA-256 fingerprint, and no other; `tus serve --tls-self-signed` prints it")  # fmt: skip
 
 
-def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
+def add_connection_arguments(parser: argparse._ActionsContainer) -> None:
     """How the server is reached, and for how long that is tried."""
     add_header_argument(parser)
     add = parser.add_argument
@@ -108,6 +109,11 @@ def client_for(args: argparse.Namespace, url: str, **more: Any) -> Client:
         retries=args.retries,
         **more,
     )
+
+
+def link_for(args: argparse.Namespace, url: str) -> Link:
+    """A link to the server for other requests than those of uploads; ValueError or OSError if there can be none."""
+    return client_for(args, url).link()
 
 
 def sentence(error: Exception) -> str:

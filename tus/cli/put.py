@@ -19,7 +19,7 @@ from ..checksum import ALGORITHMS
 from ..client.board import Board, FileRow, board_for
 from ..client.brake import Brake
 from ..client.failures import Stopped, TransferError, Unwanted
-from ..client.meter import human
+from ..client.meter import counted, human
 from ..client.remembered import Remembered, fingerprint
 from ..client.uploading import Client
 from ..client.wire import printable
@@ -224,5 +224,5 @@ def _rehearse(client: Client, wanted: list[FileToSend], there: list[FileToSend],
             else:
                 print(f"would {said:<6} {human(item.size):>9}  {printable(item.name)}")
     if not args.json:
-        print(f"{len(wanted)} files, {human(sum(item.size for item in wanted))}, would go to {client.url}")
+        print(f"{counted(len(wanted), 'file')}, {human(sum(item.size for item in wanted))}, would go to {client.url}")
     return 0

@@ -17,7 +17,7 @@ from . import logs, secure
 from .access import Access, App
 from .login import Login, passwords
 from .opening import opening
-from .uploads import kept
+from .place import kept
 
 if TYPE_CHECKING:
     from ..adapters.wsgi import Filter

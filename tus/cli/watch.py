@@ -9,12 +9,14 @@ import shutil
 import sys
 import time
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..client.meter import cut, human, lasting
-from ..engine import Engine
-from ..upload import State, Upload
-from .uploads import add_place, engine_of, known_of
+from ..engine.known import Summary
+from ..upload import State, harmless
+from .filters import Chosen, add_filters
+from .listing import name_bad_records
+from .place import UploadPlace, add_place, place_of, tell
 
 _ARRIVING = (State.RECEIVING.value, State.PENDING.value)
 _REMOVED = "removed"
@@ -24,9 +26,10 @@ _HEADER = f"{'done':>5} {'size':>9} {'rate':>11} {'age':>10}  {'state':<10}  nam
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "It ends with Ctrl-C. Where the output is no terminal, each change is a line."
-    add_place(parser)
     parser.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="default: 1")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each change")
+    add_filters(parser, states=False)
+    add_place(parser)
 
 
 def _seconds(text: str) -> float:
@@ -38,21 +41,21 @@ def _seconds(text: str) -> float:
 
 def main(args: argparse.Namespace) -> int:
     logging.getLogger("tus").setLevel(logging.CRITICAL)  # each look would name bad records again
-    arrivals = Arrivals(engine_of(args))
     screen = LiveList() if sys.stdout.isatty() and not args.json else None
+    arrivals = Arrivals(place_of(args, say=screen.say if screen else tell), Chosen.by(args))
     while True:
         changed = arrivals.look()
         if screen:
             screen.draw([row for row in changed if not row.arriving], arrivals.arriving)
         elif changed:
-            print("\n".join(_object(row, arrivals.engine) if args.json else _line(row) for row in changed), flush=True)
+            print("\n".join(_object(row) if args.json else _line(row) for row in changed), flush=True)
         time.sleep(args.interval)
 
 
 class Arrival(NamedTuple):
     """One upload at one look."""
 
-    upload: Upload
+    upload: Summary
     state: str
     samples: tuple[tuple[float, int], ...]  # when it had how many bytes, the oldest first
 
@@ -75,8 +78,8 @@ class Arrival(NamedTuple):
 class Arrivals:
     """What changes from look to look. Uploads that have ended are not read again."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, place: UploadPlace, chosen: Chosen) -> None:
+        self._place, self._chosen = place, chosen
         self._rows: dict[str, Arrival] = {}
         self._ended: set[str] = set()
         self._bad: set[str] = set()
@@ -92,7 +95,9 @@ class Arrivals:
         changed: list[Arrival] = []
         bad: list[str] = []
         found = set()
-        for upload in self.engine.uploads(bad, without=self._ended):
+        for upload in self._place.listed(bad, without=self._ended):
+            if not self._chosen.fits(upload, time.time()):
+                continue
             found.add(upload.id)
             before, row = self._rows.get(upload.id), self._row(upload)
             if row.arriving:
@@ -108,16 +113,15 @@ class Arrivals:
         self._looked = True
         return changed
 
-    def _row(self, upload: Upload) -> Arrival:
+    def _row(self, upload: Summary) -> Arrival:
         now = time.monotonic()
         before = self._rows.get(upload.id)
         samples = before.samples if before else ()
         recent = tuple(sample for sample in samples if now - sample[0] <= _WINDOW) or samples[-1:]
-        return Arrival(upload, self.engine.state(upload).value, (*recent, (now, upload.offset)))
+        return Arrival(upload, upload.state, (*recent, (now, upload.offset)))
 
     def _complain(self, bad: set[str]) -> None:
-        for id in bad - self._bad:
-            print(f"tus: the record {id}.info cannot be read; other uploads are not affected", file=sys.stderr)
+        name_bad_records(sorted(bad - self._bad))
         self._bad = bad
 
 
@@ -125,6 +129,11 @@ class LiveList:
     """A terminal: what has ended moves up and stays, and below it is what arrives."""
 
     def __init__(self) -> None:
+        self._drawn = 0
+
+    def say(self, text: str) -> None:
+        """A line that stays; the list goes on below it."""
+        tell(text)
         self._drawn = 0
 
     def draw(self, ended: list[Arrival], arriving: list[Arrival]) -> None:
@@ -144,10 +153,9 @@ def _line(row: Arrival) -> str:
     size = upload.offset if upload.length is None else upload.length
     done = "?" if upload.length is None else f"{100 * upload.offset // (upload.length or 1)} %"
     rate = f"{human(row.rate)}/s"
-    name = upload.metadata.filename or upload.id
+    name = harmless(upload.filename or upload.id)
     return f"{done:>5} {human(size):>9} {rate:>11} {lasting(row.age):>10}  {row.state:<10}  {name}"
 
 
-def _object(row: Arrival, engine: Engine) -> str:
-    known: dict[str, Any] = known_of(row.upload, engine)
-    return json.dumps({**known, "state": row.state, "rate": round(row.rate), "age": round(row.age, 1)})
+def _object(row: Arrival) -> str:
+    return json.dumps({**row.upload.brief(), "state": row.state, "rate": round(row.rate), "age": round(row.age, 1)})

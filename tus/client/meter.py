@@ -107,6 +107,11 @@ def human(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def counted(count: int, noun: str) -> str:
+    """1 file, 2 files."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def width(text: str) -> int:
     """How many columns of a terminal this text takes."""
     return sum(map(_columns_of, text))

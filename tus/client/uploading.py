@@ -168,7 +168,7 @@ class Client:
 
     @contextlib.contextmanager
     def _lent(self, brake: Brake) -> Iterator[Link]:
-        link = self._idle.pop() if self._idle else self._link()
+        link = self._idle.pop() if self._idle else self.link()
         try:
             with brake.on(link):
                 yield link
@@ -176,7 +176,8 @@ class Client:
             # A link is whole whatever happened, but one that was stopped.
             link.close() if brake.pulled else self._idle.append(link)
 
-    def _link(self) -> Link:
+    def link(self) -> Link:
+        """A way of its own to the server, with the login and the certificates of this client."""
         return Link(self.url, self.headers, Clock(self._timeout or 60), self._trust, self._rate)
 
     def _deliver(self, content: ByteSource, order: Order) -> tuple[str, int]:

@@ -1,4 +1,5 @@
-"""The operators' page: every upload, with its progress; stop it, remove it, sweep what has expired.
+"""The operators' page: every upload, with its progress; stop it, remove it, sweep what has expired. `tus ls`, `show`,
+`rm`, `sweep` and `watch` ask here, too.
 
 It shows everybody's uploads. So it is off by default, answers only operators, and acts through the engine of the filter
 that it stands behind: with its options and its hooks.
@@ -7,23 +8,25 @@ that it stands behind: with its options and its hooks.
 from __future__ import annotations
 
 import hmac
+import json
 import re
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ..adapters.wsgi import EnvironHeaders
+from ..adapters.wsgi import EnvironHeaders, outgoing
 from ..engine import Engine
 from ..engine.admission import word
-from ..errors import NotFound, Refused, TusError
+from ..engine.known import being_written, known, link_for_all
+from ..errors import Locked, OptionError, Refused, TusError
 from ..hooks import overridden
 from ..http.address import is_known
-from ..http.messages import Request
-from ..upload import Upload
+from ..http.messages import Request, Response
+from ..upload import Upload, checked_id
 from ..visitors import foreign
 from .pages import ROOM, Environ, Pages, StartResponse, reply_json, texts
 
@@ -33,6 +36,7 @@ _FORM = 10_000  # bytes that a form of ours may have
 _MOST = 1000  # uploads that are shown at once
 _SOUGHT = 200  # characters of a name that is looked for
 _RUNNING = 5.0  # seconds after its last byte for which an upload counts as running
+_LINES = 200  # records that are sent at once
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -98,7 +102,7 @@ def _owners(method: str, upload: Upload, environ: Environ) -> Request:
 
 
 class Operators:
-    """The page, the list that it asks for each second, and three deeds."""
+    """The page, the list that it asks for each second, what the command line asks for, and three deeds."""
 
     def __init__(self, pages: Pages, *, hosts: Iterable[str] = ()) -> None:
         self._pages, self._hosts = pages, frozenset(host.lower() for host in hosts if host)
@@ -122,6 +126,11 @@ class Operators:
             return self._act(environ, start_response, engine, action)
         if method in ("GET", "HEAD") and action == "uploads":
             return reply_json(environ, start_response, _listed(engine, parse_qs(environ.get("QUERY_STRING", ""))))
+        if method == "GET" and action == "records":
+            headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
+            return outgoing(Response(200, headers, _records(engine)), environ, start_response)
+        if method == "GET" and action in ("record", "link"):
+            return self._one(environ, start_response, engine, action)
         if method in ("GET", "HEAD") and action == "" and environ["PATH_INFO"].endswith("/"):
             return self._page(environ, start_response, engine)
         return self._pages.message(environ, start_response, 404, "not_found")
@@ -140,13 +149,27 @@ class Operators:
             headers=_cookie(environ, engine),
         )
 
+    def _one(self, environ: Environ, start_response: StartResponse, engine: Engine, action: str) -> Iterable[bytes]:
+        try:
+            upload = _called(engine, parse_qs(environ.get("QUERY_STRING", "")))
+            said = {"url": link_for_all(engine, upload)} if action == "link" else known(engine, upload).full()
+        except OptionError as error:
+            return reply_json(environ, start_response, {"error": str(error)}, 409)
+        except TusError as error:
+            return reply_json(environ, start_response, {"error": str(error)}, error.status)
+        return reply_json(environ, start_response, said)
+
     def _act(self, environ: Environ, start_response: StartResponse, engine: Engine, action: str) -> Iterable[bytes]:
         if foreign(_request(environ)):
             return reply_json(environ, start_response, {"error": "from another site"}, 403)
         try:
             if action == "sweep":
-                return reply_json(environ, start_response, {"removed": len(list(engine.sweep()))})
-            upload = _named(environ, engine)
+                swept = [known(engine, upload).full() for upload in engine.sweep()]
+                return reply_json(environ, start_response, {"removed": len(swept), "uploads": swept})
+            form = _form(environ)
+            upload = _called(engine, form)
+            if form.get("unless") == ["written"] and being_written(engine, upload):
+                raise Locked("the upload is being written")
             if action == "stop":
                 # A request that writes is ended. A client that is still there resumes.
                 engine.seize(_owners("HEAD", upload, environ), finish=False)
@@ -166,14 +189,29 @@ def _cookie(environ: Environ, engine: Engine) -> dict[str, str]:
     return {"Set-Cookie": cookie, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
-def _named(environ: Environ, engine: Engine) -> Upload:
+def _form(environ: Environ) -> dict[str, list[str]]:
     with suppress(ValueError):
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        form = parse_qs(environ["wsgi.input"].read(min(length, _FORM)).decode("latin-1"))
-        for upload in engine.uploads():
-            if [upload.id] == form.get("id"):
-                return upload
-    raise NotFound("no such upload")
+        return parse_qs(environ["wsgi.input"].read(min(length, _FORM)).decode("latin-1"))
+    return {}
+
+
+def _called(engine: Engine, said: dict[str, list[str]]) -> Upload:
+    return engine.store.load(checked_id(said.get("id", [""])[0]))
+
+
+def _records(engine: Engine) -> Iterator[bytes]:
+    """A line of JSON for each upload; the last line says how many there are, so that a cut is seen."""
+    bad: list[str] = []
+    lines: list[str] = []
+    count = 0
+    for upload in engine.uploads(bad):
+        count += 1
+        lines.append(json.dumps(known(engine, upload).full()) + "\n")
+        if len(lines) == _LINES:
+            yield "".join(lines).encode()
+            lines.clear()
+    yield ("".join(lines) + json.dumps({"count": count, "unreadable": bad}) + "\n").encode()
 
 
 def _listed(engine: Engine, query: dict[str, list[str]]) -> dict[str, Any]:
