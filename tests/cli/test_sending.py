@@ -27,6 +27,7 @@ import pytest
 from tests import live
 from tests.cli.conftest import ROOT, Upstream, certificate, through
 from tests.cli.faulty import Proxy, answer, serve_each
+from tests.cli.terminal import on_terminal as on_screen
 from tus.client import AsyncClient, Client, TransferRefused, Unreachable
 
 MB = 1 << 20
@@ -61,6 +62,35 @@ def test_directory_keeps_its_relative_paths(run: Any, proxy: Proxy, upstream: Up
     assert (status, relative_paths(proxy)) == (0, paths)
     assert arrived == ["a.txt", "b.txt", "trips", "trips", "trips", "trips"]
     assert "6 of 6 files: 100 % of" in err
+
+
+def test_directory_with_a_link_that_leads_nowhere_is_sent(run: Any, proxy: Proxy, album: Path) -> None:
+    """The link is named, and the rest arrives; by its own name, it is an error."""
+    (album / "trips" / "lost.txt").symlink_to("nowhere")
+
+    status, out, err = run(album, through(proxy))
+    alone = run(album / "trips" / "lost.txt", through(proxy))
+
+    assert (status, len(out.split()), "lost.txt: this link leads nowhere, and is left out" in err) == (0, 6, True)
+    assert (alone[0], "lost.txt: no such file" in alone[2]) == (2, True)
+
+
+def test_file_that_is_named_twice_is_sent_once(run: Any, proxy: Proxy, album: Path) -> None:
+    """By the same words or by others; below a directory it has a place of its own."""
+    status, out, _ = run(album / "a.txt", album / "a.txt", album / "*.txt", album / "." / "b.txt", through(proxy))
+
+    twice = run(album, album, through(proxy))
+    assert (status, len(out.split()), len(twice[1].split())) == (0, 2, 6)
+
+
+def test_directory_without_files_is_named(run: Any, proxy: Proxy, tmp_path: Path) -> None:
+    """Silence could be taken for success with something."""
+    (tmp_path / "empty" / "deeper").mkdir(parents=True)
+
+    status, out, err = run(tmp_path / "empty", through(proxy))
+
+    assert (status, out) == (0, "")
+    assert "empty: no file is in this directory" in err
 
 
 def test_pattern_is_filled_in(run: Any, upstream: Upstream, album: Path) -> None:
@@ -444,7 +474,51 @@ def test_get_has_the_name_that_was_sent(command: Command, upstream: Upstream, fe
     _, complaint = second.communicate(timeout=20)
 
     assert (first.returncode, out.strip()) == (0, str(tmp_path / "photo.png")), err
-    assert (second.returncode, "is there already" in complaint) == (1, True)
+    assert (second.returncode, "is there already (--force replaces it)" in complaint) == (1, True)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_get_replaces_a_file_if_it_is_told_to(
+    command: Command, proxy: Proxy, fetched: str, file: Path, tmp_path: Path, force: bool
+) -> None:
+    """Where nobody can be asked, that is `--force`; without it the server is not even asked."""
+    old = tmp_path / "old.png"
+    old.write_text("precious")
+
+    process = command("get", f"{through(proxy)}/{fetched}", "-o", old, *["--force"] * force)
+    _, err = process.communicate(timeout=20)
+
+    if force:
+        assert (process.returncode, old.read_bytes()) == (0, file.read_bytes()), err
+    else:
+        assert (process.returncode, old.read_text(), len(proxy.seen)) == (1, "precious", 0)
+        assert err.endswith("old.png is there already (--force replaces it)\n")
+        assert sorted(path.name for path in tmp_path.iterdir() if "old" in path.name) == ["old.png"]
+
+
+@pytest.mark.parametrize(("typed", "replaced"), [("y\n", True), ("\n", False)])
+def test_get_asks_on_a_terminal(upstream: Upstream, fetched: str, tmp_path: Path, typed: str, replaced: bool) -> None:
+    """Whether the name is that of the user or of the server."""
+    (tmp_path / "photo.png").write_text("precious")
+    for output in (tmp_path, tmp_path / "photo.png"):
+        with on_screen("get", f"{upstream.url}/{fetched}", "-o", output, XDG_STATE_HOME=str(tmp_path)) as session:
+            session.until(lambda session: "photo.png is there already. Replace it? [y/N]" in "".join(session.shown))
+            session.type(typed)
+
+            assert session.end() == (0 if replaced else 1), session.text
+
+    assert ((tmp_path / "photo.png").read_bytes() == b"precious") == (not replaced)
+
+
+def test_get_leaves_a_device_what_it_is(command: Command, upstream: Upstream, fetched: str, tmp_path: Path) -> None:
+    """A pipe is written into, and not replaced by a file."""
+    os.mkfifo(tmp_path / "pipe")
+    process = command("get", f"{upstream.url}/{fetched}", "-o", tmp_path / "pipe")
+    with open(tmp_path / "pipe", "rb") as pipe:
+        size = len(pipe.read())
+
+    assert process.wait(20) == 0
+    assert (size, (tmp_path / "pipe").is_fifo()) == (3 * MB + 17, True)
 
 
 def test_get_writes_to_standard_output(command: Command, proxy: Proxy, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from tests import live
 from tests.cli.conftest import Upstream, certificate, through
-from tests.cli.faulty import Proxy, answer
+from tests.cli.faulty import Proxy, answer, serve_each
 from tus.client import AsyncClient, Brake, Client, Stopped, TransferError, Unreachable, wire
 from tus.client.connecting import Clock, NetworkError, Trust
 from tus.client.link import Link
@@ -25,6 +26,7 @@ from tus.doctor import windows
 from tus.doctor.visit import Visit
 
 Command = Callable[..., Any]
+PATIENCE = 60.0  # seconds until a test gives up
 OLD, NEW = b"abcdefghij", b"ABCDEFGHIJ"
 
 
@@ -253,3 +255,63 @@ def test_name_in_no_character_set(proxy: Proxy, tmp_path: Path) -> None:
         found = client.get(through(proxy) + "/film", tmp_path)
 
     assert found.path == str(tmp_path / "film")
+
+
+def connecting(port: int) -> int:
+    """How many connections to this port wait for an answer."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "02" for line in lines)
+
+
+@contextlib.contextmanager
+def crowded() -> Iterator[int]:
+    """A port whose queue is full: nobody is refused there, and nobody gets through."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
+        port = listener.getsockname()[1]
+        while not connecting(port):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+@pytest.mark.parametrize("wait", ["connect", "TLS", "proxy", "name"])
+def test_task_is_cancelled_while_it_connects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait: str) -> None:
+    """At once, and not when the time is over: in a connect, a handshake, a tunnel, a question for the name."""
+    begun, go = threading.Event(), threading.Event()
+
+    def unanswered(*_: Any, **__: Any) -> Any:
+        begun.set()
+        go.wait(PATIENCE)
+        raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+    async def cancelled(url: str, under_way: Callable[[], object]) -> float:
+        async with AsyncClient(url, state=tmp_path / "state", timeout=5 * PATIENCE) as client:
+            task = asyncio.create_task(client.put(b"abc"))
+            await asyncio.to_thread(live.until, under_way, within=PATIENCE)
+            task.cancel()
+            began = time.monotonic()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return time.monotonic() - began
+
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(crowded()) if wait == "connect" else live.free_port()
+        before = connecting(port)
+        url, under_way = f"http://127.0.0.1:{port}", lambda: connecting(port) > before
+        if wait in ("TLS", "proxy"):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            serve_each(listener, lambda client: (client.recv(1), begun.set(), go.wait(PATIENCE), client.close()))
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)
+            url, under_way = f"https://127.0.0.1:{port}", begun.is_set
+        if wait == "proxy":
+            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+            url = "https://far.invalid"
+        if wait == "name":
+            monkeypatch.setattr(socket, "getaddrinfo", unanswered)
+            url, under_way = "http://far.invalid", begun.is_set
+        stack.callback(go.set)
+
+        seconds = asyncio.run(cancelled(url, under_way))
+
+    assert seconds < PATIENCE

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,29 +30,37 @@ class FileToSend:
         return (self.path, self.size, self.modified, url)
 
 
-def gather(words: list[str]) -> list[FileToSend]:
-    """Every file; a wrong name is found before the first upload begins, not after the tenth."""
+def gather(words: list[str], *, say: Callable[[str], None]) -> list[FileToSend]:
+    """Every file, once; a wrong name is found before the first upload begins, not after the tenth. `say` hears of what
+    holds nothing that can be sent."""
     if words.count("-") > 1:
         raise ValueError("the standard input can be read only once")
-    return [item for word in words for item in _items(word)]
+    found: dict[tuple[str, str], FileToSend] = {}
+    for word in words:
+        for item in _items(word, say):
+            found.setdefault((os.path.abspath(item.path), item.relative), item)
+    return list(found.values())
 
 
-def _items(word: str) -> Iterator[FileToSend]:
+def _items(word: str, say: Callable[[str], None]) -> Iterator[FileToSend]:
     if word == "-":
         yield FileToSend("-")
     elif os.path.isdir(word):
-        yield from _below(word)
+        found = list(_below(word, say))
+        yield from found
+        if not found:
+            say(f"{word}: no file is in this directory")
     elif os.path.lexists(word) or not glob.has_magic(word):
         yield _item(word, "")
     else:  # a pattern that no shell has filled in
-        found = sorted(glob.glob(word, recursive=True))
-        if not found:
+        paths = sorted(glob.glob(word, recursive=True))
+        if not paths:
             raise ValueError(f"{word}: no file fits")
-        for path in found:
-            yield from _items(path)
+        for path in paths:
+            yield from _items(path, say)
 
 
-def _below(directory: str) -> Iterator[FileToSend]:
+def _below(directory: str, say: Callable[[str], None]) -> Iterator[FileToSend]:
     """Each regular file in it, in order. Links to directories are not followed: they may lead back."""
 
     def fail(error: OSError) -> None:
@@ -63,7 +71,9 @@ def _below(directory: str) -> Iterator[FileToSend]:
         directories.sort()
         for name in sorted(names):
             whole = os.path.join(path, name)
-            if stat.S_ISREG(os.stat(whole).st_mode):
+            if os.path.islink(whole) and not os.path.exists(whole):
+                say(f"{whole}: this link leads nowhere, and is left out")
+            elif stat.S_ISREG(os.stat(whole).st_mode):
                 relative = os.path.normpath(os.path.join(root, os.path.relpath(path, directory), name))
                 yield _item(whole, relative.replace(os.sep, "/"))
 

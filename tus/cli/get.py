@@ -9,10 +9,11 @@ import sys
 from typing import Any
 
 from ..client.board import board_for
-from ..client.failures import TransferError
+from ..client.failures import AlreadyThere, TransferError
 from ..client.uploading import Client
 from ..client.wire import printable
 from . import connection
+from .asking import agreed, can_be_asked
 from .connection import client_for, exit_code, joint, sentence
 
 
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("urls", nargs="+", metavar="URL", help="what to fetch")
     add("-o", "--output", metavar="FILE", help="where it goes: a file, a directory (default: this one, under the name "
         "that the server says), - for standard output")  # fmt: skip
+    add("-f", "--force", action="store_true", help="replace a file that is there; else it asks on a terminal, and "
+        "refuses elsewhere")  # fmt: skip
     connection.add_connection_arguments(parser)
     add("--quiet", action="store_true", help="show no progress")
     add("--json", action="store_true", help="print one JSON object for each file instead of its path")
@@ -49,23 +52,36 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _fetch(client: Client, args: argparse.Namespace) -> int:
-    board = board_for(1, 0, out=sys.stderr, quiet=args.quiet)
-    row = board.row(client.url.rpartition("/")[2])
-    to: Any = sys.stdout.buffer if args.output == "-" else args.output or "."
     record: dict[str, Any] = {"url": client.url, "error": None}
-    code = 0
     try:
-        found = client.get(client.url, to, progress=row.show, say=row.say)
-        row.done(found.size)
-        record |= {"file": found.path, "bytes": found.size, "resumed_at": found.resumed_at, "verified": found.verified}
+        try:
+            record |= _fetched(client, args, replace=args.force)
+        except AlreadyThere as error:
+            if not (can_be_asked() and agreed(f"{printable(error.path)} is there already. Replace it?")):
+                raise
+            record |= _fetched(client, args, replace=True)
+        code = 0
     except (TransferError, OSError) as error:
+        hint = " (--force replaces it)" if isinstance(error, AlreadyThere) else ""
         code, record["error"] = exit_code(error), sentence(error)
-        row.fail(f"tus get: {sentence(error)}")
+        print(printable(f"tus get: {sentence(error)}{hint}"), file=sys.stderr, flush=True)
     finally:
-        board.close()
         client.close()
     if args.json:
         print(json.dumps(record), flush=True, file=sys.stderr if args.output == "-" else sys.stdout)
     elif not code and args.output != "-":
-        print(record["file"], flush=True)
+        print(record["file"] or args.output, flush=True)
     return code
+
+
+def _fetched(client: Client, args: argparse.Namespace, *, replace: bool) -> dict[str, Any]:
+    """What came of it, for programs."""
+    board = board_for(1, 0, out=sys.stderr, quiet=args.quiet)
+    row = board.row(client.url.rpartition("/")[2])
+    to: Any = sys.stdout.buffer if args.output == "-" else args.output or "."
+    try:
+        found = client.get(client.url, to, replace=replace, progress=row.show, say=row.say)
+        row.done(found.size)
+    finally:
+        board.close()
+    return {"file": found.path, "bytes": found.size, "resumed_at": found.resumed_at, "verified": found.verified}

@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     """Upload; the exit status."""
     try:
         client = client_for(args, args.url, chunk_size=args.chunk_size, limit_rate=args.limit_rate)
-        items = gather(args.files)
+        items = gather(args.files, say=lambda text: _note(text, args))
         manifest = Manifest(args.manifest) if args.manifest else None
     except (ValueError, OSError) as error:
         print(f"tus put: {printable(sentence(error))}", file=sys.stderr)
@@ -84,8 +84,8 @@ def main(args: argparse.Namespace) -> int:
         (there if manifest and item.known_as(client.url) in manifest else wanted).append(item)
     if args.dry_run:
         return _rehearse(client, wanted, there, args)
-    if there and not args.quiet:
-        print(f"tus put: {len(there)} of {len(items)} files are there already", file=sys.stderr, flush=True)
+    if there:
+        _note(f"{len(there)} of {counted(len(items), 'file')} {'is' if len(there) == 1 else 'are'} there already", args)
     board = board_for(len(wanted), sum(item.size for item in wanted), out=sys.stderr, quiet=args.quiet)
     try:
         return _send_all(Batch(client, args, board, Brake()), wanted, manifest)
@@ -94,6 +94,12 @@ def main(args: argparse.Namespace) -> int:
     finally:
         board.close()
         client.close()
+
+
+def _note(text: str, args: argparse.Namespace) -> None:
+    """What a person should know and is no error."""
+    if not args.quiet:
+        print(f"tus put: {printable(text)}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ..client.meter import counted, human
 from ..engine.known import Summary
 from ..errors import Locked, NotFound, OptionError
 from ..upload import harmless
+from .asking import agreed, can_be_asked
 from .connection import FAILED
 from .filters import Chosen, add_filters, is_called
 from .listing import add_format, report
@@ -46,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
     if args.dry_run:
         report(found, args, "would be removed")
         return 0
-    if found and not args.yes and not _agreed(found, args):
+    if found and not args.yes and not _wanted(found, args):
         print("tus rm: nothing was removed", file=sys.stderr)
         return FAILED
     return _remove(place, found, args)
@@ -63,14 +64,13 @@ def _found(place: UploadPlace, whats: list[str], chosen: Chosen) -> list[Summary
     return [upload for upload in named if chosen.fits(upload, now)]
 
 
-def _agreed(found: list[Summary], args: argparse.Namespace) -> bool:
+def _wanted(found: list[Summary], args: argparse.Namespace) -> bool:
     count = counted(len(found), "upload")
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_be_asked():
         raise OptionError(f"nobody can be asked whether to remove {count}: --yes says so")
     report(found, args, out=sys.stderr)
     size = human(sum(upload.kept for upload in found))
-    print(f"Remove {count}, {size}, for good? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return agreed(f"Remove {count}, {size}, for good?")
 
 
 def _remove(place: UploadPlace, found: list[Summary], args: argparse.Namespace) -> int:

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .brake import Brake
     from .download import Fetched
-    from .failures import FileChanged, Stopped, TransferError, TransferRefused, Unreachable, Unwanted, WrongDigest
+    from .failures import (
+        AlreadyThere,
+        FileChanged,
+        Stopped,
+        TransferError,
+        TransferRefused,
+        Unreachable,
+        Unwanted,
+        WrongDigest,
+    )
     from .uploading import Client, Uploaded
     from .waiting import AsyncClient
 
 _PLACES = {
+    "AlreadyThere": "failures",
     "AsyncClient": "waiting",
     "Brake": "brake",
     "Client": "uploading",
@@ -30,6 +40,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "AlreadyThere",
     "AsyncClient",
     "Brake",
     "Client",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import queue
@@ -9,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import SplitResult
@@ -42,7 +43,47 @@ class Clock:
         return left
 
 
-def _resolve(host: str, port: int, patience: float) -> Sequence[_Address]:
+class Dial:
+    """What a connection waits for before it is there, so that another thread can end that."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._end: Callable[[], object] | None = None
+
+    @contextlib.contextmanager
+    def waiting(self, end: Callable[[], object]) -> Iterator[None]:
+        """A wait that `end` makes short; nothing is begun when it was stopped before."""
+        with self._lock:
+            if self._stopped:
+                raise _STOPPED
+            self._end = end
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._end = None
+
+    def stop(self) -> None:
+        """For good."""
+        with self._lock:
+            self._stopped = True
+            if self._end:
+                self._end()
+
+
+_STOPPED = ConnectionAbortedError("stopped")
+
+
+def _shut(sock: socket.socket) -> Callable[[], None]:
+    def shut() -> None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    return shut
+
+
+def _resolve(host: str, port: int, patience: float, dial: Dial) -> Sequence[_Address]:
     """getaddrinfo with an end: the system's resolver may take minutes."""
     found: queue.SimpleQueue[Sequence[_Address] | Exception] = queue.SimpleQueue()
 
@@ -54,7 +95,8 @@ def _resolve(host: str, port: int, patience: float) -> Sequence[_Address]:
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        result = found.get(timeout=patience)
+        with dial.waiting(lambda: found.put(_STOPPED)):
+            result = found.get(timeout=patience)
     except queue.Empty:
         raise socket.gaierror(socket.EAI_AGAIN, "the name servers do not answer") from None
     if isinstance(result, Exception):
@@ -96,28 +138,34 @@ class Trust:
         return secured
 
 
-def connect(url: SplitResult, clock: Clock, trust: Trust, proxy: Proxy | None) -> socket.socket:
+def connect(
+    url: SplitResult, clock: Clock, trust: Trust, *, proxy: Proxy | None = None, dial: Dial | None = None
+) -> socket.socket:
     """A connection to the server, or to the proxy that stands before it."""
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-    sock = _dial(host, port, clock) if proxy is None else _dial_proxy(proxy, clock)
+    dial = dial or Dial()
+    sock = _dialled(host, port, clock, dial) if proxy is None else _dial_proxy(proxy, clock, dial)
     try:
         if url.scheme != "https":
             return sock
-        if proxy:
-            proxy.tunnel(sock, host, port)
-        return trust.secured(sock, host)
+        # A socket of its own, since TLS takes over the other one.
+        with contextlib.closing(sock.dup()) as twin, dial.waiting(_shut(twin)):
+            if proxy:
+                proxy.tunnel(sock, host, port)
+            return trust.secured(sock, host)
     except BaseException:
         sock.close()
         raise
 
 
-def _dial(host: str, port: int, clock: Clock) -> socket.socket:
+def _dialled(host: str, port: int, clock: Clock, dial: Dial) -> socket.socket:
     failure: OSError = TimeoutError()
-    for family, kind, protocol, _, address in _resolve(host, port, clock.patience()):
+    for family, kind, protocol, _, address in _resolve(host, port, clock.patience(), dial):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(clock.patience())
-            sock.connect(address)
+            with dial.waiting(_shut(sock)):
+                sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
         except OSError as error:
@@ -126,9 +174,9 @@ def _dial(host: str, port: int, clock: Clock) -> socket.socket:
     raise failure
 
 
-def _dial_proxy(proxy: Proxy, clock: Clock) -> socket.socket:
+def _dial_proxy(proxy: Proxy, clock: Clock, dial: Dial) -> socket.socket:
     try:
-        return _dial(proxy.url.hostname or "", proxy.url.port or 80, clock)
+        return _dialled(proxy.url.hostname or "", proxy.url.port or 80, clock, dial)
     except (OSError, UnicodeError) as error:
         clear = proxy.url._replace(netloc=proxy.url.netloc.rpartition("@")[2])
         known = explain(error, clear, clock)

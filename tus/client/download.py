@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from ..checksum import ALGORITHMS, Hash
 from ..errors import InvalidDigest
 from ..http.digests import given
-from .failures import TransferError, TransferRefused, TryAgain, UploadGone, WrongDigest
+from .failures import AlreadyThere, TransferError, TransferRefused, TryAgain, UploadGone, WrongDigest
 from .link import Link
 from .remembered import Remembered, fetching, holding
 from .transfer import Pace, judge
@@ -40,6 +40,7 @@ def fetch(
     url: str,
     to: str | os.PathLike[str] | BinaryIO,
     *,
+    replace: bool | None,
     pace: Pace,
     show: Callable[[int, int | None], None],
     memory: Remembered | None,
@@ -47,7 +48,10 @@ def fetch(
     """Fetch it."""
     url = endpoint(url)[0]
     if isinstance(to, (str, os.PathLike)):
-        return _Whole(link, url, show, os.fspath(to), memory).run(pace)
+        if os.path.exists(to) and not (os.path.isfile(to) or os.path.isdir(to)):  # a device or a pipe stays what it is
+            with open(to, "wb") as out:
+                return _Download(link, url, show, out).run(pace)
+        return _Whole(link, url, show, os.fspath(to), memory=memory, replace=replace).run(pace)
     return _Download(link, url, show, to).run(pace)
 
 
@@ -152,18 +156,24 @@ class _Whole(_Download):
         url: str,
         show: Callable[[int, int | None], None],
         to: str,
+        *,
         memory: Remembered | None,
+        replace: bool | None,
     ) -> None:
         super().__init__(link, url, show)
         self._to, self._memory, self._key = to, memory, fetching(url, to)
         self._path = "" if os.path.isdir(to) else to
+        self._replace = bool(self._path) if replace is None else replace
         self._part = ""
         self._said = ""  # digests, as the first answer had them
 
     def run(self, pace: Pace) -> Fetched:
+        self._check_free()
         self._find()
+        self._check_free()
         try:
             found = super().run(pace)
+            self._check_free()
         except WrongDigest:
             self._close()
             os.unlink(self._part)
@@ -175,6 +185,11 @@ class _Whole(_Download):
             self._memory.forget(self._key)
             self._memory.forget(holding(self._part))
         return Fetched(self._path, found.size, found.resumed_at, found.verified)
+
+    def _check_free(self) -> None:
+        """Nothing is where the file goes, or it may be replaced."""
+        if self._path and not self._replace and os.path.lexists(self._path):
+            raise AlreadyThere(self._path)
 
     def _find(self) -> None:
         """What an earlier call has left."""
@@ -193,8 +208,7 @@ class _Whole(_Download):
         super()._begin(answer)
         if not self._path:
             self._path = os.path.join(self._to, _name(answer, self._url))
-            if os.path.lexists(self._path):
-                raise TransferError(f"{self._path} is there already")
+            self._check_free()
         if self._out is None:
             self._part = self._path + ".part"
             if self._memory and os.path.lexists(self._part) and not self._memory.get(holding(self._part)):

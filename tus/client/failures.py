@@ -34,6 +34,14 @@ class FileChanged(TransferError):
     """The file changed while it was sent: what arrived may be a mixture."""
 
 
+class AlreadyThere(TransferError):
+    """There is a file at the `path` where a download should go, and nobody said that it may be replaced."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is there already")
+        self.path = path
+
+
 class WrongDigest(TransferError):
     """What arrived is not what the server says that it has sent."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from .connecting import Clock, NetworkError, Trust
+from .connecting import Clock, Dial, NetworkError, Trust
 from .pacing import Rate
 from .wire import VERSION, Answer, Connection, Payload, Receiver, same_host
 
@@ -23,6 +23,7 @@ class Link:
     rate: Rate | None = None
     _open: tuple[str, Connection] | None = None
     _aborted: bool = False
+    _dial: Dial = field(default_factory=Dial)
 
     def headers_for(self, method: str, url: str, extra: Mapping[str, str]) -> dict[str, str]:
         """The headers that every request to this URL has, and those of this one."""
@@ -34,7 +35,7 @@ class Link:
         return {"User-Agent": "tus-cli", "Accept": "*/*", **version, **own, **extra}
 
     def connect(self, url: str) -> Connection:
-        return Connection(url, self.clock, trust=self.trust, rate=self.rate)
+        return Connection(url, self.clock, trust=self.trust, rate=self.rate, dial=self._dial)
 
     def request(
         self,
@@ -47,8 +48,8 @@ class Link:
         receive: Receiver | None = None,
     ) -> Answer:
         """One request; the connection is closed unless another request can follow."""
-        connection = self._connection(url)
         try:
+            connection = self._connection(url)
             sent = self.headers_for(method, url, headers)
             answer = connection.request(method, url, sent, body=body, progress=progress, receive=receive)
         except BaseException as error:
@@ -75,6 +76,7 @@ class Link:
     def abort(self) -> None:
         """End what runs, from another thread; nothing can follow."""
         self._aborted = True
+        self._dial.stop()
         if found := self._open:
             with contextlib.suppress(OSError):
                 found[1].abort()

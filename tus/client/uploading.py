@@ -147,6 +147,7 @@ class Client:
         to: str | os.PathLike[str] | BinaryIO,
         *,
         resume: bool = True,
+        replace: bool | None = None,
         progress: OnProgress | None = None,
         say: Callable[[str], None] | None = None,
         brake: Brake | None = None,
@@ -154,13 +155,16 @@ class Client:
         """Fetch a file to a path, into a directory under the name that the server says, or into an open file.
 
         A path is written when everything is there; until then it lies beside it as `….part`, where the next call goes
-        on if the server still has the same file. A digest that the server sends is checked."""
+        on if the server still has the same file. A digest that the server sends is checked. With `replace`, a file that
+        is there is replaced; without, `AlreadyThere` says so; if you say nothing, only a path that you named is."""
         brake = brake or Brake()
         pace = Pace(self._retries, say=say or _nobody, sleep=brake.rest)
         memory = self._memory if resume else None
         with self._lent(brake) as link:
             try:
-                return download.fetch(link, url, to, pace=pace, show=progress or _unseen, memory=memory)
+                return download.fetch(
+                    link, url, to, replace=replace, pace=pace, show=progress or _unseen, memory=memory
+                )
             except Unreachable:
                 if brake.pulled:
                     raise Stopped("stopped") from None

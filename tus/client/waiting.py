@@ -58,13 +58,21 @@ class AsyncClient:
         to: str | os.PathLike[str] | BinaryIO,
         *,
         resume: bool = True,
+        replace: bool | None = None,
         progress: OnProgress | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Fetched:
         """As `Client.get`."""
         loop, brake = asyncio.get_running_loop(), Brake()
         call = partial(
-            self.client.get, url, to, resume=resume, progress=_in(loop, progress), say=_in(loop, say), brake=brake
+            self.client.get,
+            url,
+            to,
+            resume=resume,
+            replace=replace,
+            progress=_in(loop, progress),
+            say=_in(loop, say),
+            brake=brake,
         )
         return await _stoppable(call, brake)
 

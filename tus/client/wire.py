@@ -24,7 +24,7 @@ from email.message import Message
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
-from .connecting import Clock, NetworkError, Trust, connect, explain
+from .connecting import Clock, Dial, NetworkError, Trust, connect, explain
 from .pacing import Rate
 from .proxies import proxy_for
 
@@ -204,7 +204,9 @@ def _shown(response: http.client.HTTPResponse) -> bytes:
 class Connection:
     """One connection; `request` does everything, `begin`, `send` and `answer` are its steps."""
 
-    def __init__(self, url: str, clock: Clock, *, trust: Trust | None = None, rate: Rate | None = None) -> None:
+    def __init__(
+        self, url: str, clock: Clock, *, trust: Trust | None = None, rate: Rate | None = None, dial: Dial | None = None
+    ) -> None:
         self._url = urlsplit(url)
         self._clock = clock
         self._rate = rate
@@ -214,7 +216,7 @@ class Connection:
         self._interim: list[int] = []
         try:
             self._proxy = proxy_for(self._url)
-            self._sock = connect(self._url, clock, trust or Trust(), self._proxy)
+            self._sock = connect(self._url, clock, trust or Trust(), proxy=self._proxy, dial=dial)
         except (OSError, UnicodeError) as error:
             raise explain(error, self._url, clock) from error
         self._sock.setblocking(False)
