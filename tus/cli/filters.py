@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ..engine.known import Summary
-from ..options import duration, size
+from ..values import duration, size
 
 
 def _value(parse: Callable[[str], float | None]) -> Callable[[str], float | None]:
