@@ -33,7 +33,7 @@ STRANGERS = ("stores", "lockers", "protocols")  # what lies in these knows nothi
 # But for what all stores or lockers of one kind have in common.
 SHARED = {
     "disk", "drafts", "ear", "filesystems", "flocks", "infos", "leasefile", "marks", "network", "notes", "ondata",
-    "pool", "records", "secret", "servers",
+    "placed", "pool", "records", "secret", "servers", "tidying", "wholes",
 }  # fmt: skip
 # The engine: each module has some deeds, and uses those to its left.
 ENGINE = (

@@ -13,7 +13,7 @@ _SENT = (
     "Upload-Length, Upload-Offset, Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Checksum, "
     "Upload-Complete, Upload-Incomplete, Upload-Draft-Interop-Version, Content-Disposition, Content-Encoding, "
     "Content-Digest, Repr-Digest, Want-Repr-Digest, Incremental, Upload-Name, Cache-Control, "
-    "Idempotency-Key"
+    "Idempotency-Key, Upload-Whole"
 )
 _READ = (
     "Location, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Expires, "

@@ -250,6 +250,15 @@ class Chunks(NamedTuple):
         return there - self.size + (length or 0) - (self.many - 1) * self.size
 
 
+class PartPlace(NamedTuple):
+    """Where a part lies in the file that it and others will be. Nobody else has this place."""
+
+    whole: str  # 32 hexadecimal digits
+    start: int  # bytes before it
+    total: int  # bytes of the whole
+    boot: str  # of the system, since when it has been written to
+
+
 class Upload(NamedTuple):
     """One upload, as the store knows it. A named tuple, since every request makes several of them."""
 
@@ -275,6 +284,7 @@ class Upload(NamedTuple):
     chunks: Chunks | None = None  # it comes in numbered chunks, so its offset is the number of bytes that are there
     keyed: str = ""  # what its creation said, if that came with a key, so that the same key says no other thing
     expected: int | None = None  # bytes that a form seems to hold; its file's length is known at its end only
+    place: PartPlace | None = None  # None: the upload has a file of its own
     stored_at: str = ""  # s3://bucket/key, where others can fetch the data themselves; as the store says
 
     @property

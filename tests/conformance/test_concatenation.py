@@ -504,6 +504,38 @@ def test_large_parts_are_joined_bit_for_bit(tus: Client) -> None:
     assert [handed.file == one + two + b"x" for handed in tus.handed()] == [True]
 
 
+WHOLE = "5f6dd4e4-6c5c-4bd1-9a3c-6d2d7d3a1f10"
+
+
+@pytest.mark.every_server
+def test_parts_in_their_place_become_one_file(tus: Client) -> None:
+    """Whatever the storage makes of it, the header does no harm; and a creation that comes again is the same part."""
+    contents = b"a" * 70_001, b"b" * 70_002, b"c" * 70_000
+    fields = {**PARTIAL, "Upload-Whole": " ".join([WHOLE, *(str(len(each)) for each in contents)])}
+    urls = [tus.create(len(each), fields) for each in contents]
+    assert urls == [tus.create(len(each), fields) for each in contents]
+    for url, each in reversed(list(zip(urls, contents, strict=True))):
+        assert tus.patch(url, 0, each[:1000]).status == 204
+        assert tus.patch(url, 1000, each[1000:]).status == 204
+
+    answer = tus.final(*urls)
+
+    assert answer.status == 201
+    assert [handed.file == b"".join(contents) for handed in tus.handed()] == [True]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["KEY", "KEY 5 5", "KEY 5 0", "KEY 6 7", "KEY  5", "short 5", "KEY 5 -1", "KEY 5 6x", ""],
+    ids=["none", "alike", "nought", "another", "blanks", "short", "negative", "letter", "empty"],
+)
+def test_whole_that_cannot_be_is_400(tus: Client, value: str) -> None:
+    """A part of which nothing says where it belongs is refused before it has cost anything."""
+    answer = tus.post({**PARTIAL, "Upload-Length": "5", "Upload-Whole": value.replace("KEY", WHOLE)})
+
+    assert answer.status == 400
+
+
 @pytest.mark.slow
 def test_killed_server_still_joins() -> None:
     """A final that waited when the process was killed is joined by the next one."""

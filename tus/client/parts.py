@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import accumulate
 from typing import TypeVar
 
 from .brake import Brake
@@ -13,13 +14,26 @@ from .transfer import judge, metadata_header
 from .wire import Bytes, located
 
 T = TypeVar("T")
+_MOST = 4096  # characters of a header, which any server takes
 
 
 def ranges(size: int, count: int) -> list[tuple[int, int]]:
-    """Start and length of each part; none is empty."""
+    """Start and length of each part; none is empty. No two have the same length, if there is room for that."""
     count = max(1, min(count, size))
-    edges = [size * n // count for n in range(count + 1)]
-    return [(start, end - start) for start, end in zip(edges, edges[1:], strict=False)]
+    each = size // count
+    if each < count:
+        lengths = [size * (n + 1) // count - size * n // count for n in range(count)]
+    else:
+        lengths = [each - n for n in range(count - 1)]
+        lengths.append(size - sum(lengths))
+    starts = [0, *accumulate(lengths)]
+    return list(zip(starts, lengths, strict=False))
+
+
+def whole_header(key: str, lengths: Sequence[int]) -> dict[str, str]:
+    """What tells our server where each part belongs, so that it need not copy them in the end; others ignore it."""
+    named = " ".join([key, *map(str, lengths)])
+    return {"Upload-Whole": named} if len(set(lengths)) == len(lengths) and len(named) <= _MOST else {}
 
 
 def at_once(tasks: Sequence[Callable[[], T]], brake: Brake) -> list[T]:

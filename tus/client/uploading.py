@@ -7,6 +7,7 @@ import mimetypes
 import os
 import stat
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -219,9 +220,11 @@ class Client:
         bounds, resumed = parts.ranges(file.length or 0, order.parallel), []
         shown = parts.Sum(file.length or 0, order.show)
         keys = [f"{order.key}:{n}/{len(bounds)}" if order.key else "" for n in range(len(bounds))]
+        name = self._memory.creation(keys[0], "whole") if order.key else str(uuid.uuid4())
+        said = {"Upload-Concat": "partial", **parts.whole_header(name, [length for _, length in bounds])}
 
         def send(n: int) -> str:
-            each = replace(order, metadata={}, headers={"Upload-Concat": "partial"}, show=shown.of(n), key=keys[n])
+            each = replace(order, metadata={}, headers=said, show=shown.of(n), key=keys[n])
             with self._lent(order.brake) as own:
                 transfer = self._transfer(own, file.part(*bounds[n]), each)
                 transfer.forget = lambda: None  # until all of them are there

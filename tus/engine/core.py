@@ -17,7 +17,7 @@ from ..hooks import Hooks, overridden
 from ..http.messages import Request
 from ..lockers import Lease, Locker
 from ..options import Options
-from ..stores import Distant, Linked, OnDisk, Positioned, Prompt, Rereading, Store
+from ..stores import Distant, Gathering, Linked, OnDisk, Positioned, Prompt, Rereading, Store
 from ..stores.apart import Apart
 from ..upload import State, Upload
 from .watching import Watches
@@ -73,6 +73,7 @@ class Core:
         self.distant = store if isinstance(store, Distant) else None
         self.disk = store if isinstance(store, OnDisk) else None
         self.linked = store if isinstance(store, Linked) else None
+        self.gathering = store if isinstance(store, Gathering) else None
         self.watches = Watches(far=self.distant is not None)
         # When HEAD told how much there is of these uploads: what began before that writes no more.
         self.asked: dict[str, float] = {}

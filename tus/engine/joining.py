@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from ..errors import (
     BadRequest,
@@ -104,15 +104,19 @@ def join_parts(core: Core, upload: Upload) -> Upload:
     if not all(part.complete for part in parts):
         return upload.evolve(length=_total(parts))
     lease = core.locker.lease(upload.id, brief=True, patience=MOMENT)
+    whole = draft = None
     try:
         with lease.turn():
             upload = core.store.load(upload.id)
-            draft = None if upload.complete else core.store.append(upload.id, 0, fence=lease, known=upload)
+            if not upload.complete:
+                whole = _gathered(core, upload, parts, lease)
+                draft = whole or core.store.append(upload.id, 0, fence=lease, known=upload)
         if draft:
-            upload = _copy_parts(core, upload, parts, lease, draft)
+            joined = _finish_whole if whole else _copy_parts
+            upload = joined(core, upload, parts, lease, draft)
     finally:
         lease.release(forget=True)
-    if core.options.remove_parts:
+    if core.options.remove_parts or whole:
         for part in parts:
             core.store.delete(part.id)
     return upload
@@ -134,6 +138,23 @@ def completed(core: Core, part: Upload) -> list[Upload]:
         with suppress(NotFound):
             found.append(core.store.load(final))
     return [upload for upload in found if upload.pending]
+
+
+def _gathered(core: Core, upload: Upload, parts: list[Upload], lease: Lease) -> Draft | None:
+    """The parts as they are, if they lie in their final place already. Only in a turn."""
+    if core.gathering is None or not all(part.place for part in parts):
+        return None
+    core.check_size(upload, sum(part.offset for part in parts))
+    try:
+        return core.gathering.gather(upload.id, parts, fence=lease)
+    except NotFound:
+        raise Gone("a part of this upload is gone") from None
+
+
+def _finish_whole(core: Core, upload: Upload, parts: list[Upload], lease: Lease, draft: Draft) -> Upload:
+    with closing(draft):
+        length = sum(part.offset for part in parts)
+        return complete(core, upload.evolve(length=length, offset=length), lease, draft)
 
 
 def _copy_parts(core: Core, upload: Upload, parts: list[Upload], lease: Lease, draft: Draft) -> Upload:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ..checksum import Checksum
 from ..errors import BadRequest, KeyReused, Refused, TooLarge
 from ..http.messages import Request
-from ..upload import Digests, Metadata, Upload
+from ..upload import Digests, Metadata, PartPlace, Upload
 from ..waiting import take_time
 from .admission import identify, secret_id
 from .core import Core, find_alive, tell_arriving, tell_created
@@ -26,9 +26,10 @@ from .writer import Repeated, Writer
 def begin_once(
     core: Core, request: Request, *, key: str, length: int | None, metadata: Metadata, partial: bool = False,
     concat: str = "", announced: int | None = 0, checksum: Checksum | None = None, trailing: bool = False,
-    last: bool | None = None, digests: Digests = (), known: bool = False,
+    last: bool | None = None, digests: Digests = (), known: bool = False, sizes: tuple[int, ...] = (),
 ) -> Writer:  # fmt: skip
-    """As `begin`, for a new upload; or to go on with the one that was begun with this key."""
+    """As `begin`, for a new upload; or to go on with the one that was begun with this key. `sizes` are those of all
+    parts of a whole, which the key names: the part is the one that has this length."""
     take_time()
     request = identify(core, request)
     core.hooks.authorise(request, "create", None)
@@ -36,9 +37,12 @@ def begin_once(
     def draft(id: str) -> Upload:
         upload = drafted(core, request, length=length, metadata=metadata, partial=partial, concat=concat, id=id)
         room_for(core, upload, 0, None, announced)
-        return upload.evolve(digests=digests, target=request.target)
+        core.check_size(upload, sum(sizes))  # there is no use in parts that cannot be put together
+        place = _place(core, request, key, sizes, length) if sizes and upload.id == id else None
+        return upload.evolve(digests=digests, target=request.target, place=place)
 
-    upload, new = made_once(core, request, draft, key=key, said=(length, metadata.raw, concat, digests))
+    name = f"{key} {length} of {sizes}" if sizes else key
+    upload, new = made_once(core, request, draft, key=name, said=(length, metadata.raw, concat, digests))
     if new:
         _tell(core, upload, announced)
     elif announced != 0 and not upload.complete:
@@ -49,13 +53,25 @@ def begin_once(
     return _taken(core, request, upload, announced, checksum=checksum, trailing=trailing, last=last)
 
 
+def _place(core: Core, request: Request, key: str, sizes: tuple[int, ...], length: int | None) -> PartPlace | None:
+    """Where the part with this length lies. Nobody else gets that place, since the name of the part says the same."""
+    if core.gathering is None or length is None:
+        return None
+    whole = secret_id(core, request, "Upload-Whole", request.user, _home(request), key, sizes)
+    return core.gathering.reserve(whole, sum(sizes[: sizes.index(length)]), sum(sizes))
+
+
+def _home(request: Request) -> object:
+    """Where uploads are created: a key means nothing elsewhere."""
+    return request.target[:3] if request.target else urlsplit(request.location("")).path
+
+
 def made_once(
     core: Core, request: Request, draft: Callable[[str], Upload], *, key: str, said: tuple[object, ...]
 ) -> tuple[Upload, bool]:
     """The upload that this owner has begun with the key, and whether it is new; `draft` makes one by an id. Raises
     KeyReused, if that one was begun by other words."""
-    target = request.target[:3] if request.target else urlsplit(request.location("")).path
-    id = secret_id(core, request, "Idempotency-Key", request.user, target, key)
+    id = secret_id(core, request, "Idempotency-Key", request.user, _home(request), key)
     words = hashlib.blake2b(repr((id, *said)).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
     try:
         upload, new = create_named(core, draft(id).evolve(keyed=words))

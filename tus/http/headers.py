@@ -19,6 +19,9 @@ PAGE_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # wha
 
 _MAX_KEY = 255  # characters; it is worked into an id, and no library sends more than a UUID
 _BARE_KEY = re.compile(r"[!#-+\--:<-~]+")  # no quote, comma or semicolon, which mean something in a structured field
+# A key that nobody can guess, such as a UUID; and as many numbers as a final upload may have parts.
+_WHOLE = re.compile(r"[0-9A-Za-z-]{16,64}(?: [1-9][0-9]{0,14}){1,1000}", re.ASCII)
+_MAX_WHOLE = 8192  # characters, as many as most servers take in a header
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^';]*'([^;\s]+)", re.IGNORECASE | re.ASCII)
 _PLAIN = re.compile(r';\s*filename\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]+)', re.IGNORECASE | re.ASCII)
 _ODD = re.compile(r'[^ -~]|["\\%]')  # what a quoted string of an old browser cannot hold
@@ -78,6 +81,21 @@ def idempotency_key(headers: Headers) -> str:
     if not key or len(key) > _MAX_KEY:
         raise BadRequest(f"Idempotency-Key is not one key of 1 to {_MAX_KEY} visible characters: {value[:40]!a}")
     return key
+
+
+def announced_whole(headers: Headers) -> tuple[str, tuple[int, ...]]:
+    """What the client calls the file that its parts will be, and the lengths of all of them in their order; ("", ()) if
+    it does not say. The length of a part tells which one it is, so that all differ."""
+    value = headers.get("upload-whole")
+    if value is None:
+        return "", ()
+    if len(value) > _MAX_WHOLE or not _WHOLE.fullmatch(value):
+        raise BadRequest("Upload-Whole is not a key of 16 to 64 letters and digits, and the length of each part")
+    key, *said = value.split(" ")
+    sizes = tuple(map(int, said))
+    if len(set(sizes)) < len(sizes):
+        raise BadRequest("two parts in Upload-Whole have the same length, so that nothing tells which one this is")
+    return key, sizes
 
 
 def expected_checksum(headers: Headers) -> Checksum | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 
 from ..checksum import ALGORITHMS, Checksum
 from ..downloads import download
 from ..engine import Engine
 from ..engine.joining import completed
+from ..engine.repeating import begin_once
 from ..engine.writer import Writer
 from ..errors import (
     BadRequest,
@@ -133,7 +135,7 @@ class TusExchange(Exchange):
             raise BadRequest("a creation needs either Upload-Length or `Upload-Defer-Length: 1`")
         # creation-with-upload: a body of another type is ignored, since HTTP libraries like to add one.
         body = _Body(request) if request.has_body and request.headers.get("content-type") == OFFSET_TYPE else None
-        writer = self.beginner()(
+        writer = self._beginner(length if kind == "partial" else None)(
             self.identify(),
             length=length,
             metadata=metadata,
@@ -145,6 +147,15 @@ class TusExchange(Exchange):
         )
         self._location = {"Location": request.location(writer.upload.id)}
         return self.stored((yield from body.pour(engine, writer) if body else _nothing(engine, writer)))
+
+    def _beginner(self, part: int | None) -> Callable[..., Writer]:
+        """What begins the upload; a part of this length in its place, if the client says what it will be part of."""
+        key, sizes = headers.announced_whole(self.request.headers) if part is not None else ("", ())
+        if not key:
+            return self.beginner()
+        if part not in sizes:
+            raise BadRequest(f"no part in Upload-Whole has the length {part}")
+        return partial(begin_once, self.engine, key=key, sizes=sizes)
 
     def _join(self, urls: tuple[str, ...], metadata: Metadata) -> Response:
         request = self.request

@@ -5,18 +5,18 @@ What one request brings goes into a `Draft`. A draft may hold bytes back, in mem
 shows a `Fence`: a store of one machine writes inside its turns, and a store that many machines share also refuses a
 token that is older than the newest one it has seen.
 
-What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Reviewable`,
+What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Gathering`, `Reviewable`,
 `Eager`, `Positioned`, `OnDisk`, `Linked`, `Rereading`, `Distant`, `Prompt`. The engine has another way for stores that
 cannot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from ..upload import Upload
+from ..upload import PartPlace, Upload
 
 Block = bytes | bytearray | memoryview
 
@@ -143,6 +143,21 @@ class Joinable(Protocol):
 
     def join(self, id: str, size: int) -> None:
         """Take the first `size` bytes of another upload, as `write` would. If there are fewer, take what there is."""
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """A store where parts can lie in their final place from the beginning, so that to put them together copies nothing.
+    Such a part is created empty and gets its bytes by `append`; nothing else about it is different."""
+
+    def reserve(self, whole: str, start: int, total: int) -> PartPlace | None:
+        """What to create a part with, so that it lies there in the whole of this name, which has 32 hexadecimal digits.
+        The caller gives no place twice. None, where parts cannot have places."""
+
+    def gather(self, id: str, parts: Sequence[Upload], *, fence: Fence) -> Draft | None:
+        """The whole as the data of a new upload, if these complete parts are all of it and of no other upload; to be
+        finished, and not to be written to. The parts are of no use then. None: they have to be copied. Called in a
+        turn; twice is fine. Raises NotFound, if a part is gone."""
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from contextlib import closing
 from typing import BinaryIO, Protocol
 
 from ..errors import StoreBroken, StoreFull, TusError
@@ -18,8 +19,20 @@ from .disk import copied, release, sync, unwritten, write_back
 
 log = logging.getLogger("tus")
 
-_CLOSED, _RESTING = -1, -2  # in place of a descriptor
-_STEP = 8 << 20  # bytes after which writing back is started, so that the last sync finds little to do
+CLOSED, RESTING = -1, -2  # in place of a descriptor
+STEP = 8 << 20  # bytes after which writing back is started, so that the last sync finds little to do
+
+
+class Copied(Protocol):
+    """Where the bytes of an upload are, for a draft that copies them."""
+
+    fd: int
+    start: int  # of them in the file
+
+    def check(self) -> None:
+        """Raise NotFound, if they may have been another upload's meanwhile."""
+
+    def close(self) -> None: ...
 
 
 class Home(Protocol):
@@ -28,10 +41,17 @@ class Home(Protocol):
     certify: bool
 
     def open(self, id: str, start: int = 0) -> BinaryIO: ...
-    def reopen(self, id: str) -> int: ...
+    def reopen(self, id: str) -> int:
+        """The data of a draft that was closed meanwhile."""
+
+    def source(self, id: str) -> Copied: ...
     def hide(self, id: str, start: int | None, *, durable: bool = False) -> None: ...
-    def certain(self, id: str) -> int: ...
-    def note(self, id: str, size: int) -> None: ...
+    def certain(self, id: str) -> int:
+        """How many bytes are on the disk for certain."""
+
+    def note(self, id: str, size: int) -> None:
+        """So many bytes are on the disk for certain."""
+
     def doubt(self, id: str, size: int) -> None: ...
     def cut(self, id: str, fd: int) -> None: ...
     def leave(self, id: str, draft: NewDraft) -> None: ...
@@ -59,7 +79,7 @@ class FileDraft:
 
     def write(self, block: Block) -> None:
         with self._fence.turn():
-            if self._fd == _RESTING:
+            if self._fd == RESTING:
                 self._wake()
             if self._exact and not self._hidden:
                 self._hide(self.taken)
@@ -68,7 +88,7 @@ class FileDraft:
     def rest(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-            self._fd = _RESTING
+            self._fd = RESTING
 
     def _wake(self) -> None:
         """Only in a turn: then the name leads to the same file as before."""
@@ -86,26 +106,30 @@ class FileDraft:
 
     def splice(self, pipe: int, size: int) -> int:
         with self._fence.turn():
-            if self._fd == _RESTING:
+            if self._fd == RESTING:
                 self._wake()
             if self._exact and not self._hidden:
                 self._hide(self.taken)
+            start = self.taken
             try:
-                moved = os.splice(pipe, self._fd, size, offset_dst=self.taken)
+                self._move(pipe, size)
             except OSError as error:
                 if error.errno != errno.EINVAL:  # some network file systems cannot
                     raise unwritten(error) from None
                 block = os.read(pipe, size)
                 self._put(block)
                 return len(block)
-            self.taken += moved
-            return moved
+            return self.taken - start
+
+    def _move(self, pipe: int, size: int) -> None:
+        self.taken += os.splice(pipe, self._fd, size, offset_dst=self.taken)
 
     def join(self, id: str, size: int) -> None:
         done = 0
-        with self._store.open(id) as source:
-            while step := self._copy(source.fileno(), size - done, done):
+        with closing(self._store.source(id)) as source:
+            while step := self._copy(source.fd, size - done, source.start + done):
                 done += step
+            source.check()
 
     def _copy(self, source: int, size: int, start: int) -> int:
         with self._fence.turn():
@@ -119,7 +143,7 @@ class FileDraft:
             return step
 
     def write_back(self) -> None:
-        if self.taken - self._started >= _STEP and self._fd >= 0:
+        if self.taken - self._started >= STEP and self._fd >= 0:
             write_back(self._fd, self._started, self.taken - self._started)
             self._started = self.taken
 
@@ -148,17 +172,20 @@ class FileDraft:
         self._committed = self.taken
 
     def _sync(self) -> None:
-        if self._fd == _RESTING:
+        if self._fd == RESTING:
             with self._fence.turn():
                 self._wake()
         try:
-            sync(self._fd)
+            self._flush()
         except (StoreFull, StoreBroken) as error:
             self._fall_back(error)
             raise
         if self._store.certify:
             with self._fence.turn():
                 self._store.note(self._id, self.taken)
+
+    def _flush(self) -> None:
+        sync(self._fd)
 
     def _fall_back(self, failed: StoreFull | StoreBroken) -> None:
         """Back to what is certain: the kernel forgets what it could not write, and reports success the next time."""
@@ -173,7 +200,7 @@ class FileDraft:
         """Cut off what is doubtful, or raise what made it so."""
         try:
             with self._fence.turn():
-                if self._fd == _RESTING:
+                if self._fd == RESTING:
                     self._wake()
                 self._store.cut(self._id, self._fd)
         except (OSError, TusError) as error:
@@ -187,10 +214,10 @@ class FileDraft:
         self._hidden = start is not None
 
     def abort(self) -> None:
-        if self._fd == _CLOSED or self.taken == self._committed and not self._hidden:
+        if self._fd == CLOSED or self.taken == self._committed and not self._hidden:
             return
         with self._fence.turn():
-            if self._fd == _RESTING:
+            if self._fd == RESTING:
                 self._wake()
             try:
                 os.ftruncate(self._fd, self._committed)
@@ -202,7 +229,7 @@ class FileDraft:
                 self._hide(None)
 
     def close(self) -> None:
-        fd, self._fd = self._fd, _CLOSED
+        fd, self._fd = self._fd, CLOSED
         if fd >= 0:
             os.close(fd)
 

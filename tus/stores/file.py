@@ -16,23 +16,24 @@ has a second name, `<id>.kept`, which the host does not know.
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from io import BufferedReader
 from typing import BinaryIO
 
-from ..errors import Changed, NotFound, OffsetMismatch, StoreBroken, StoreFull, TusError
-from ..upload import Upload
+from ..errors import Changed, Locked, NotFound, OffsetMismatch, StoreBroken, StoreFull
+from ..upload import PartPlace, Upload
 from . import Draft, Fence, filesystems
-from .disk import NEW, OLD, Directory, absent, alone, explained, link, release, sync
+from .disk import NEW, OLD, Directory, absent, explained, link, release, sync
 from .drafts import FileDraft, FilePiece, NewDraft
 from .infos import KEPT, FileRecord, Infos, Making, lost
 from .notes import NOTES, Notes
+from .placed import CopySource, PlacedDraft, PlaceFile, WholeDraft
 from .records import advanced, same
 from .secret import secret
-
-log = logging.getLogger("tus")
+from .tidying import Tidier, is_busy
+from .wholes import PLACE, Wholes, Window, boot
 
 
 class FileStore:
@@ -54,6 +55,7 @@ class FileStore:
         self._home.ordered = filesystems.ordered(type)
         self._notes = Notes(self._home)
         self._infos = Infos(self._home, self._notes, filesystems.stats(type))
+        self._wholes = Wholes(self._home, type, file_mode)
 
     # Beginning
 
@@ -61,22 +63,26 @@ class FileStore:
         id = upload.id
         try:
             try:
-                draft = self._begun(id, fence)
+                draft = self._begun(upload, fence)
             except FileNotFoundError:
                 self._home.renew()
-                draft = self._begun(id, fence)
+                draft = self._begun(upload, fence)
         except OSError as error:
             raise explained(error) from None
         self._making[id] = draft
         self._notes.doubted.pop(id, None)
         return draft
 
-    def _begun(self, id: str, fence: Fence) -> NewDraft:
+    def _begun(self, upload: Upload, fence: Fence) -> NewDraft:
         """The new data file. The beginning of a record comes first: whatever happens then, it tells whose the data file
         is. Only saving the record makes the upload exist."""
+        id = upload.id
         record, left = self._infos.begin(id)
         try:
-            return NewDraft(self, id, self._data_file(id, left), fence, record)
+            fd = self._data_file(id, left)
+            if upload.place:
+                self._wholes.link(id, upload.place)
+            return NewDraft(self, id, fd, fence, record)
         except OSError:
             self._home.unlink(id + ".info")
             release(record)
@@ -87,7 +93,7 @@ class FileStore:
             fd = os.open(id, os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
         except FileExistsError:
             # A crash left it, perhaps of an older version, whose half-made records have another name.
-            if not left and (not self._infos.is_ours(id) or self._busy(id)):
+            if not left and (not self._infos.is_ours(id) or is_busy(self._home, id)):
                 raise
             self.drop(id)
             fd = os.open(id, os.O_WRONLY | NEW, 0o600, dir_fd=self._dir)
@@ -133,8 +139,12 @@ class FileStore:
         try:
             if id in self._notes.doubted or os.lseek(fd, 0, os.SEEK_END) != offset:
                 self._cut_to(id, offset, fd)
-            if exact or (known or self.load(id)).unverified_from is not None:
+            found = known or self.load(id)
+            if exact or found.unverified_from is not None:
                 self.hide(id, offset if exact else None, durable=self.certify)
+            if found.place:
+                target = self._target(id, found.place)
+                return PlacedDraft(self, id, fd, offset, fence, exact=exact, to=target)
         except OSError as error:
             os.close(fd)
             raise explained(error) from None
@@ -144,7 +154,6 @@ class FileStore:
         return FileDraft(self, id, fd, offset, fence, exact=exact, known=None if exact else known)
 
     def reopen(self, id: str) -> int:
-        """The data of a draft that was closed meanwhile."""
         return self._open(id, os.O_WRONLY)
 
     def _cut_to(self, id: str, offset: int, fd: int) -> None:
@@ -164,11 +173,9 @@ class FileStore:
             self.note(id, size)
 
     def certain(self, id: str) -> int:
-        """How many bytes are on the disk for certain."""
         return self._notes.certain(id)
 
     def note(self, id: str, size: int) -> None:
-        """So many bytes are on the disk for certain."""
         self._notes.note(id, size)
 
     def hide(self, id: str, start: int | None, *, durable: bool = False) -> None:
@@ -251,10 +258,53 @@ class FileStore:
             raise absent(error) from None
 
     def open(self, id: str, start: int = 0) -> BinaryIO:
-        file = os.fdopen(self._open(id, os.O_RDONLY), "rb")
+        fd = self._open(id, os.O_RDONLY)
+        file: BinaryIO = os.fdopen(fd, "rb")
+        if self._home.exists(id + PLACE):
+            with file:
+                file = self._window(id, os.fstat(fd).st_size)
         if start:
             file.seek(start)
         return file
+
+    # Parts in their places
+
+    def reserve(self, whole: str, start: int, total: int) -> PartPlace | None:
+        return self._wholes.reserve(whole, start, total)
+
+    def gather(self, id: str, parts: Sequence[Upload], *, fence: Fence) -> WholeDraft | None:
+        fd = self._wholes.gathered(id, parts)
+        if fd < 0:
+            return None
+        draft = WholeDraft(self, id, fd, sum(part.offset for part in parts), fence, self._wholes)
+        try:
+            if not all(self.load(part.id).complete for part in parts):  # until a moment ago, that could change
+                raise Locked("a part of this upload was replaced")
+        except BaseException:
+            draft.close()
+            raise
+        return draft
+
+    def source(self, id: str) -> CopySource:
+        place = self._infos.load(id).place
+        fd = self._wholes.open(id, os.O_RDONLY) if place else self._open(id, os.O_RDONLY)
+        return CopySource(fd, self._wholes, place)
+
+    def _window(self, id: str, size: int) -> BinaryIO:
+        place = self._infos.load(id).place
+        fd = self._wholes.open(id, os.O_RDONLY)
+        return BufferedReader(Window(fd, place.start if place else 0, size))
+
+    def _target(self, id: str, place: PartPlace) -> PlaceFile:
+        """Where the bytes of a part go, from now on under this boot."""
+        if place.boot != boot():
+            self._infos.change(id, lambda now: now.evolve(place=place._replace(boot=boot())), durable=False)
+        target = PlaceFile(self._wholes, id, place)
+        if target.doubtful:
+            target.close()
+            self.delete(id)
+            raise NotFound("the disk failed, and bytes of this part may be lost: begin again")
+        return target
 
     # Numbered chunks
 
@@ -302,7 +352,7 @@ class FileStore:
         return self._secret
 
     def drop(self, id: str) -> None:
-        self._home.clear(id + NOTES, id + KEPT)
+        self._home.clear(id + NOTES, id + KEPT, id + PLACE)
         self._home.unlink(id)  # the data last: what is left without it belongs to nobody
 
     def delete(self, id: str) -> None:
@@ -317,9 +367,9 @@ class FileStore:
                 return
             except NotFound:
                 record = -1
-        self._removed(id, record)
+        self.forget(id, record)
 
-    def _removed(self, id: str, record: int) -> None:
+    def forget(self, id: str, record: int) -> None:
         """Remove everything; nobody begins another upload by this id before we are done, if there is a record."""
         try:
             if record >= 0:
@@ -335,49 +385,8 @@ class FileStore:
         return self._infos.ids()
 
     def tidy(self, before: float) -> None:
-        begun, named = self._infos.ids(begun=True), self._home.named
-        for ids, tidied in ((begun, self._tidy_begun), (named(".new"), self._tidy_new), (named(KEPT), self._tidy_kept)):
-            for id in ids:
-                try:
-                    tidied(id, before)
-                except (OSError, TusError) as error:
-                    log.warning("upload %s is left as it is: %s", id, error)
-
-    def _tidy_begun(self, id: str, before: float) -> None:
-        # A long creation-with-upload writes to its data file all the time, and to its record only at the end.
-        if max(self._home.touched(id), self._home.touched(id + ".info")) > before:
-            return
-        record = self._infos.left(id)
-        if record >= 0:
-            self._removed(id, record)
-
-    def _tidy_new(self, id: str, before: float) -> None:
-        """What replaces a record is soon done; and before records were begun in place, it named what was half made."""
-        touched = max(self._home.touched(id), self._home.touched(id + ".new"))
-        if touched > before or not self._infos.is_ours(id) or self._busy(id):
-            return
-        try:
-            record, _ = self._infos.locked(id)
-        except Making:
-            return
-        except NotFound:
-            self._removed(id, self._infos.begin(id)[0])  # so that nobody begins another one by this name meanwhile
-            return
-        self._home.unlink(id + ".new")
-        release(record)
-
-    def _tidy_kept(self, id: str, before: float) -> None:
-        with suppress(NotFound):
-            if self.load(id).result:  # the host has answered and no longer uses it
-                self.give(id)
-
-    def _busy(self, id: str) -> bool:
-        """Whether somebody writes to it in this moment, whatever the clock says."""
-        try:
-            with open(self._open(id, os.O_RDONLY), "rb", buffering=0) as file:
-                return not alone(file.fileno())
-        except NotFound:
-            return False
+        Tidier(self, self._home, self._infos).tidy(before)
+        self._wholes.tidy(before)
 
 
 def _unchanged(now: Upload, since: Upload, upload: Upload) -> Upload:

@@ -19,7 +19,8 @@ from ..errors import Damaged, NotFound, StoreBroken, StoreFull, TusError
 from ..upload import Result, Upload, is_random
 from .disk import NEW, OLD, Directory, absent, alone, lock, release, sync, write_back
 from .notes import Notes
-from .records import OPENING, STATE, decoded, encoded, state_of
+from .records import OPENING, STATE, STATES, decoded, encoded, state_of
+from .wholes import boot
 
 KEPT = ".kept"
 _END = b',"complete":0}}'  # of a record, whatever the digit is
@@ -107,6 +108,8 @@ class Infos:
             size = upload.chunks.stored(self._notes.marks(upload.id), upload.length)
         if upload.unverified_from is not None:
             size = min(size, upload.unverified_from)
+        if upload.place and upload.place.boot != boot() and not upload.complete:
+            size = min(size, self._notes.certain(upload.id))
         if self._notes.doubted:
             size = min(size, self._notes.doubted.get(upload.id, size))
         return upload.evolve(offset=size, touched=found.st_mtime)
@@ -196,7 +199,7 @@ class Infos:
         """Save a record of which the digit is all that has changed."""
         fd, old = self.locked(upload.id)
         try:
-            if old[-len(_END) :].translate(None, b"0123") == _END.translate(None, b"0"):
+            if old[-len(_END) :].translate(None, STATES) == _END.translate(None, STATES):
                 self._turn(fd, len(old) + STATE, old[STATE : STATE + 1], b"%d" % state_of(upload), durable=durable)
             else:  # an earlier version wrote it
                 self._put(fd, upload, old, durable=durable)
@@ -304,15 +307,10 @@ class Infos:
 
     def _is_begun(self, id: str) -> bool:
         try:
-            fd = os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir)
+            with open(os.open(id + ".info", os.O_RDONLY | OLD, dir_fd=self._dir), "rb", buffering=0) as file:
+                return _is_begun(file.read(1) or b"")
         except OSError:
             return False
-        try:
-            return _is_begun(os.pread(fd, 1, 0))
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
 
     def left(self, id: str) -> int:
         """The record of what a crash left half made, locked; or -1, if it is none."""

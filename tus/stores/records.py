@@ -15,13 +15,15 @@ from operator import attrgetter
 from typing import Any
 
 from ..errors import Damaged, NotFound, TusError
-from ..upload import Chunks, Metadata, Result, Target, Upload, is_echoed, is_random
+from ..upload import Chunks, Metadata, PartPlace, Result, Target, Upload, is_echoed, is_random
 
 OPENING = '{"ID":'  # of every record that we write
 # Where a record says how far its upload came: 0, open; 1, complete; 2, complete, and the host had nothing to add; 3, as
 # 2, and its data may go. This one digit, in a place that is always the same, can be changed without writing the rest.
+# With 4 added, the bytes lie in another file: who does not know of that must not read the record.
 STATE = -3
-_DONE, _OVER = 2, 3
+STATES = b"01234567"
+_DONE, _OVER, _PLACED = 2, 3, 4
 _PLAIN = Result()
 _SHORT = 2048  # characters of a record, as nearly all are
 _MOST = 1 << 63  # bytes, and more than any file has
@@ -40,10 +42,10 @@ def encoded(upload: Upload) -> str:
         pairs = upload.metadata.items()
         values = ",".join([f"{_quoted(key)}:{_quoted(value.decode('utf-8', 'replace'))}" for key, value in pairs])
     state = state_of(upload)
-    found = _ours(upload if state != _OVER else upload.evolve(dropped=False))
+    found = _ours(upload if state & _OVER != _OVER else upload.evolve(dropped=False))
     if found != _NONE_OF_OURS:
         ours += _more(found)
-    if upload.result and state < _DONE:
+    if upload.result and state & _OVER < _DONE:
         ours += (
             f',"result":{_write([upload.result.status, upload.result.headers, upload.result.body.decode("latin-1")])}'
         )
@@ -69,9 +71,10 @@ def _more(found: tuple[Any, ...]) -> str:
 
 def state_of(upload: Upload) -> int:
     """The digit that says how far the upload came."""
+    placed = _PLACED if upload.place else 0
     if not upload.complete:
-        return 0
-    return 1 if upload.result != _PLAIN else _OVER if upload.dropped else _DONE
+        return placed
+    return placed + (1 if upload.result != _PLAIN else _OVER if upload.dropped else _DONE)
 
 
 def advanced(old: Upload, new: Upload) -> bool:
@@ -93,7 +96,7 @@ _BLANK = list(Upload(""))
 _AT = {name: at for at, name in enumerate(Upload._fields)}
 _OURS = (
     "concat", "owner", "limit", "expires", "unverified_from", "dropped", "expected", "finals", "digests",
-    "target", "chunks", "keyed",
+    "target", "chunks", "keyed", "place",
 )  # fmt: skip
 _ours = attrgetter(*_OURS)
 _NONE_OF_OURS = _ours(Upload(""))
@@ -175,8 +178,9 @@ def _number_of(value: Any) -> Any:
 
 
 def _state_of(value: Any) -> int:
-    if type(value) not in (int, bool) or not 0 <= value <= _OVER:
+    if type(value) not in (int, bool) or not 0 <= value <= _OVER + _PLACED:
         raise TypeError("state")
+    value &= _OVER
     return value if value >= _DONE else bool(value)
 
 
@@ -226,6 +230,14 @@ def _chunks(found: Any) -> Chunks:
     return Chunks(_size(size), _size(many))
 
 
+def _place(found: Any) -> PartPlace:
+    whole, start, total, boot = found
+    _names([whole, boot])
+    if not is_random(whole):  # a name of a file comes of it
+        raise ValueError("whole")
+    return PartPlace(whole, _size(start), _size(total), boot)
+
+
 def _target(found: Any) -> Target:
     method, path, query, headers = found
     _names([method, path, query])
@@ -270,6 +282,7 @@ _READ: dict[str, tuple[int, Callable[[Any], Any]]] = {
         "target": _target,
         "chunks": _chunks,
         "keyed": _word,
+        "place": _place,
         "result": _or(_result, None),
     }.items()
 }

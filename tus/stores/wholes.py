@@ -1,0 +1,189 @@
+"""Parts that lie in their final place from the beginning, so that to put them together is to give a file another name.
+
+`<whole>.whole` is a sparse file with the bytes of all parts, each behind the other. A part has a second name for it,
+`<id>.place`, so that the kernel counts who needs the file; the part's own file, `<id>`, has nothing but holes, and its
+size says how many bytes are there, as of any upload. Bytes are written to the whole first, and `<id>` grows then.
+
+A power cut may keep the size and lose the bytes, since they are in two files. So a place says under which boot of the
+system it was written to, and after another one only what was synced counts. What a failed sync made doubtful may be of
+any part: the whole gets the sticky bit then, and no part goes on in it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+from ..errors import Locked, NotFound, StoreBroken, StoreFull
+from ..upload import PartPlace, Upload, is_random
+from .disk import NEW, OLD, Directory, absent, explained, sync
+
+PLACE, WHOLE = ".place", ".whole"
+# Disks of this machine where holes cost nothing, and a file may have thousands of names.
+_SPARSE = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "overlay"))
+_BOOT = "/proc/sys/kernel/random/boot_id"
+
+
+@lru_cache(1)
+def boot() -> str:
+    """What this run of the system calls itself; "" if it does not say."""
+    try:
+        with open(_BOOT, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+class Wholes:
+    """The files that parts share."""
+
+    def __init__(self, home: Directory, type: str, mode: int) -> None:
+        self._home, self._mode = home, mode
+        self._can = type in _SPARSE and bool(boot())
+
+    def reserve(self, whole: str, start: int, total: int) -> PartPlace | None:
+        return PartPlace(whole, start, total, boot()) if self._can else None
+
+    def link(self, id: str, place: PartPlace) -> None:
+        """Let the part know its whole. Only while its record is begun: then nobody else has this id."""
+        self._home.unlink(id + PLACE)  # which a crash left
+        while True:
+            try:
+                os.link(place.whole + WHOLE, id + PLACE, src_dir_fd=self._home.fd, dst_dir_fd=self._home.fd)
+            except FileNotFoundError:
+                self._make(place.whole + WHOLE)
+            else:
+                return
+
+    def _make(self, name: str) -> None:
+        with suppress(FileExistsError):
+            fd = os.open(name, os.O_WRONLY | NEW, 0o600, dir_fd=self._home.fd)
+            try:
+                os.fchmod(fd, self._mode)
+            finally:
+                os.close(fd)
+
+    def open(self, id: str, flags: int) -> int:
+        """The whole that a part lies in."""
+        try:
+            return os.open(id + PLACE, flags | OLD, dir_fd=self._home.fd)
+        except OSError as error:
+            raise absent(error) from None
+
+    def sync(self, place: PartPlace, fd: int) -> None:
+        """Have it on the disk; raises StoreBroken for every part, if that failed for one of them."""
+        if is_doubtful(fd):
+            raise StoreBroken("the disk fails: bytes of another part were lost, and may be of this one")
+        try:
+            sync(fd)
+        except (StoreFull, StoreBroken):
+            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_ISVTX)
+            self._home.unlink(place.whole + WHOLE)
+            raise
+
+    def is_taken(self, place: PartPlace, fd: int) -> bool:
+        """Whether the whole is another upload by now."""
+        return not (self._home.leads(place.whole + WHOLE, fd) or is_doubtful(fd))
+
+    def gathered(self, id: str, parts: Sequence[Upload]) -> int:
+        """The whole as the data of this upload, open and locked, if these parts are all of it; otherwise -1. Raises
+        NotFound, if it became the data of another one."""
+        places = [part.place for part in parts if part.place]
+        if len(places) < len(parts) or not _are_all(places, parts):
+            return -1
+        numbers = {self._home.number(part.id + PLACE) for part in parts}
+        ours = self._home.number(id)
+        if numbers == {ours}:  # a crash came after this
+            return self._opened(id)
+        if ours in numbers or 0 in numbers:
+            raise NotFound("a part of this upload was replaced")
+        if any(set(part.finals) - {id} for part in parts):  # another upload waits for a copy
+            return -1
+        return self._named(id, places[0].whole + WHOLE, numbers)
+
+    def _named(self, id: str, name: str, numbers: set[int]) -> int:
+        """Give the whole the name of the upload, so that no other part comes into it."""
+        if len(numbers) > 1 or numbers != {self._home.number(name)}:
+            return -1
+        fd = self._opened(name)
+        try:
+            # Who waits for the upload has locked the file that goes by its name now, and looks again then.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._home.rename(name, id)
+        except BlockingIOError:
+            os.close(fd)
+            raise Locked("the upload is busy") from None
+        except OSError as error:
+            os.close(fd)
+            raise absent(error) from None
+        return fd
+
+    def _opened(self, name: str) -> int:
+        try:
+            return os.open(name, os.O_RDWR | OLD, dir_fd=self._home.fd)
+        except OSError as error:
+            raise absent(error) from None
+
+    def sync_names(self) -> None:
+        """Have it on the disk what is called how."""
+        try:
+            os.fsync(self._home.fd)
+        except OSError as error:
+            raise explained(error) from None
+
+    def tidy(self, before: float) -> None:
+        """Remove what no part has as its whole any more. A part that comes now finds it, or makes another."""
+        for whole in filter(is_random, self._home.named(WHOLE)):
+            with suppress(FileNotFoundError):
+                found = os.stat(whole + WHOLE, dir_fd=self._home.fd, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_ctime < before:
+                    self._home.unlink(whole + WHOLE)
+
+
+def is_doubtful(fd: int) -> bool:
+    """Whether a sync of this whole has failed."""
+    return bool(os.fstat(fd).st_mode & stat.S_ISVTX)
+
+
+def _are_all(places: Sequence[PartPlace], parts: Sequence[Upload]) -> bool:
+    """Whether the parts lie one behind the other in one whole, from its beginning to its end."""
+    end = 0
+    for place, part in zip(places, parts, strict=True):
+        if place[:2] != (places[0].whole, end):
+            return False
+        end += part.offset
+    return end == places[0].total
+
+
+class Window(io.RawIOBase):
+    """Some bytes of a file, as a file of their own."""
+
+    def __init__(self, fd: int, start: int, size: int) -> None:
+        self._fd, self._start, self._size, self._at = fd, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        room = memoryview(buffer)[: max(self._size - self._at, 0)]
+        read = os.preadv(self._fd, [room], self._start + self._at) if room else 0
+        self._at += read
+        return read
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max((0, self._at, self._size)[whence] + offset, 0)
+        return self._at
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
