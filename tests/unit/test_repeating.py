@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tus import Engine, Hooks, Metadata, Refused, Upload
 from tus.checksum import Checksum
 from tus.downloads import download
 from tus.engine.repeating import begin_once
-from tus.errors import ChecksumMismatch, Interrupted, KeyReused, Overrun
+from tus.errors import BodyCut, ChecksumMismatch, Interrupted, KeyReused, Overrun
 from tus.upload import is_random
 
 Build = Callable[..., Engine]
@@ -266,6 +267,28 @@ def test_hook_hears_of_one_upload(build: Build) -> None:
     assert (first.id, hooks.born) == (again.id, 1)
     with pytest.raises(Refused, match="that is enough"):
         begin(engine, key="another")
+
+
+class ReadOnly(Hooks):
+    """Lets everybody begin uploads, and nobody write to one that is there."""
+
+    def authorise(self, request: Any, intent: str, upload: Upload | None) -> None:
+        if intent == "write":
+            raise Refused("read only", status=403)
+
+
+def test_taking_over_needs_the_right_to_write(build: Build) -> None:
+    """To repeat a creation with bytes is to write to what another request began, unless that is whole."""
+    engine = build(ReadOnly())
+    with suppress(BodyCut):
+        begin(engine, data=b"abc", announced=6)
+    whole = begin(engine, data=b"abcdef", key="another")
+
+    with pytest.raises(Refused, match="read only"):
+        begin(engine, data=b"abcdef")
+
+    assert begin(engine).offset == 3
+    assert begin(engine, data=b"abcdef", key="another").id == whole.id
 
 
 def test_host_may_name_the_upload(build: Build) -> None:

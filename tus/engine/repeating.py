@@ -45,11 +45,13 @@ def begin_once(
     upload, new = made_once(core, request, draft, key=name, said=(length, metadata.raw, concat, digests))
     if new:
         _tell(core, upload, announced)
-    elif announced != 0 and not upload.complete:
-        tell_arriving(core, upload)  # again, if the request that began brought nothing
     ends = length == 0 or bool(last)
     if announced == 0 and (upload.complete or not ends):
         return Writer(upload)
+    if not new and not upload.complete:
+        core.hooks.authorise(request, "write", upload)  # another request began it
+        if announced != 0:
+            tell_arriving(core, upload)  # again, if the request that began brought nothing
     return _taken(core, request, upload, announced, checksum=checksum, trailing=trailing, last=last)
 
 
