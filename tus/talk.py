@@ -74,6 +74,12 @@ class Filling:
         if len(block):
             sink.write(block)
 
+    def took(self, size: int) -> None:
+        """So many bytes were received where the sink wanted them."""
+        self.count(size)
+        if size:
+            self.sink.took(size)  # type: ignore[union-attr]
+
     def feed(self, block: Block) -> None:
         """The same for a block of any size, of which the sink gets what it wants."""
         rest = memoryview(block)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import threading
+from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from tests.drafting import Turns, begin, content, going_on, new
 from tests.s3.conftest import MIB, PART, Reopen
 from tests.s3.proxy import Proxy
 from tus import Upload
-from tus.errors import StoreBroken
+from tus.errors import Interrupted, StoreBroken
 from tus.stores.s3.budget import Budget
 from tus.stores.s3.gathered import Gathered
 
@@ -143,9 +145,9 @@ def test_parts_of_a_fast_client_use_the_same_memory(reopen: Reopen) -> None:
     made.close()
     back, buffers = store.budget.back, list[bytearray]()
 
-    def seen(held: Gathered, part: int) -> None:
+    def seen(held: Gathered, **how: bool) -> None:
         buffers.append(held.buffer)
-        back(held, part)
+        back(held, **how)
 
     store.budget.back = seen  # type: ignore[method-assign]
     draft, _ = going_on(store, 0)
@@ -161,45 +163,137 @@ def test_parts_of_a_fast_client_use_the_same_memory(reopen: Reopen) -> None:
     assert content(reopen(), "a") == data
 
 
-def stored(budget: Budget, size: int) -> None:
-    """A part was held, and is stored."""
-    budget.force(size)
-    budget.back(Gathered(bytes(size)), size)
+def received(draft: Any, data: bytes, block: int) -> int:
+    """What a server does that can receive where it is told; how many bytes needed no copy."""
+    at = straight = 0
+    while piece := memoryview(data)[at : at + block]:
+        space = draft.space(len(piece))
+        if space is None:
+            draft.write(piece)
+        else:
+            piece = piece[: len(space)]
+            space[: len(piece)] = piece
+            draft.took(len(piece))
+            straight += len(piece)
+        at += len(piece)
+    return straight
+
+
+@pytest.mark.parametrize("start", [0, MIB + 5, PART - 1])
+def test_what_comes_fast_is_received_where_it_is_sent_from(reopen: Reopen, start: int) -> None:
+    """All of it but the first block, wherever in a part an upload goes on; and the file is right."""
+    store, data = reopen(), os.urandom(4 * PART + 7)
+    new(store, length=len(data))
+    draft, _ = going_on(store, 0)
+    draft.write(data[:start])
+    draft.commit()
+    draft.close()
+
+    draft, _ = going_on(store, start)
+    straight = received(draft, data[start:], MIB)
+    store.finish(store.load("a").evolve(complete=True), draft)
+    draft.close()
+
+    assert straight >= len(data) - start - 2 * MIB
+    assert store.budget.used == 0
+    assert content(reopen()) == data
+
+
+def test_memory_that_a_server_receives_into_is_nobody_elses(reopen: Reopen) -> None:
+    """While a server waits for its client, another request has what is held stored; that memory is not used for others'
+    parts, and what the server puts there afterwards is taken all the same."""
+    store, data = reopen(), os.urandom(PART + 3 * MIB)
+    for name in ("a", "b"):
+        new(store, name, length=len(data))
+    draft, other = (going_on(store, 0, name)[0] for name in ("a", "b"))
+    draft.write(data[:MIB])
+    space = draft.space(MIB)
+    assert space is not None
+
+    assert draft.spill()
+    received(other, bytes(len(data)), MIB)
+    space[:] = data[MIB : 2 * MIB]
+    draft.took(MIB)
+    received(draft, data[2 * MIB :], MIB)
+    for name, one in (("a", draft), ("b", other)):
+        store.finish(store.load(name).evolve(complete=True), one)
+        one.close()
+
+    assert store.budget.used == 0
+    assert content(reopen(), "a") == data
+    assert content(reopen(), "b") == bytes(len(data))
+
+
+def test_what_is_received_after_the_lease_was_lost_does_not_count(reopen: Reopen) -> None:
+    """It is taken as `write` takes it."""
+    store, data = reopen(), os.urandom(2 * PART)
+    new(store, length=len(data))
+    draft, lease = going_on(store, 0)
+    draft.write(data[:MIB])
+    space = draft.space(MIB)
+    assert space is not None
+
+    lease.lost = True
+    with pytest.raises(Interrupted):
+        draft.took(MIB)
+
+    assert draft.taken == MIB
+    draft.close()
+    assert store.budget.used == 0
+
+
+@pytest.mark.parametrize(("length", "exact"), [(2 * PART, True), (MIB, False)])
+def test_what_may_not_gather_in_a_part_is_written(reopen: Reopen, length: int, exact: bool) -> None:
+    """Bytes that wait for a checksum, and files that are no parts."""
+    store = reopen()
+    new(store, length=length)
+    draft, _ = going_on(store, 0, exact=exact)
+
+    straight = received(draft, os.urandom(length), 1 << 18)
+    draft.close()
+
+    assert straight == 0
 
 
 def test_memory_is_kept_for_the_next_part_within_the_budget() -> None:
-    """An eighth of it at most, and none once it is needed."""
-    budget = Budget(160)
-    for _ in range(4):
-        stored(budget, 10)
+    """A quarter of it at most, and none once it is needed."""
+    budget, phone = Budget(160), Phone(0, 0)
+    taken = [budget.part(10, phone) for _ in range(5)]
+    assert [one is not None for one in taken] == [True] * 4 + [False]
+    for memory in taken[:3]:
+        budget.back(Gathered(sha256, memory))
 
-    kept = [budget.reuse(10, Phone(0, 0)).reused for _ in range(3)]
+    again = budget.part(10, phone)
 
-    assert (kept, budget.used) == ([True, True, False], 20)
-    budget.give(20)
-    stored(budget, 10)
-    assert budget.take(155, Phone(0, 0))
-    assert not budget.reuse(10, Phone(0, 0)).reused
+    assert again is not None and any(again is one for one in taken)
+    assert budget.used == 20
+    assert budget.take(140, phone)
+    assert budget.part(10, phone) is None
 
 
 def test_memory_of_another_size_is_left_alone() -> None:
     """Parts of a longer upload are larger."""
-    budget = Budget(160)
-    stored(budget, 10)
+    budget, phone = Budget(160), Phone(0, 0)
+    memory = budget.part(10, phone)
+    budget.back(Gathered(sha256, memory))
 
-    assert not budget.reuse(20, Phone(0, 0)).reused
-    assert budget.reuse(10, Phone(0, 0)).reused
+    assert budget.part(20, phone) is not memory
+    assert budget.part(10, phone) is memory
 
 
 def test_what_gathers_in_used_memory_is_only_what_came() -> None:
-    """Not what was there before."""
-    held = Gathered(reused=bytearray(b"old bytes"))
+    """Not what was there before; and so is its hash, wherever it goes."""
+    held = Gathered(sha256, bytearray(b"old bytes"))
 
     held.add(b"new")
-    held.add(b"er")
+    held.space(9)[:2] = b"er"
+    held.took(b"er")
 
     assert (bytes(held.view()), held.since(3), len(held), held.cost) == (b"newer", b"er", 5, 9)
-    assert (held.apart(9).cost, held.apart(9).reused) == (5, False)
+    assert (held.apart().cost, held.apart().whole, bytes(held.apart().view())) == (5, False, b"newer")
+    assert {one.digest() for one in (held, held.apart(), held.apart().into(bytearray(7)))} == {
+        sha256(b"newer").digest()
+    }
 
 
 def test_what_is_remembered_is_no_spare_memory(reopen: Reopen) -> None:

@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 
-from tests import real
+from tests import live, real
 from tests.drafting import add, content, going_on, new
 from tests.s3.conftest import MIB, PART, Reopen
 from tests.s3.proxy import Proxy, count
@@ -133,12 +133,12 @@ def test_parts_of_one_request_go_up_side_by_side(store: S3Store, proxy: Proxy) -
 
     for _ in range(3 * PART // MIB + 2):
         draft.write(data)
-    assert held.met.wait(20)
-    waiting = [one for one in draft._going.values() if not one.done()]  # type: ignore[attr-defined]
+    live.until(lambda: proxy.calls.count("UploadPart") == 3, within=20)
     taken = draft.taken
     go.set()
 
-    assert (len(waiting), taken) == (3, 3 * PART + 2 * MIB)
+    assert held.met.is_set()
+    assert taken == 3 * PART + 2 * MIB
     assert draft.commit() == taken
     draft.close()
     assert count(proxy.calls)["UploadPart"] == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from typing import Any
 
 from ..engine.writer import Sink, Writer
 from ..talk import Filling
@@ -78,15 +79,22 @@ class Body:
 
     def _read(self, most: int) -> bool:
         source, filling = self._source, self._filling
+        sink = filling.sink
+        writer = sink if source.receives and isinstance(sink, Writer) and sink.receives else None
         while size := filling.wants(most):
+            space = writer.space(size) if writer else None
+            got: Any
             try:
-                block = source.read(size)
+                got = source.read(size) if space is None else source.receive(space)
             except Exception as error:  # servers raise what they like; all of it means that the client is gone
                 filling.stop(error)
                 return True
-            if block is None:
+            if got is None:
                 return False
-            filling.take(block)
+            if space is None:
+                filling.take(got)
+            else:
+                filling.took(got)
         return True
 
     def _splice(self, sink: Sink) -> bool:

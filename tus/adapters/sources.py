@@ -29,6 +29,7 @@ class Source:
     shows_trailers = False
     shows_cuts = False  # granian and others end a cut chunked body as they end a whole one
     splices = False
+    receives = False  # `receive` puts bytes where they are wanted
     collected = False  # the server waits for the whole body before it calls the application
     arrived = False  # the whole body is here, and reading it waits for nothing
     parks = False  # the server can wait for it without a thread: then `read` and `pipe` say None where nothing has come
@@ -48,6 +49,10 @@ class Source:
 
     def pipe(self, fd: int, size: int) -> int | None:
         """Move some bytes into a pipe; 0 at the end."""
+        raise NotImplementedError
+
+    def receive(self, space: memoryview) -> int | None:
+        """Put some bytes there; 0 at the end."""
         raise NotImplementedError
 
     def trailers(self) -> Mapping[str, str]:
@@ -84,7 +89,7 @@ class Piecewise(Source):
 class Ours(Source):
     """`tus.server`: straight from the socket into our buffer, or through a pipe without touching Python."""
 
-    dechunks = shows_trailers = shows_cuts = own = True
+    dechunks = shows_trailers = shows_cuts = receives = own = True
 
     def __init__(self, environ: Environ) -> None:
         self.input = environ["tus.input"]
@@ -115,6 +120,9 @@ class Ours(Source):
             self.buffer = None  # many can wait, and each would have one
             return None
         return self.buffer[:got]
+
+    def receive(self, space: memoryview) -> int | None:
+        return self.input.readinto(space)  # type: ignore[no-any-return]
 
     def pipe(self, fd: int, size: int) -> int | None:
         return self.input.splice_to(fd, size)  # type: ignore[no-any-return]
@@ -160,6 +168,8 @@ class Gunicorn(Source):
 class GunicornSocket(Gunicorn):
     """A body of known length: from gunicorn's socket, past its buffers."""
 
+    receives = True
+
     def __init__(self, environ: Environ) -> None:
         super().__init__(environ)
         self._reader = self.input.reader
@@ -180,9 +190,20 @@ class GunicornSocket(Gunicorn):
             return b""
         if self._buffer is None or len(self._buffer) < size:
             self._buffer = memoryview(bytearray(size))
-        got = self._socket.recv_into(self._buffer[:size])
+        return self._buffer[: self._received(self._buffer[:size])]
+
+    def _received(self, space: memoryview) -> int:
+        got: int = self._socket.recv_into(space)
         self._reader.length -= got
-        return self._buffer[:got]
+        return got
+
+    def receive(self, space: memoryview) -> int:
+        if self._early is None or self._early:
+            block = self.read(len(space))
+            space[: len(block)] = block
+            return len(block)
+        size = min(len(space), self._reader.length)
+        return self._received(space[:size]) if size else 0
 
     def _taken(self) -> bytes:
         """What came with the headers. What belongs to the next request goes back."""

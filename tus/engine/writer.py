@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..checksum import ALGORITHMS, Checksum, Hash
 from ..errors import Overrun, TooLarge, TusError
 from ..lockers import Lease
-from ..stores import Block, Draft, Eager, Resting, Reviewable, Spliceable
+from ..stores import Block, Draft, Eager, Receiving, Resting, Reviewable, Spliceable
 from ..upload import Upload
 
 
@@ -98,6 +98,11 @@ class Writer:
         return not self._hashes and can(self.draft, Spliceable)
 
     @property
+    def receives(self) -> bool:
+        """Whether blocks may be received where they will lie; not if they have to be hashed."""
+        return not self._hashes and can(self.draft, Receiving)
+
+    @property
     def offset(self) -> int:
         """Where the upload will end, once what was taken is committed."""
         return self.draft.taken if self.draft else self._end
@@ -129,6 +134,23 @@ class Writer:
         self.received += moved
         self._after()
         return moved
+
+    def space(self, size: int) -> memoryview | None:
+        """Where up to so many of the next bytes may be received, if that can be done."""
+        if self._room is not None and self.received + size > self._room:
+            return None  # `write` says what is wrong with them
+        return self.draft.space(size)  # type: ignore[union-attr, no-any-return]
+
+    def took(self, size: int) -> None:
+        """So many bytes were received there."""
+        draft = self.draft
+        assert draft
+        start = draft.taken
+        try:
+            draft.took(size)  # type: ignore[attr-defined]
+        finally:
+            self.received += draft.taken - start
+        self._after()
 
     def rest(self) -> None:
         """Nothing may come for long: hold no file open until it does, where that is possible."""
@@ -214,6 +236,10 @@ class Repeated(Writer):
     @property
     def splices(self) -> bool:
         return self.received >= self.repeats and super().splices
+
+    @property
+    def receives(self) -> bool:
+        return self.received >= self.repeats and super().receives
 
     def write(self, block: Block) -> None:
         again = min(max(self.repeats - self.received, 0), len(block))

@@ -5,9 +5,9 @@ What one request brings goes into a `Draft`. A draft may hold bytes back, in mem
 shows a `Fence`: a store of one machine writes inside its turns, and a store that many machines share also refuses a
 token that is older than the newest one it has seen.
 
-What only some stores can do is a small protocol of its own: `Spliceable`, `Joinable`, `Gathering`, `Reviewable`,
-`Eager`, `Positioned`, `OnDisk`, `Linked`, `Rereading`, `Distant`, `Prompt`. The engine has another way for stores that
-cannot.
+What only some stores can do is a small protocol of its own: `Spliceable`, `Receiving`, `Joinable`, `Gathering`,
+`Reviewable`, `Eager`, `Positioned`, `OnDisk`, `Linked`, `Rereading`, `Distant`, `Prompt`. The engine has another way
+for stores that cannot.
 """
 
 from __future__ import annotations
@@ -135,6 +135,19 @@ class Spliceable(Protocol):
 
     def splice(self, pipe: int, size: int) -> int:
         """Move up to `size` bytes that wait in a pipe; return the number of bytes moved, at least one."""
+
+
+@runtime_checkable
+class Receiving(Protocol):
+    """A draft into whose memory a server can receive, so that nothing is copied."""
+
+    def space(self, size: int) -> memoryview | None:
+        """Where the next bytes, at most `size`, may be put; None, if they have to be written. What is put there counts
+        once it is `took`, and may be overwritten by whatever is called before that."""
+
+    def took(self, size: int) -> None:
+        """So many bytes lie at the beginning of that space: take them, as `write` does. It may be called though they
+        are not kept there any more, if another thread had the draft let go of its memory meanwhile."""
 
 
 @runtime_checkable

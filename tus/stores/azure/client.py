@@ -6,8 +6,13 @@ import base64
 import hashlib
 
 from ..s3.client import Blocks, S3Client
+from ..s3.gathered import Digest
 from ..s3.signing import Credentials
 from .signing import Bearer, SharedKey
+
+
+def _md5() -> Digest:
+    return hashlib.md5(usedforsecurity=False)
 
 
 class AzureClient(S3Client):
@@ -18,12 +23,11 @@ class AzureClient(S3Client):
     ):
         super().__init__(endpoint, container, lambda: Credentials("", ""), ca=ca, signer=signer)
         self._base = f"{base}/{container}"
+        self.hashes = _md5
 
     def proof(self, method: str, body: Blocks) -> dict[str, str]:
         """The body is proved by its MD5: Azure checks no other digest that is at hand."""
         if not body.size:
             return {"": ""} | ({"content-length": "0"} if method in ("PUT", "POST") else {})
-        hash = hashlib.md5(usedforsecurity=False)
-        for block in body:
-            hash.update(block)
-        return {"": "", "content-length": str(body.size), "content-md5": base64.b64encode(hash.digest()).decode()}
+        digest = base64.b64encode(body.digest(_md5)).decode()
+        return {"": "", "content-length": str(body.size), "content-md5": digest}

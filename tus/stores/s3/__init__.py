@@ -59,7 +59,7 @@ class S3Store:
         self.uploads = Uploads(bucket, prefix, pattern=pattern, most=most, clock=clock)
         self._part, self._unknown, self._clock = part, unknown, clock
         self._making: dict[str, S3Draft] = {}
-        self._recent: dict[str, tuple[Holding, Gathered]] = {}
+        self._recent: dict[str, tuple[Holding, Gathered | None]] = {}
         self.memory = Memory(remembered)
         self.budget = Budget(budget)
         self._secret = b""
@@ -90,9 +90,9 @@ class S3Store:
             draft.remember()
 
     def load(self, id: str, *, durable: bool = False) -> Upload:
-        return self._seen(self.uploads.find(id), Gathered())
+        return self._seen(self.uploads.find(id))
 
-    def _seen(self, state: Holding, held: Gathered) -> Upload:
+    def _seen(self, state: Holding, held: Gathered | None = None) -> Upload:
         """It may be gone on with in a moment."""
         if len(self._recent) > _RECENT:
             self._recent.clear()
@@ -116,7 +116,7 @@ class S3Store:
         state = self.uploads.complete(state) if state else None
         if not state or state.end != offset or state.end == state.upload.length:  # it may be finished since
             state = self.uploads.find(id)
-        return self._seen(state, Gathered())
+        return self._seen(state)
 
     def _is_current(self, state: Holding) -> bool:
         """Whether the record is still the one that is remembered. A request that lost its lease may have said late how
@@ -142,9 +142,9 @@ class S3Store:
     def append(
         self, id: str, offset: int, *, fence: Fence, exact: bool = False, known: Upload | None = None
     ) -> S3Draft:
-        state, held = self._recent.pop(id, (None, Gathered()))
+        state, held = self._recent.pop(id, (None, None))
         if not (known and state and state.upload == known):
-            state, held = self.uploads.find(id), Gathered()
+            state, held = self.uploads.find(id), None
         if state.upload.dropped:
             raise NotFound("no such upload")
         if offset > state.end:
@@ -153,7 +153,7 @@ class S3Store:
             raise Changed("another request added to the upload meanwhile")
         self.memory.forget(id)
         if offset != state.end:
-            held = Gathered()
+            held = None
         self.uploads.cut(state, offset, fence.token)
         return S3Draft(self, state, offset, fence, exact=exact, held=held)
 

@@ -10,7 +10,7 @@ from weakref import WeakSet
 from .gathered import Gathered
 
 _IDLE = 0.05  # seconds
-_SPARED = 8  # this part of the budget may be memory that is kept for the next parts
+_SPARED = 4  # this part of the budget may be memory of whole parts, which is kept for the next ones
 
 
 class Holder(Protocol):
@@ -48,25 +48,28 @@ class Budget:
             self.used += size
             return True
 
-    def reuse(self, size: int, holder: Holder) -> Gathered:
-        """Memory of that size which was used before, and is taken now; if there is none, one that grows."""
+    def part(self, size: int, holder: Holder) -> bytearray | None:
+        """Memory for a whole part, taken now: what another part has left, or new; None, if there is no room."""
         with self._lock:
+            spare = sum(map(len, self._spare))
             at = next((n for n, one in enumerate(self._spare) if len(one) == size), -1)
-            if at < 0:
-                return Gathered()
+            if at < 0 and (self._reusable + size > self.size // _SPARED or self.used + spare + size > self.size):
+                return None
             self._holders.add(holder)
             self.used += size
-            return Gathered(reused=self._spare.pop(at))
+            if at >= 0:
+                return self._spare.pop(at)
+            self._reusable += size
+            return bytearray(size)
 
-    def back(self, held: Gathered, part: int) -> None:
-        """What was held is stored, or does not count; nobody reads it any more."""
+    def back(self, held: Gathered, *, spare: bool = True) -> None:
+        """What was held is stored, or does not count. `spare`: nobody reads or writes there any more."""
         with self._lock:
             self.used -= held.cost
-            if not held.reused:
-                if held.cost != part or self._reusable + part > self.size // _SPARED:
-                    return
-                self._reusable += part
-            self._spare.append(held.buffer)
+            if held.whole and spare:
+                self._spare.append(held.buffer)
+            elif held.whole:
+                self._reusable -= held.cost
 
     def force(self, size: int) -> None:
         """Those bytes are there, whether there is room for them or not."""

@@ -21,8 +21,10 @@ from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
+from ...checksum import Crc
 from ...errors import StoreBroken, StoreFull
 from .. import Block
+from .gathered import Digest, Gathered
 from .signing import EMPTY, UNSIGNED, Credentials, Signer, Signs, query_of
 
 T = TypeVar("T")
@@ -78,7 +80,19 @@ class Far(Protocol):
     """Bytes that are fetched each time when they are needed, since they are too many to be held."""
 
     def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[Block]: ...
+
+
+class Crc32(Crc):
+    """zlib's."""
+
+    def __init__(self) -> None:
+        super().__init__(zlib.crc32)
+
+    def copy(self) -> Crc32:
+        other = Crc32()
+        other._value = self._value
+        return other
 
 
 class Blocks:
@@ -96,16 +110,20 @@ class Blocks:
                 yield from block
 
     def sha256(self) -> str:
-        hash = hashlib.sha256()
-        for block in self:
-            hash.update(block)
-        return hash.hexdigest()
+        return self.digest(hashlib.sha256).hex()
 
     def crc32(self) -> str:
-        crc = 0
+        return base64.b64encode(self.digest(Crc32)).decode()
+
+    def digest(self, hashes: Callable[[], Digest]) -> bytes:
+        """What proves them; it may be known since they came."""
+        one = self._blocks[0] if len(self._blocks) == 1 else None
+        if isinstance(one, Gathered) and one.hashes is hashes:
+            return one.digest()
+        hash = hashes()
         for block in self:
-            crc = zlib.crc32(block, crc)
-        return base64.b64encode(crc.to_bytes(4, "big")).decode()
+            hash.update(block)
+        return hash.digest()
 
 
 NOTHING = Blocks(())
@@ -128,6 +146,7 @@ class S3Client:
         url = urlsplit(endpoint)
         self.endpoint, self.bucket = endpoint, bucket
         self.secure = url.scheme == "https"
+        self.hashes: Callable[[], Digest] = Crc32 if self.secure else hashlib.sha256  # what proves a body
         self._context = ssl.create_default_context(cafile=ca) if self.secure else None
         self.host = url.netloc if path_style else f"{bucket}.{url.netloc}"
         self._base = f"/{bucket}" if path_style else ""

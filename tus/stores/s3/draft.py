@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...errors import Interrupted, StoreBroken, StoreFull, TusError
@@ -12,6 +12,8 @@ from .. import Block, Fence
 from . import grid
 from .client import Failed, Far
 from .gathered import Gathered
+from .going import Going
+from .in_hand import InHand
 from .names import Name
 from .state import Holding
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from . import S3Store
 
 _BLOCK = 1 << 20  # bytes that are read at a time
-_FAST = 1 << 17  # bytes; who brings more than that at once will fill a part soon
-_SIDE_BY_SIDE = 3  # parts of one request that are on their way
 
 
 class S3Draft:
@@ -42,15 +42,13 @@ class S3Draft:
         self.state, self._name = state, name
         self.fresh = name is not None  # nobody knows of this upload yet
         self.taken = self._committed = start
-        # The last bytes that were taken, of the part that is not full.
-        self._held = Gathered() if held is None else held
         self._apart: list[grid.Span] = []  # what an exact draft has stored of that part, without a commit
         self._budget, self.touched = store.budget, time.monotonic()
-        self._budget.force(self._held.cost)
+        # The last bytes that were taken, of the part that is not full.
+        self._held = InHand(store.budget, self, store.uploads.bucket.client.hashes, held)
         self._lock = threading.RLock()
         self._piece_end = start  # up to there they lie in pieces as well
-        self._going: dict[int, Future[str]] = {}  # parts on their way
-        self._fast = False  # what comes now fills parts soon
+        self._going = Going()
         self._parked: dict[int, list[grid.Span]] = {}  # parts of an exact draft that wait
         self._unheard: TusError | None = None  # why another request could not store what is held here
         self.closed = self.failed = False
@@ -59,22 +57,48 @@ class S3Draft:
 
     def write(self, block: Block) -> None:
         with self._lock:
-            with self._fence.turn():
-                """Raises Interrupted if it is lost."""
-            self._check_heard()
-            self._check_going()
-            view = memoryview(block).cast("B")
-            self._fast = len(view) > _FAST
-            while view:
-                if self._exact and self._fills():
-                    self._park()
-                room = self._room()
-                taken = view[:room] if room else view
-                self._take(taken)
-                view = view[len(taken) :]
-                if not self._exact and self._fills():
-                    self._send()
-            self.touched = time.monotonic()
+            self._check()
+            self._write(memoryview(block).cast("B"))
+
+    def _check(self) -> None:
+        """Whether anything may be taken."""
+        with self._fence.turn():
+            """Raises Interrupted if it is lost."""
+        self._check_heard()
+        self._check_going()
+
+    def _write(self, view: memoryview) -> None:
+        self._held.heed(len(view))
+        while view:
+            if self._exact and self._fills():
+                self._park()
+            room = self._room()
+            taken = view[:room] if room else view
+            self._take(taken)
+            view = view[len(taken) :]
+            if not self._exact and self._fills():
+                self._send()
+        self.touched = time.monotonic()
+
+    def space(self, size: int) -> memoryview | None:
+        with self._lock:
+            return self._held.space(min(size, self._room()), self._whole)
+
+    def took(self, size: int) -> None:
+        with self._lock:
+            self._check()
+            if elsewhere := self._held.received(size):
+                self._write(elsewhere)
+                return
+            self.taken, self.touched = self.taken + size, time.monotonic()
+            if self._fills():
+                self._send()
+
+    @property
+    def _whole(self) -> int:
+        """Bytes of the part that may gather in memory of its size; 0: none may."""
+        part = self.state.place.part
+        return 0 if self._exact or self.state.single or part > self._uploads.most else part
 
     def join(self, id: str, size: int) -> None:
         """Whole parts are copied by the engine itself, and only what lies across a border of them comes here."""
@@ -104,17 +128,16 @@ class S3Draft:
         self._make_room()
         self._uploads.begin(state)
         head = grid.between(row, at, at + length)
-        self._going[number] = self._uploads.pool.submit(self._uploads.put_part, state, number, head, b"")
+        self._going.send(self._uploads.pool, number, self._uploads.put_part, state, number, head, b"")
         self.taken += length
         return length
 
     def _take(self, block: memoryview) -> None:
-        if self._fast and not (self._held or self._exact or self.state.single):
-            self._held = self._budget.reuse(self.state.place.part, self)
-        fits = self._held.reused or self._has_room(len(block))
+        self._held.want(self._whole)
+        fits = self._held.gathered.whole or self._has_room(len(block))
         if not fits:
             self._budget.force(len(block))
-        self._held.add(block)
+        self._held.gathered.add(block)
         self.taken += len(block)
         if not self._fills() and (not fits or len(self._held) >= self._uploads.most and not self.state.single):
             self._spill()
@@ -122,9 +145,7 @@ class S3Draft:
     def _has_room(self, size: int) -> bool:
         """Whether so many more bytes may be held; others store what they hold first, or this draft what it does."""
         while not self._budget.take(size, self):
-            going = [one for one in self._going.values() if not one.done()]
-            if going:
-                wait(going, return_when=FIRST_COMPLETED)
+            if self._going.wait_for_one():
                 self._check_going()
             elif not self._budget.relieve(self):
                 if not self._held:
@@ -141,7 +162,7 @@ class S3Draft:
 
     @property
     def holds(self) -> int:
-        return self._held.cost
+        return self._held.gathered.cost
 
     def spill(self) -> bool:
         """Store what is held as it is, although it fills no part."""
@@ -166,16 +187,15 @@ class S3Draft:
 
     def _store_held(self) -> None:
         if self._exact:
-            token = self._fence.token
-            self._apart.append(self._uploads.put_piece(self.state, self._from, token, self._held.view(), apart=True))
+            self._apart += self._put_apart()
         else:
             self._put_piece()
-        self._drop_held()
+        self._held.let_go()
 
-    def _drop_held(self) -> None:
-        """Let go of what is held, and what nobody sends any more."""
-        held, self._held = self._held, Gathered()
-        self._budget.back(held, self.state.place.part)
+    def _put_apart(self) -> list[grid.Span]:
+        """Store what is held without a commit."""
+        held, token = self._held.gathered, self._fence.token
+        return [self._uploads.put_piece(self.state, self._from, token, held, apart=True)] if held else []
 
     def _room(self) -> int:
         """Bytes that the part still lacks; 0 if there are to be no parts."""
@@ -204,51 +224,42 @@ class S3Draft:
         return grid.between(self.state.pieces, (self._number() - 1) * self.state.place.part, self._from)
 
     def _park(self) -> None:
-        head = [*self._head(), *self._apart]
-        if self._held:
-            token, view = self._fence.token, self._held.view()
-            head.append(self._uploads.put_piece(self.state, self._from, token, view, apart=True))
-        self._parked[self._number()] = head
+        self._parked[self._number()] = [*self._head(), *self._apart, *self._put_apart()]
         self._apart = []
-        self._drop_held()
+        self._held.let_go()
 
     def _send(self) -> None:
         """A part that is full goes on its way."""
         self._make_room()
         self._uploads.begin(self.state)
         number, head, state = self._number(), self._head(), self.state
-        held, self._held = self._held, Gathered()  # it is given back when it has arrived
-        self._going[number] = going = self._uploads.pool.submit(
-            self._uploads.put_part, state, number, head, held.view()
-        )
-        going.add_done_callback(lambda _: self._budget.back(held, state.place.part))
+        held = self._held.leave()
+        then = partial(self._budget.back, held)
+        self._going.send(self._uploads.pool, number, self._uploads.put_part, state, number, head, held, then=then)
 
     def _make_room(self) -> None:
         """Wait until there is room for one more part on its way."""
-        while len(going := [one for one in self._going.values() if not one.done()]) >= _SIDE_BY_SIDE:
-            wait(going, return_when=FIRST_COMPLETED)
+        while not self._going.has_room():
             self._check_going()
 
     def _check_going(self) -> None:
-        if any(one.done() and one.exception() for one in self._going.values()):
+        if self._going.failed:
             self.settle()
 
     def settle(self) -> None:
         """Wait for all parts on their way; raises with the offset that is certain, if one failed."""
         self._check_heard()
-        going, self._going = self._going, {}
-        wait(going.values())
         failed: BaseException | None = None
-        for number in sorted(going):
-            failed = failed or going[number].exception()
+        for number, part in self._going.taken():
+            failed = failed or part.exception()
             if not failed:
-                self.state.etags[number - 1 :] = [going[number].result()]
+                self.state.etags[number - 1 :] = [part.result()]
         if failed:
             self._fail(failed)
 
     def _fail(self, error: BaseException) -> None:
         """What follows a part that failed does not count."""
-        self._drop_held()
+        self._held.let_go()
         self._apart, self.failed = [], True
         self.state.pieces = grid.row(self.state.pieces, self.state.parts_end)
         self.taken = self._committed = self._piece_end = max(self.state.end, self._committed)
@@ -282,9 +293,11 @@ class S3Draft:
         """What is held becomes a part, or else a piece; those of its bytes that are in pieces already need none."""
         if self._ends():
             self._uploads.begin(self.state)
-            number, view = self._number(), self._held.view()
-            self.state.etags[number - 1 :] = [self._uploads.put_part(self.state, number, self._head(), view)]
-            self._drop_held()
+            number = self._number()
+            self.state.etags[number - 1 :] = [
+                self._uploads.put_part(self.state, number, self._head(), self._held.gathered)
+            ]
+            self._held.let_go()
         else:
             self._put_piece()
 
@@ -297,7 +310,7 @@ class S3Draft:
             row = row[len(row) - many :]
             start = row[0].start if row else start
             blocks = self._uploads.blocks(grid.between(row, start, self._from))
-            held = self._held.since(start - self._from)
+            held = self._held.gathered.since(start - self._from)
             piece = self._uploads.put_piece(self.state, start, self._fence.token, *blocks, held)
             self.state.pieces = [*grid.between(self.state.pieces, 0, start), piece]
         self._piece_end = self.taken
@@ -305,15 +318,15 @@ class S3Draft:
     def _reveal(self) -> None:
         """What lies farthest goes first: nothing counts until the part in which this draft began is there."""
         self._uploads.begin(self.state)
-        rows: dict[int, tuple[list[grid.Span], Block]] = {number: (row, b"") for number, row in self._parked.items()}
+        rows: dict[int, tuple[list[grid.Span], Block | Far]] = {n: (row, b"") for n, row in self._parked.items()}
         if self._ends() or self._apart and self.taken == self.state.upload.length and not self.state.single:
             head = self._apart if self._parked else [*self._head_of_apart(), *self._apart]
-            rows[self._number()] = (head, self._held.view())
+            rows[self._number()] = (head, self._held.gathered)
         else:
             self._reveal_piece()
         etags = {n: self._uploads.put_part(self.state, n, *rows[n]) for n in sorted(rows, reverse=True)}
         if self._number() in rows:
-            self._drop_held()
+            self._held.let_go()
         if etags:
             self.state.etags[min(etags) - 1 :] = [etags[number] for number in sorted(etags)]
         self._parked, self._apart = {}, []
@@ -327,7 +340,7 @@ class S3Draft:
         """What was stored without a commit, and what is held, becomes a piece that counts."""
         start = self._apart[0].start if self._apart else max(self._piece_end, self._from)
         if start < self.taken:
-            blocks: list[Block | Far] = [*self._uploads.blocks(self._apart), self._held.since(start - self._from)]
+            blocks = [*self._uploads.blocks(self._apart), self._held.gathered.since(start - self._from)]
             piece = self._uploads.put_piece(self.state, start, self._fence.token, *blocks)
             self.state.pieces = [*self.state.pieces, piece]
         self._piece_end = self.taken
@@ -336,16 +349,16 @@ class S3Draft:
         """What lies in pieces behind the last part becomes the last part: the end is known now."""
         state = self.state
         if state.parts_end < self.taken == state.upload.length:
-            self._drop_held()
+            self._held.let_go()
             self._uploads.begin(state)
             number, row = len(state.etags) + 1, grid.between(state.pieces, state.parts_end, self.taken)
             state.etags.append(self._uploads.put_part(state, number, row, b""))
 
-    def whole(self) -> list[Block]:
+    def whole(self) -> list[Block | Far]:
         """All that there is of an upload that fits into one part."""
         start = self._apart[0].start if self._apart else self._from
         row = [*grid.between(self.state.pieces, 0, start), *self._apart]
-        return [*self._uploads.data(row), self._held.since(0)]
+        return [*self._uploads.data(row), self._held.gathered.since(0)]
 
     # Forgetting
 
@@ -356,13 +369,12 @@ class S3Draft:
                     self._forget()
 
     def _forget(self) -> None:
-        going, self._going = self._going, {}
-        wait(going.values())
-        for number in sorted(going):
-            if not going[number].exception() and len(self.state.etags) == number - 1:
-                self.state.etags.append(going[number].result())
+        going = self._going.taken()
+        for number, part in going:
+            if not part.exception() and len(self.state.etags) == number - 1:
+                self.state.etags.append(part.result())
         self._parked, self._apart, self._unheard = {}, [], None
-        self._drop_held()
+        self._held.let_go()
         self.taken = self._piece_end = self._committed
         if going or self.state.parts_end > self._committed:
             self._uploads.lay_out_anew(self.state, self._committed, self._fence.token, fresh=self.fresh)
@@ -374,9 +386,9 @@ class S3Draft:
             if self.closed:
                 return
             self.closed = True
-        wait(self._going.values())
+        self._going.wait()
         self._store.closed(self)
-        self._drop_held()
+        self._held.let_go()
         if self._name:
             self._name.release()
 
@@ -384,4 +396,4 @@ class S3Draft:
         """Let the next request of this process go on without asking what is there."""
         whole, state = self.taken == self._committed == self.state.end, self.state
         if whole and not (self._going or self._parked or state.sealed or state.place.whole):
-            self._store.memory.put(state.upload.id, self._fence.token, state, self._held.apart(state.place.part))
+            self._store.memory.put(state.upload.id, self._fence.token, state, self._held.gathered.apart())

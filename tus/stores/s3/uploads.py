@@ -215,7 +215,7 @@ class Uploads:
         self.save(state, upload, place=place)
         state.upload, state.place = upload, place
 
-    def finish_small(self, state: Holding, upload: Upload, blocks: Iterable[Block]) -> bool:
+    def finish_small(self, state: Holding, upload: Upload, blocks: Iterable[Block | Far]) -> bool:
         """Store data and record in one step; False if the record is too long for that, and nothing happened."""
         place = state.place._replace(whole=True, touched=self.clock())
         headers = attached(self._written(upload, place))
@@ -243,7 +243,7 @@ class Uploads:
         state.litter.append(key)
         return Span(start, start + sum(map(len, blocks)), key, 0, now)
 
-    def put_part(self, state: Holding, number: int, head: list[Span], held: Block) -> str:
+    def put_part(self, state: Holding, number: int, head: list[Span], held: Block | Far) -> str:
         """Store a part: what lies in pieces, and what is held. Returns its ETag."""
         key = self.key_of(state)
         if len(head) == 1 and not len(held):
