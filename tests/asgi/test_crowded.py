@@ -11,7 +11,7 @@ import pytest
 from tests.asgi.playing import DATA, HALF, PATCH, Site, played
 from tus.adapters import feeding
 from tus.adapters.collecting import CROWD, FROZEN
-from tus.adapters.crowded import HELD, LATEST, WORTH, Conversations
+from tus.adapters.crowded import AT_ONCE, HELD, LATEST, PASSED, WORTH, Conversations, turns
 
 UPLOADS = 300
 
@@ -115,6 +115,30 @@ def test_fast_body_is_not_held_up_by_a_crowd(site: Site, monkeypatch: pytest.Mon
         assert site.file(path).read_bytes() == data
 
     played(play())
+
+
+@pytest.mark.parametrize("comes", [True, False], ids=["while they come", "afterwards"])
+def test_new_connections_go_before_what_a_crowd_brought(comes: bool) -> None:
+    """One of them may be somebody else's, behind thousands that a server accepts one by one."""
+    count = 10 * PASSED
+
+    async def play() -> int:
+        loop, found = asyncio.get_running_loop(), turns()
+        waiting = [found.turn(0) for _ in range(AT_ONCE * count)]
+        for _ in range(count):
+            ended = loop.create_future()
+            loop.call_soon(ended.set_result, None)
+            await ended
+            if comes:
+                waiting.append(found.turn(0))
+        return sum(turn.done() for turn in waiting)
+
+    had = played(play())
+
+    if comes:
+        assert had <= 3 * count // PASSED  # a round here is two turns of the loop
+    else:
+        assert had > count
 
 
 class Block(bytes):

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.asgi.playing import played
+from tests.live import until
+from tus.adapters import steps
 from tus.adapters.steps import Threads
 
 
@@ -51,6 +53,25 @@ def test_no_more_threads_than_allowed_and_no_fewer_than_needed(threads: Threads)
     played(play())
 
     assert len(named()) == 3
+
+
+def test_threads_without_work_end_but_for_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds who asked at once leave no threads behind; later steps make new ones."""
+    monkeypatch.setattr(steps, "IDLE", 0.05)
+    threads, barrier = Threads("tested", 20), threading.Barrier(20)
+
+    async def play() -> None:
+        await asyncio.gather(*(threads.run(barrier.wait, 20) for _ in range(20)))
+
+    for _ in range(2):
+        played(play())
+        most = len(named())
+        until(lambda: len(named()) == steps.KEPT, within=20)
+        assert most > steps.KEPT
+
+    for thread in threads.close():
+        thread.join(5)
+    assert not named()
 
 
 def test_step_of_a_cancelled_request_comes_to_its_end(threads: Threads) -> None:

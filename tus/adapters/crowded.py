@@ -22,6 +22,7 @@ WORTH = 1 << 16  # bytes at once that are worth a step at any time; servers hold
 HELD = 1 << 26  # bytes that all servers' buffers may hold for that long
 FILES = 3  # the connection, the lease and the data
 AT_ONCE = 4  # conversations that go on in one turn of the loop
+PASSED = 4  # turns of which only the last one lets one go on, while new ones come
 SOON = 0.002  # seconds, in which a thread has done something
 
 
@@ -80,11 +81,15 @@ class Turns:
         self._loop = weakref.proxy(loop)  # the loop would be kept by what it keys
         self._numbers = itertools.count()  # of two that are due together, the one that asked first goes first
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._new = 0  # turns for which somebody new came a moment ago
+        self._passed = 0  # turns that were left to these
         self._next: asyncio.Handle | None = None
         self._due = 0.0  # when that is
 
     def turn(self, seconds: float) -> asyncio.Future[None]:
         """Done after so many seconds; later, if too many others are due then."""
+        if not seconds:
+            self._new = PASSED
         due = self._loop.time() + seconds
         turn: asyncio.Future[None] = self._loop.create_future()
         heapq.heappush(self._waiting, (due, next(self._numbers), turn))
@@ -98,7 +103,7 @@ class Turns:
         self._due, self._next = due, self._loop.call_at(due, self._give)
 
     def _give(self) -> None:
-        waiting, now, left = self._waiting, self._loop.time(), AT_ONCE - self.steps
+        waiting, now, left = self._waiting, self._loop.time(), self._room()
         self._next = None
         while waiting and left > 0 and waiting[0][0] <= now:
             turn = heapq.heappop(waiting)[2]
@@ -107,6 +112,15 @@ class Turns:
                 left -= 1
         if waiting:
             self._look_at(max(waiting[0][0], now + SOON) if left <= 0 and self.steps else waiting[0][0])
+
+    def _room(self) -> int:
+        """How many may go on. While connections come, somebody else's is among them: uvloop accepts one in each turn,
+        and the sooner the shorter it is."""
+        if not self._new:
+            return AT_ONCE - self.steps
+        self._new -= 1
+        self._passed = (self._passed + 1) % PASSED
+        return 0 if self._passed else 1 - self.steps
 
 
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = weakref.WeakKeyDictionary()

@@ -14,17 +14,19 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..hooks import LOOP
 from .watch import Watch
 
+KEPT = 4  # threads that wait for more when there is nothing to do
+IDLE = 2.0  # seconds after which another one ends
 _PARTING = 10.0  # seconds that the end of the process waits for steps that began
 
 
 class Threads:
-    """At most so many; each is made when all others work."""
+    """At most so many; each is made when all others work, and few of them are kept."""
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._most = name, most
@@ -61,14 +63,15 @@ class Threads:
             self._steps.put(step)
             if len(self._threads) < min(self._under_way, self._most):
                 name = f"{self._name}-{len(self._threads)}"
-                thread = threading.Thread(target=_work, args=(self._steps,), name=name, daemon=True)
+                args = (self._steps, self._threads, self._guard)
+                thread = threading.Thread(target=_work, args=args, name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
     def close(self) -> list[threading.Thread]:
         """No thread is kept; each ends with what it does. A step after this makes new ones."""
         with self._guard:
-            threads, steps = self._threads, self._steps
+            threads, steps = list(self._threads), self._steps
             self._threads, self._steps = [], SimpleQueue()
         for _ in threads:
             steps.put(None)
@@ -120,17 +123,27 @@ class _Step:
                 await self._late
 
 
-def _work(steps: SimpleQueue[_Step | None]) -> None:
-    while _worked(steps):
-        pass
+def _work(steps: SimpleQueue[_Step | None], threads: list[threading.Thread], guard: threading.Lock) -> None:
+    while True:
+        try:
+            step = steps.get(timeout=IDLE if len(threads) > KEPT else None)
+        except Empty:
+            if _left(steps, threads, guard):
+                return
+            continue
+        if step is None:
+            return
+        step.do()
+        del step  # nothing of it is kept while the thread waits for the next one
 
 
-def _worked(steps: SimpleQueue[_Step | None]) -> bool:
-    step = steps.get()
-    if step is None:
-        return False
-    step.do()
-    return True  # and nothing of the step is kept while the thread waits for the next one
+def _left(steps: SimpleQueue[_Step | None], threads: list[threading.Thread], guard: threading.Lock) -> bool:
+    """Whether this thread may end; the next step makes another one if it has to."""
+    with guard:
+        if len(threads) <= KEPT or not steps.empty():
+            return False
+        threads.remove(threading.current_thread())
+        return True
 
 
 def _parted(found: weakref.ref[Threads]) -> None:
