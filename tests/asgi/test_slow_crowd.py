@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,21 @@ class Server:
         self.address = self.live.address
 
     def status(self, name: str) -> int:
-        """A number of /proc/PID/status, for all its processes."""
         assert self.live.process
-        return sum(_status(pid, name) for pid in _family(self.live.process.pid))
+        return family_status(self.live.process.pid, name)
+
+
+def family_status(pid: int, name: str) -> int:
+    """A number of /proc/PID/status, for a process and all below it."""
+    return sum(_status(one, name) for one in _family(pid))
 
 
 def _family(pid: int) -> Iterator[int]:
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from _family(int(child))
+        with suppress(FileNotFoundError, ProcessLookupError):  # that thread has just ended
+            for child in (task / "children").read_text().split():
+                yield from _family(int(child))
 
 
 def _status(pid: int, name: str) -> int:

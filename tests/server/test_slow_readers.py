@@ -31,7 +31,8 @@ class Process:
     """`tus serve` in a process of its own."""
 
     def __init__(self, *words: str) -> None:
-        command = [sys.executable, "-m", "tus", "serve", *words, "--port", "0", "--set", "threads=4"]
+        few = [] if "--asgi" in words else ["--set", "threads=4"]
+        command = [sys.executable, "-m", "tus", "serve", *words, "--port", "0", *few]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
         found = re.search(r"127\.0\.0\.1:(\d+)", self.process.stdout.readline())
