@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import shutil
 import socket
 import socketserver
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests import documents
+from tests import documents, live
 from tests.test_types import complaints
 from tus import TusFilter
 
@@ -109,6 +111,38 @@ def test_infected_file_never_reaches_the_application(load: Any, tmp_path: Path, 
 
     assert (infected.status_int, infected.text.strip()) == (422, "this file is not taken: Eicar-Test-Signature")
     assert (again.status_int, again.text) == (422, infected.text)
+    assert (clean.status_int, got) == (204, [b"clean" * 500_000])
+
+
+@contextmanager
+def clamd(home: Path) -> Iterator[str]:
+    """The real daemon, which knows nothing but the file by which scanners are tested; the path of its socket."""
+    (home / "known").mkdir()
+    (home / "known" / "own.ndb").write_text(f"Test.Own:0:*:{EICAR.hex()}\n")
+    path = home / "real.ctl"
+    (home / "clamd.conf").write_text(f"DatabaseDirectory {home / 'known'}\nLocalSocket {path}\nForeground yes\n")
+    with open(home / "clamd.log", "wb") as log:
+        process = subprocess.Popen(["clamd", "-c", home / "clamd.conf"], stdout=log, stderr=log)
+    try:
+        live.until(lambda: path.exists() or process.poll() is not None, within=60)
+        assert path.exists(), (home / "clamd.log").read_text()
+        yield str(path)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.clients
+@pytest.mark.skipif(not shutil.which("clamd"), reason="clamd is not installed (apt install clamav-daemon)")
+def test_clamd_itself_finds_what_the_guide_sends_it(load: Any, tmp_path: Path) -> None:
+    """Debian's daemon, with a signature of ours: no answer of it is what we take it for."""
+    with clamd(tmp_path) as address:
+        app, got = filtered(tmp_path, load("virus-scan", "scanning").Scan(address))
+
+        infected, _ = send(app, b"before " + EICAR + b" behind")
+        clean, _ = send(app, b"clean" * 500_000)
+
+    assert (infected.status_int, infected.text.strip()) == (422, "this file is not taken: Test.Own.UNOFFICIAL")
     assert (clean.status_int, got) == (204, [b"clean" * 500_000])
 
 
