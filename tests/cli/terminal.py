@@ -27,10 +27,10 @@ SOME_LINES = 1000  # that have left the screen, and are remembered
 
 
 class Session:
-    """A running `tus`, whose terminal is this one."""
+    """A running command, whose terminal is this one."""
 
     def __init__(
-        self, *words: object, columns: int = 80, lines: int = 24, output: Path | None = None, **environ: str
+        self, words: list[str], *, columns: int = 80, lines: int = 24, output: Path | None = None, **environ: str
     ) -> None:
         """Standard output goes to the file `output`, if one is given."""
         self._far, near = pty.openpty()
@@ -41,7 +41,7 @@ class Session:
         env = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
         with open(output or os.devnull, "wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tus", *map(str, words)], cwd=ROOT, stdin=near,
+                words, cwd=ROOT, stdin=near,
                 stdout=file if output else near, stderr=near, env={**env, "TERM": "xterm", **environ},
                 start_new_session=True, preexec_fn=_take_terminal,
             )  # fmt: skip
@@ -105,11 +105,18 @@ def _take_terminal() -> None:
 
 
 @contextlib.contextmanager
-def on_terminal(*words: object, columns: int = 80, lines: int = 24, output: Path | None = None, **environ: str
-) -> Iterator[Session]:  # fmt: skip
-    """A command on a terminal of this size."""
-    session = Session(*words, columns=columns, lines=lines, output=output, **environ)
+def typed_into(session: Session) -> Iterator[Session]:
+    """The session, which ends with the test."""
     try:
         yield session
     finally:
         session.close()
+
+
+@contextlib.contextmanager
+def on_terminal(*words: object, columns: int = 80, lines: int = 24, output: Path | None = None, **environ: str
+) -> Iterator[Session]:  # fmt: skip
+    """A command on a terminal of this size."""
+    words = (sys.executable, "-m", "tus", *words)
+    with typed_into(Session([*map(str, words)], columns=columns, lines=lines, output=output, **environ)) as session:
+        yield session

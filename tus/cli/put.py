@@ -189,7 +189,8 @@ def _put(batch: Batch, item: FileToSend, at: Progress) -> Any:
     options |= {"metadata": metadata, "progress": at.show, "say": at.say}
     if item.path != "-":
         return send(item.path, **options)
-    with open(0, "rb", closefd=False) as file:
+    # Unbuffered: on a terminal, a buffer would want a second Ctrl-D.
+    with open(0, "rb", buffering=0, closefd=False) as file:
         return send(file, **options)
 
 

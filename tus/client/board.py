@@ -9,9 +9,10 @@ import os
 import threading
 from typing import Any, Protocol, TextIO
 
-from .meter import Meter, human
+from .meter import Meter, breadth, human
 from .wire import printable
 
+_BROAD = 70  # columns; on fewer, rich breaks its line or leaves the name out
 _NOT_DRAWN_ON = ("dumb", "unknown")  # kinds of terminals where rich shows nothing until the end
 
 
@@ -33,7 +34,8 @@ class Board(Protocol):
 
 def board_for(count: int, size: int, *, out: TextIO, quiet: bool) -> Board:
     """The best that there is for this terminal."""
-    if out.isatty() and not quiet and os.environ.get("TERM", "dumb") not in _NOT_DRAWN_ON:
+    drawn = out.isatty() and os.environ.get("TERM", "dumb") not in _NOT_DRAWN_ON and breadth(out) >= _BROAD
+    if drawn and not quiet:
         try:
             return RichBoard(count, size, out)
         except ImportError:

@@ -70,7 +70,7 @@ class Meter:
         if now - self._shown < 0.1 and offset != length:
             return
         self._shown = now
-        columns = _columns(self._out) - 1
+        columns = breadth(self._out) - 1
         state = self._state(offset, length)
         line = cut(f"{cut(self.name, max(8, columns - width(state) - 2))}: {state}", columns)
         rest = " " * (width(self._line) - width(line))  # of a longer line that stood here before
@@ -133,7 +133,8 @@ def _columns_of(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
-def _columns(out: TextIO) -> int:
+def breadth(out: TextIO) -> int:
+    """The columns of this terminal."""
     try:
         return os.get_terminal_size(out.fileno()).columns or 80
     except (OSError, ValueError):
