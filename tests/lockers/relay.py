@@ -5,19 +5,28 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 
 class Relay:
-    """Passes on what comes, in both directions."""
+    """Passes on what comes, in both directions. `door` and `reach`: sockets in another network, which listens there
+    or leads there."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._server = host, port
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        door: socket.socket | None = None,
+        reach: Callable[[], socket.socket] | None = None,
+    ) -> None:
+        self._reach = reach or (lambda: socket.create_connection((host, port)))
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._flows = threading.Event()
         self._flows.set()
         self._whole = True
-        self._door = socket.create_server(("127.0.0.1", 0))
+        self._door = door or socket.create_server(("127.0.0.1", 0))
         self.port = self._door.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -58,7 +67,7 @@ class Relay:
         with suppress(OSError), client:
             if not self._whole:
                 return
-            with socket.create_connection(self._server) as server:
+            with self._reach() as server:
                 self._pairs.add(pair := (client, server))
                 with suppress(OSError):
                     self._copy(client, server)

@@ -4,6 +4,9 @@ told goes back."""
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,8 +16,9 @@ from tests.engines import append, ask, create
 from tests.s3.conftest import PART, Reopen
 from tests.s3.proxy import Proxy
 from tus import Engine, Options
-from tus.errors import BodyCut, StoreBroken
+from tus.errors import BodyCut, NotFound, StoreBroken, TusError
 from tus.lockers.memory import MemoryLocker
+from tus.stores.s3.tidying import Tidying
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 ATTEMPTS = 4  # times that a call is tried
@@ -64,3 +68,28 @@ def test_upload_is_complete_only_as_one_object(machines: Machines, reopen: Reope
     assert (found.offset, found.complete) == (len(data), False)
     assert elsewhere.seize(ask(id)).complete
     assert content(reopen(), id) == data
+
+
+def test_removed_upload_does_not_come_back_with_a_late_request(
+    machines: Machines, reopen: Reopen, proxy: Proxy, prefix: str
+) -> None:
+    """A machine that was cut off from everything stores the whole of it, once it can; meanwhile it was finished by
+    another one, and then removed."""
+    (old, _), data = machines, os.urandom(1000)
+    new = Engine(reopen(), MemoryLocker(), Options({}, environ={}), None)  # the lease of the old one has timed out
+    id, go = create(old, len(data)).id, threading.Event()
+    held = proxy.hold(f"PutObject .*{id}", go)
+
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(append, old, id, data)
+        assert held.met.wait(20)
+        append(new, id, data)
+        new.store.delete(id)
+        go.set()
+    assert late.exception() is None or isinstance(late.exception(), TusError)
+
+    with pytest.raises(NotFound):
+        reopen().load(id)
+    assert list(reopen().ids()) == []
+    Tidying(reopen().uploads, time.time() + 60, (), young=-60)()
+    assert [found.key for found in reopen().uploads.bucket.objects(prefix) if id in found.key] == []

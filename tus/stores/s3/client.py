@@ -12,7 +12,9 @@ import hashlib
 import http.client
 import os
 import random
+import socket
 import ssl
+import struct
 import threading
 import time
 import zlib
@@ -31,6 +33,7 @@ T = TypeVar("T")
 ATTEMPTS = 4
 _PAUSE = 0.05  # seconds before the second attempt; doubled each time
 _CONNECT, _ANSWER = 5.0, 60.0  # seconds
+_SIGN = 15.0  # seconds without any sign of the other end, not even of its kernel; then it cannot be reached
 _KEPT = 64  # connections
 RETRIED = frozenset((500, 502, 503, 504, 429, 408))
 _FULL = frozenset(("QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLargeForQuota"))
@@ -244,10 +247,11 @@ class S3Client:
                 connection.request(method, target, body=iter(body) if body.size else None, headers=headers)
                 return connection.getresponse(), connection
             except BaseException as error:
-                connection.close()
+                _give_up(connection)
                 if not used or not isinstance(error, OSError | http.client.HTTPException):
                     raise
                 if isinstance(error, TimeoutError):  # the engine hangs, and would on each of them
+                    self.close()
                     raise
 
     def _failure(
@@ -274,6 +278,8 @@ class S3Client:
             connection = http.client.HTTPConnection(self.host, timeout=_CONNECT)
         connection.connect()
         connection.sock.settimeout(_ANSWER)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_SIGN * 1000))
         return connection
 
     def _idle_one(self) -> http.client.HTTPConnection | None:
@@ -319,6 +325,13 @@ class Incoming:
     def close(self) -> None:
         self._client._keep(self._connection, self._response)
         self._response.close()
+
+
+def _give_up(connection: http.client.HTTPConnection) -> None:
+    """Close it, so that nothing which is still on its way arrives later."""
+    if connection.sock:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def _lowered(response: http.client.HTTPResponse) -> dict[str, str]:

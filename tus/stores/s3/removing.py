@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ...errors import Changed, NotFound
+from ...upload import is_random
 from .bucket import LOST
 from .client import Failed
 from .state import GONE, Holding
@@ -28,7 +29,8 @@ def remove_data(uploads: Uploads, id: str) -> None:
 def remove_upload(uploads: Uploads, id: str) -> None:
     """Remove the data, and then the record: until that is gone, no other upload can have the name. No engine deletes in
     a step that excludes a conditional write, so that the record is overwritten first: those who change it at the same
-    time hear of that."""
+    time hear of that. What overwrites it stays for a day, where no other upload can have the name: a request that was
+    cut off may store the data once more, and that would be an upload again."""
     nonce = ""
     while True:
         try:
@@ -56,5 +58,6 @@ def _deleted(uploads: Uploads, state: Holding) -> bool:
         if error.answer not in LOST:
             raise
         return False
-    bucket.delete(keys.info)
+    if not is_random(state.upload.id):
+        bucket.delete(keys.info)
     return True

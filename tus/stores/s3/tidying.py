@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from ...errors import NotFound
+from ...upload import is_random
 from .bucket import Found, Running
 from .client import Failed
 from .state import GONE, Place
@@ -34,9 +35,11 @@ class Tidying:
                     bucket.abort(running.key, running.upload_id)
 
     def _gone(self) -> Iterator[str]:
-        """What stood in place of a record when its deletion broke off."""
+        """What stands in place of a record that was removed, and data that came after that."""
         for one in self._uploads.bucket.objects(f"{self._own}info/"):
             if one.size == len(GONE) and one.modified < self._before:
+                if is_random(id := one.key.rpartition("/")[2]):  # another may have any other name just now
+                    yield self._uploads.keys(id).own
                 yield one.key
 
     def _pieces(self) -> Iterator[str]:

@@ -379,11 +379,10 @@ class Uploads:
         """Every upload there is. Those that came whole have no record of their own."""
         known = set()
         for found in self.bucket.objects(self.keys("").info):
-            if found.size == len(GONE):
-                continue
             id = found.key.rpartition("/")[2]
             known.add(id)
-            yield id
+            if found.size > len(GONE):
+                yield id
         for found in self.bucket.objects(self.prefix, flat=False):
             id = found.key[len(self.prefix) :]
             if id not in known and is_id(id) and self._is_ours(id):
