@@ -222,6 +222,7 @@ def rescue(core: Core, writer: Writer, error: BaseException) -> None:
     told = error if isinstance(error, TusError) else TusError()
     if writer.exact or isinstance(error, TooLarge) and writer.last is None:
         try:
+            writer.lease.keep()  # of what is cut off now, no newer request may have told anybody
             writer.draft.abort()
         except Interrupted:  # the request that took the upload over has cut it back already
             return

@@ -366,7 +366,8 @@ class S3Draft:
         with self._lock:
             if not self.closed:
                 with self._fence.turn():
-                    self._forget()
+                    """Raises Interrupted if it is lost."""
+                self._forget()
 
     def _forget(self) -> None:
         going = self._going.taken()
@@ -377,9 +378,11 @@ class S3Draft:
         self._held.let_go()
         self.taken = self._piece_end = self._committed
         if going or self.state.parts_end > self._committed:
-            self._uploads.lay_out_anew(self.state, self._committed, self._fence.token, fresh=self.fresh)
+            fence = self._fence
+            self._uploads.lay_out_anew(self.state, self._committed, fence.token, fresh=self.fresh, turn=fence.turn)
         else:
-            self._uploads.cut(self.state, self._committed, self._fence.token, fresh=self.fresh)
+            with self._fence.turn():
+                self._uploads.cut(self.state, self._committed, self._fence.token, fresh=self.fresh)
 
     def close(self) -> None:
         with self._lock:

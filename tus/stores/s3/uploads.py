@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ...errors import Changed, NotFound, StoreBroken
+from ...errors import Changed, Interrupted, NotFound, StoreBroken
 from ...upload import Upload, is_id
 from .. import Block
 from ..records import same
-from . import grid
+from . import anew, grid
 from .bucket import LOST, Bucket, CallThreads, Found
 from .client import Failed, Far, Unavailable
 from .grid import Span
@@ -324,32 +324,26 @@ class Uploads:
         self._forget(state, [key for key in state.litter if key not in keys])
         state.pieces = kept
 
-    def lay_out_anew(self, state: Holding, offset: int, token: int, *, fresh: bool = False) -> None:
-        """Begin with other parts, which are copies of those that count still."""
-        row = self.row(state) if offset else []
+    def lay_out_anew(
+        self,
+        state: Holding,
+        offset: int,
+        token: int,
+        *,
+        fresh: bool = False,
+        turn: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+    ) -> None:
+        """Begin with other parts, which are copies of those that count still. To copy takes long: that it may be done
+        is known for certain only in a turn after that."""
+        new = anew.laid_out(self, state, offset, token, begins=not fresh or offset > 0)
+        try:
+            with turn():
+                if not fresh:
+                    self.save(new, state.upload, fresh=not new.etag)
+        except (Interrupted, Changed):
+            self.clear(new)
+            raise
         old, litter = state.place, state.litter
-        many = offset // old.part if row else 0
-        new = Holding(
-            state.upload, old._replace(upload_id="", whole=False, filled=False, nonce=secrets.token_hex(8)), state.etag
-        )
-        if not fresh or offset:
-            new.etag, etag = "", new.etag
-            self.begin(new)
-            new.etag = etag
-        key, source = self.key_of(state), row[0].key if row else ""
-        if not new.place.upload_id:
-            many = 0
-
-        def copied(number: int) -> str:
-            start = (number - 1) * old.part
-            return self.bucket.copy_part(key, new.place.upload_id, number, source, start, start + old.part)
-
-        new.etags = list(self.pool.map(copied, range(1, many + 1)))
-        rest = self.blocks(grid.between(row, many * old.part, offset))
-        if any(map(len, rest)):
-            new.pieces = [self.put_piece(new, many * old.part, token, *rest)]
-        if not fresh:
-            self.save(new, state.upload, fresh=not new.etag)
         state.place, state.etag, state.etags, state.sealed = new.place, new.etag, new.etags, False
         state.pieces, state.litter = new.pieces, new.litter
         self._clear(state.upload.id, old, litter)
