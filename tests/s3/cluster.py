@@ -28,6 +28,7 @@ from tests import live, real, wire
 from tests.lease_servers import LeaseServer
 from tests.lockers.relay import Relay
 from tests.s3 import proxy as proxies
+from tests.s3.foreign import Foreigner, present
 from tests.servers import CALM
 from tus.stores.s3 import S3Store
 
@@ -322,12 +323,19 @@ class Client:
         return offset
 
 
-def hurt(seconds: float, home: Path, *, clients: int = 8, seed: int = 0, leases: str = "redis") -> dict[str, Any]:
-    """Do all this; says what happened, and raises AssertionError if it is not what must be."""
+def hurt(
+    seconds: float, home: Path, *, clients: int = 8, foreign: int = 1, seed: int = 0, leases: str = "redis"
+) -> dict[str, Any]:
+    """Do all this; says what happened, and raises AssertionError if it is not what must be. `foreign`: how many there
+    are of each client that others wrote."""
     cluster = Cluster(home, leases=leases)
     trouble = Trouble(cluster, random.Random(seed))
     try:
-        crowd = [Client(cluster, seed * 1000 + number, trouble.over) for number in range(clients)]
+        crowd: list[Client | Foreigner] = [
+            Client(cluster, seed * 1000 + number, trouble.over) for number in range(clients)
+        ]
+        for number, (name, command) in itertools.product(range(foreign), present().items()):
+            crowd.append(Foreigner(cluster, name, command, seed * 1000 + 500 + number, trouble.over))
         trouble.start()
         for client in crowd:
             client.thread.start()
@@ -347,7 +355,7 @@ def hurt(seconds: float, home: Path, *, clients: int = 8, seed: int = 0, leases:
         cluster.close()
 
 
-def judged(cluster: Cluster, crowd: list[Client], spells: list[Spell]) -> dict[str, Any]:
+def judged(cluster: Cluster, crowd: list[Client | Foreigner], spells: list[Spell]) -> dict[str, Any]:
     """An upload is handed over again only if the process that did it died, stood still or was cut off before the answer
     was in the record; and never after the client was told that it is finished."""
     files = dict(itertools.chain.from_iterable(client.files.items() for client in crowd))

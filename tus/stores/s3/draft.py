@@ -366,23 +366,21 @@ class S3Draft:
         with self._lock:
             if not self.closed:
                 with self._fence.turn():
-                    """Raises Interrupted if it is lost."""
-                self._forget()
+                    self._parked, self._apart, self._unheard = {}, [], None
+                self._forget(self._fence)
 
-    def _forget(self) -> None:
+    def _forget(self, fence: Fence) -> None:
         going = self._going.taken()
         for number, part in going:
             if not part.exception() and len(self.state.etags) == number - 1:
                 self.state.etags.append(part.result())
-        self._parked, self._apart, self._unheard = {}, [], None
         self._held.let_go()
-        self.taken = self._piece_end = self._committed
-        if going or self.state.parts_end > self._committed:
-            fence = self._fence
-            self._uploads.lay_out_anew(self.state, self._committed, fence.token, fresh=self.fresh, turn=fence.turn)
-        else:
-            with self._fence.turn():
-                self._uploads.cut(self.state, self._committed, self._fence.token, fresh=self.fresh)
+        self.taken = self._piece_end = end = self._committed
+        if going or self.state.parts_end > end:
+            self._uploads.lay_out_anew(self.state, end, fence.token, fresh=self.fresh, turn=fence.turn)
+            return
+        with fence.turn():
+            self._uploads.cut(self.state, end, fence.token, fresh=self.fresh)
 
     def close(self) -> None:
         with self._lock:
