@@ -1,7 +1,8 @@
 """People at the pages, in a real browser: Debian's chromium, driven by playwright-core, with a server that may die.
 
 What they do is in js/page.js and js/gallery.js, one scenario a fact; here each becomes a test. Screenshots are kept
-in the directory that the variable SCREENSHOTS names.
+in the directory that the variable SCREENSHOTS names. js/others.js has the few that also run in the engine of Safari
+and in Firefox.
 """
 
 from __future__ import annotations
@@ -30,12 +31,20 @@ ARGUMENTS = {
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
 
 
-def missing() -> str | None:
+CHROMIUM = {"/usr/bin/chromium": "chromium"}
+OTHERS = {
+    "WebKit": {"/usr/bin/WebKitWebDriver": "webkit2gtk-driver", "/usr/bin/Xvfb": "xvfb"},
+    "Firefox": {"/usr/bin/firefox-esr": "firefox-esr"},
+}
+
+
+def missing(browser: dict[str, str]) -> str | None:
     """Why there is no browser to drive, if there is none."""
     if not shutil.which("node"):
         return "node is not installed (sudo apt-get install nodejs npm)"
-    if not Path("/usr/bin/chromium").exists():
-        return "chromium is not installed (sudo apt-get install chromium)"
+    for program, package in browser.items():
+        if not Path(program).exists():
+            return f"{package} is not installed (sudo apt-get install {package})"
     if not (HERE / "node_modules" / "playwright-core").is_dir():
         return "playwright-core is not installed (npm ci in tests/site/js)"
     return None
@@ -46,11 +55,11 @@ def scenarios(script: str) -> list[str]:
     return re.findall(r"^  async '(.+?)' \(", (HERE / script).read_text(), re.MULTILINE)
 
 
-def play(script: str, scenario: str, home: Path, *arguments: str) -> None:
+def play(script: str, scenario: str, home: Path, *arguments: str, browser: str = "") -> None:
     """Run one scenario; what it complains of is the failure."""
-    if why := missing():
+    if why := missing(OTHERS.get(browser, CHROMIUM)):
         pytest.skip(why)
-    plan = {"python": sys.executable, "home": str(home), "serve": arguments}
+    plan = {"python": sys.executable, "home": str(home), "serve": arguments, "browser": browser}
     shots = os.environ.get("SCREENSHOTS") or str(home)
     done = subprocess.run(
         ["node", str(HERE / script), scenario, json.dumps(plan)],
@@ -71,6 +80,13 @@ def test_page(scenario: str, tmp_path: Path) -> None:
 
     paint(tmp_path / "Harbour at dawn.jpg", (900, 600), 3)
     play("page.js", scenario, tmp_path, *ARGUMENTS.get(scenario, []))
+
+
+@pytest.mark.parametrize("browser", OTHERS)
+@pytest.mark.parametrize("scenario", scenarios("others.js"))
+def test_page_in_other_browsers(browser: str, scenario: str, tmp_path: Path) -> None:
+    """On the upload page, in the engine of Safari (WebKitGTK) and in Firefox."""
+    play("others.js", scenario, tmp_path, browser=browser)
 
 
 @pytest.mark.parametrize("scenario", scenarios("gallery.js"))

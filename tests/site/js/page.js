@@ -25,6 +25,22 @@ export const scenarios = {
     return visit
   },
 
+  async 'a file that was chosen before the script ran arrives' (world) {
+    const visit = await world.begin()
+    const file = world.file('early.bin', MB)
+    let go
+    const gate = new Promise(resolve => { go = resolve })
+    await visit.page.route('**/upload.js', async route => { await gate; await route.continue() })
+    await visit.page.reload({ waitUntil: 'commit' })
+
+    await visit.choose(file)
+    go()
+    await visit.shows('early.bin', /^Done/)
+
+    assert.deepEqual(world.server.files(), sums([file]))
+    return visit
+  },
+
   async 'a finished file has a link that can be copied, and a picture shows itself' (world) {
     const visit = await world.begin({ permissions: ['clipboard-read', 'clipboard-write'] })
     const picture = path.join(world.home, 'dot.png')

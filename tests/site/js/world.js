@@ -199,10 +199,10 @@ export class World {
 }
 
 /** Plays the scenario that the command line names, or lists them all. */
-export async function play (scenarios) {
+export async function play (scenarios, Kind = World) {
   const [name, plan] = process.argv.slice(2)
   if (name === '--list') { console.log(JSON.stringify(Object.keys(scenarios))); return }
-  const world = new World(JSON.parse(plan))
+  const world = new Kind(JSON.parse(plan))
   let code = 0
   try {
     const visit = await scenarios[name](world)

@@ -63,5 +63,6 @@ ononline = onoffline = online
 onbeforeunload = event => { if (some(active)) event.preventDefault() }
 setInterval(() => { for (const item of [...running]) item.watch() }, 1000)
 classList.add('js')
+if (input.files.length) input.onchange() // chosen before this ran
 online()
 recallSome()
