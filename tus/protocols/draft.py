@@ -359,6 +359,9 @@ class DraftExchange(Exchange):
         answer = {**self._headers(True, upload.offset), **_represented(upload)}
         if result.refuses:
             answer["Cache-Control"] = "no-store"
+        if result == Result() and not (self.engine.delivers or upload.target):
+            # No application speaks here, so the answer is ours: what was made, and where it is.
+            return Response(201, {**answer, "Location": self.request.location(upload.id)})
         if self._version.located and "location" not in {name.lower() for name, _ in extra}:
             answer.update(self._location)
         return Response(result.status, answer, result.body, extra=extra)
