@@ -84,7 +84,7 @@ WRONG = {
         "nginx", "proxy_request_buffering off", "proxy_request_buffering on", "buffering", "proxy_request_buffering off"
     ),
     "nginx with its limit": Wrong(
-        "nginx", "client_max_body_size 0", "client_max_body_size 1m", "size", "client_max_body_size 0"
+        "nginx", "client_max_body_size 0", "client_max_body_size 1m", "size", "of 1,048,576 bytes gets through"
     ),
     "nginx hides TLS": Wrong(
         "nginx", "X-Forwarded-Proto $scheme", "X-Forwarded-Proto http", "location", "X-Forwarded-Proto $scheme"

@@ -20,6 +20,7 @@ LATE = 1.0  # seconds in which a server that stores now and then has stored
 AFTERMATH = 3.0  # seconds in which a server has noticed that a connection is gone
 DISTURBED = 0.7  # seconds in which an upload ends that something has ended
 LIMITS = (400, 413, 500, 502)  # what is said of a body that is too large
+SEARCH = 5.0  # seconds for the exact limit of a request
 COMING = 1.5  # seconds in which 100 Continue must come; curl waits one
 QUICK = 0.8  # seconds for the first body, if ten times as much is sent then
 PATIENCE = 6.0  # seconds a client can be expected to wait for a busy upload
@@ -103,16 +104,21 @@ def hanging(visit: Visit) -> Findings:
 def _hang(visit: Visit) -> tuple[Connection | None, Finding]:
     """Announce as much as may be announced, send the beginning of it, and leave it there."""
     room = visit.length - visit.offset - visit.length // 4  # the rest is for what is asked later
-    refused, announced, said = 0, room, 413
+    refused, announced, said, finding = 0, room, 413, None
     while announced > LITTLE:
         connection = visit.begin_patch(announced)
         began = time.monotonic()
         connection.send(Bytes(os.urandom(min(HUNG, announced // 2))))
         visit.rate = int(HUNG / max(time.monotonic() - began, 0.001))
         status = connection.interim(SETTLE)
+        if status in (None, 100) and refused and not finding:
+            connection.close()
+            visit.look()
+            announced, finding = _limit(visit, announced, refused, said)
+            continue  # as much as gets through
         if status in (None, 100):
             visit.passes = announced
-            return connection, _limit(visit, refused, announced, said)
+            return connection, finding or Finding("size", "ok", f"a request may announce {human(announced)}")
         connection.close()
         if status not in LIMITS:
             text = f"a PATCH is answered {status} before its body was sent"
@@ -127,11 +133,32 @@ def _hang(visit: Visit) -> tuple[Connection | None, Finding]:
     )
 
 
-def _limit(visit: Visit, refused: int, passed: int, said: int) -> Finding:
-    if not refused:
-        return Finding("size", "ok", f"a request may announce {human(passed)}")
-    text = f"a request of {human(refused)} is refused with {said}; one of {human(passed)} is not"
-    return Finding("size", "fault", text, advice.limit(visit.server))
+def _limit(visit: Visit, passed: int, refused: int, said: int) -> tuple[int, Finding]:
+    """How much gets through, to the byte where announcing it is enough to be refused and there is time."""
+    low, high = passed, refused
+    end = time.monotonic() + SEARCH
+    while high - low > 1 and time.monotonic() < end:
+        middle = (low + high) // 2
+        if _is_refused(visit, middle):
+            high = middle
+        else:
+            low = middle
+    if high == refused:  # it is found out only by sending
+        low, text = passed, f"a request of {human(refused)} is refused with {said}; one of {human(passed)} is not"
+    elif high - low > 1:
+        text = f"a request of {human(high)} is refused with {said}; one of {human(low)} is not"
+    else:
+        text = f"a request of {low:,} bytes gets through, and a larger one is refused with {said}"
+    return low, Finding("size", "fault", text, advice.limit(visit.server))
+
+
+def _is_refused(visit: Visit, length: int) -> bool:
+    """Whether the announcement of a body is answered with its refusal, before any of it is sent."""
+    connection = visit.begin_patch(length, Expect="100-continue")
+    try:
+        return connection.interim(SETTLE) in LIMITS
+    finally:
+        connection.close()
 
 
 def _reader(visit: Visit, connection: Connection) -> Finding:
