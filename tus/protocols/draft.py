@@ -356,11 +356,9 @@ class DraftExchange(Exchange):
     def final(self, upload: Upload, result: Result) -> Response:
         """What the target answered, with the word that this is all."""
         extra = tuple(pair for pair in result.headers if pair[0].lower() not in _DROPPED)
-        answer = {**self._headers(True, upload.offset), **_represented(upload)}
-        if result.refuses:
-            answer["Cache-Control"] = "no-store"
-        if result == Result() and not (self.engine.delivers or upload.target):
-            # No application speaks here, so the answer is ours: what was made, and where it is.
+        fresh = {"Cache-Control": "no-store"} if result.refuses else {}
+        answer = {**self._headers(True, upload.offset), **_represented(upload), **fresh}
+        if result == Result() and not (self.engine.delivers or upload.target):  # nobody else says what was made
             return Response(201, {**answer, "Location": self.request.location(upload.id)})
         if self._version.located and "location" not in {name.lower() for name, _ in extra}:
             answer.update(self._location)
@@ -372,12 +370,11 @@ class DraftExchange(Exchange):
         final = isinstance(error, DigestMismatch) or isinstance(error, Refused) and self._creates
         answer = {**self._headers(final, error.offset), "Cache-Control": "no-store"}
         # 5xx and not 423: at that, most clients would give up.
-        status = 503 if isinstance(error, Locked) else 400 if isinstance(error, ChecksumMismatch) else error.status
+        wrong = isinstance(error, ChecksumMismatch | Overrun)
+        status = 503 if isinstance(error, Locked) else 400 if wrong else error.status
         if self._creates and error.offset is not None and not isinstance(error, ChecksumMismatch):
             answer.update(self._location)  # the upload exists, so the client can go on with it
-        if isinstance(error, Overrun):
-            status = 400
-        elif isinstance(error, TooLarge):
+        if isinstance(error, TooLarge) and not wrong:
             answer["Upload-Limit"] = self._limits(size=error.limit)
         answer.update(error.headers)
         if self.request.method == "HEAD":
