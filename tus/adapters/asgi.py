@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..engine import Engine
@@ -47,7 +48,7 @@ class TusASGI:
         self._filter = Filter(Behind(app, self._steps) if app else None, **options)
         self._root = self.options.upload_path
         self._open: set[Arriving] = set()
-        self._stopped = asyncio.Event()
+        self._stops, self._stopped = False, asyncio.Event()
 
     @property
     def engine(self) -> Engine:
@@ -58,27 +59,26 @@ class TusASGI:
         return self._filter.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._concerns(scope):
-            await self._answered(scope, receive, send)
+        if scope["type"] == "http":
+            place = places(scope)
+            id = below(place[1], self._root)
+            if id is None and not self.options.draft_targets:
+                await self._app(scope, receive, send)
+                return
+            await self._answered(environ_of(scope, place), id, scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._app(scope, self._watched(receive), send)
         else:
             await self._app(scope, receive, send)
 
-    def _concerns(self, scope: Scope) -> bool:
-        """Whether the request has to be looked at."""
-        return bool(self.options.draft_targets) or below(places(scope)[1], self._root) is not None
-
-    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answered(self, environ: Environ, id: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         filter, answer = self._filter, Reply()
-        environ = environ_of(scope)
         environ["tus.parks"] = True
         inform(environ, answer, receive, send)
         if _collects(send):
             environ["tus.collected"] = True
-        found = filter.addressed(environ)
+        found = filter.targeted(environ) if id is None else filter.spoken(environ, id, self._root)
         if found:
-            request, body, root = found
             blocks = await self._conversed(found, receive, answer)
         elif filter.discovers(environ):
             blocks = await self._handing.run(filter.passed_on, environ, answer.start)
@@ -105,7 +105,7 @@ class TusASGI:
             blocks = await conversation.run(arriving)
         finally:
             self._open.discard(arriving)
-            if not self._open:
+            if self._stops and not self._open:
                 self._stopped.set()
         if later:
             blocks = await self._handing.run(self._filter.concluded, later[0], body, root, answer.start)
@@ -125,8 +125,8 @@ class TusASGI:
     async def _stop(self) -> None:
         for arriving in tuple(self._open):
             arriving.end(ConnectionAbortedError("the server stops"))
+        self._stops = True
         if self._open:
-            self._stopped.clear()
             await asyncio.wait({asyncio.ensure_future(self._stopped.wait())}, timeout=_STOPPING)
         self._steps.close()
         self._handing.close()
@@ -134,7 +134,7 @@ class TusASGI:
 
 def _collects(send: Send) -> bool:
     """Whether the server calls the application with a whole body only: daphne, which shows itself nowhere else."""
-    return any(type(one).__module__.startswith("daphne.") for one in getattr(send, "args", ()))
+    return isinstance(send, partial) and any(type(one).__module__.startswith("daphne.") for one in send.args)
 
 
 class Behind:

@@ -186,10 +186,13 @@ class Conversation:
     async def _have_whole(self, request: Request, body: list[bytes]) -> None:
         """The body is here, so that the loop takes the step by itself, if that is quick."""
         watch = self._watch
-        rest: Rest = partial(self._at_once, watch, request, body)
-        if watch and watch.trusts:
-            with suppress(Waits):
-                rest = watch.timed(self._act, hurried, request, body)
+        if not watch or not watch.trusts:
+            await self._threads.run(self._at_once, watch, request, body)
+            return
+        try:
+            rest: Rest = watch.timed(self._act, hurried, request, body)
+        except Waits:
+            rest = partial(self._at_once, watch, request, body)
         if rest:
             await self._threads.run(rest)
 

@@ -23,23 +23,23 @@ _keys: dict[bytes, str] = {}
 
 
 def places(scope: Scope) -> tuple[str, str]:
-    """Where the application is mounted, and what follows. Since ASGI 2.4 the path contains the mount; before, it need
-    not."""
+    """Where the application is mounted, and what follows, as WSGI has them. Since ASGI 2.4 the path contains the mount;
+    before, it need not."""
     mount, path = scope.get("root_path", "").rstrip("/"), scope["path"]
     if mount and path.startswith(mount) and path[len(mount) : len(mount) + 1] in ("", "/"):
         path = path[len(mount) :]
-    return mount, path
+    return _wsgi(mount), _wsgi(path)
 
 
-def environ_of(scope: Scope) -> Environ:
-    """The request, as it is when its head has come."""
-    mount, path = places(scope)
+def environ_of(scope: Scope, place: tuple[str, str] | None = None) -> Environ:
+    """The request, as it is when its head has come; `place` is what `places` said, if that was asked."""
+    mount, path = place or places(scope)
     host, port = scope.get("server") or ("localhost", None)
     client = scope.get("client")  # None on a unix socket
     environ = {
         "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": _wsgi(mount),
-        "PATH_INFO": _wsgi(path),
+        "SCRIPT_NAME": mount,
+        "PATH_INFO": path,
         "QUERY_STRING": scope.get("query_string", b"").decode("latin-1"),
         "SERVER_NAME": host,
         "SERVER_PORT": str(port or ""),

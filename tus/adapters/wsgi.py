@@ -253,11 +253,15 @@ class Filter:
             root, public, path = monster
         id = below(path, self._root)
         if id is None:
-            return self._targeted(environ) if self._targets else None
+            return self.targeted(environ) if self._targets else None
+        return self.spoken(environ, id, root, public)
+
+    def spoken(self, environ: Environ, id: str, root: str, public: str = "") -> tuple[Request, Body, str] | None:
+        """The same for a path of ours, where the request may still be the application's."""
         request, body = incoming(environ, self.options, id=id, path=root, public=public)
         return (request, body, root) if speaks(request, self.engine) else None
 
-    def _targeted(self, environ: Environ) -> tuple[Request, Body, str] | None:
+    def targeted(self, environ: Environ) -> tuple[Request, Body, str] | None:
         """A request to a resource of the application that takes resumable uploads, if the client offers one."""
         if environ["REQUEST_METHOD"] == "OPTIONS" or not self._targets or not self._targets.has(environ):
             return None
