@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests import live, wire
+from tests.clients.test_tus_js_client import begun, missing, result
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -196,6 +197,29 @@ def test_tuspy_uploads_in_chunks(example: Running, tmp_path: Path) -> None:
 
     assert example.kept(name) == CONTENT
     assert not (example.home / "uploads" / uploader.url.rpartition("/")[2]).exists()
+
+
+def test_tus_js_client_goes_on_where_it_was_cut(example: Running, tmp_path: Path) -> None:
+    """It stops in the middle, asks with a HEAD, and sends the rest; the application keeps the file under its name."""
+    if why := missing():
+        pytest.skip(why)
+    file = tmp_path / "file.bin"
+    file.write_bytes(CONTENT)
+    name = f"node{example.way.replace('/', '-')}.bin"
+    plan = {
+        "file": str(file),
+        "endpoint": example.url,
+        "options": {"chunkSize": 300_000, "metadata": {"filename": name}},
+        "storage": str(tmp_path / "urls.json"),
+        "slow": 10,
+        "abortAt": 400_000,
+    }
+
+    said = result(begun(plan))
+
+    assert said["requests"][0]["method"] == "HEAD"
+    assert example.kept(name) == CONTENT
+    assert not (example.home / "uploads" / said["url"].rpartition("/")[2]).exists()
 
 
 def test_a_cut_connection_loses_nothing(example: Running) -> None:
