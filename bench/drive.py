@@ -59,6 +59,60 @@ def in_process(directory: str) -> Send:
     return send
 
 
+def under_uvicorn(directory: str) -> Send:
+    """Calls `TusASGI` by way of uvicorn's protocol and loop: all that it does but for the socket."""
+    import asyncio
+
+    import uvloop
+    from uvicorn import Config
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.server import ServerState
+
+    from tus import TusASGI
+    from tus.adapters import watch
+
+    watch.QUICK = float("inf")  # the loop takes every step that it may take, however slow a profiler makes it
+    application = TusASGI(tmp_file_dir=directory, upload_path="/files", durable="none", sweep_interval=None)
+    config = Config(application, access_log=False, log_level="error", lifespan="off")
+    config.load()
+    loop, state, transport = uvloop.new_event_loop(), ServerState(), Wire()
+    asyncio.set_event_loop(loop)
+    protocol = HttpToolsProtocol(config, state, {}, _loop=loop)
+    protocol.connection_made(transport)
+
+    def send(method: str, path: str, headers: Headers, body: bytes) -> dict[str, str]:
+        fields = {"Host": "localhost", "Tus-Resumable": "1.0.0", "Content-Length": str(len(body)), **dict(headers)}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        transport.answer = b""
+        protocol.data_received(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+        loop.run_until_complete(next(iter(state.tasks)))
+        status, *found = transport.answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        if not status.startswith("HTTP/1.1 2"):
+            raise SystemExit(f"{method} {path}: {status}")
+        return {name.title(): value for name, _, value in (line.partition(": ") for line in found)}
+
+    return send
+
+
+class Wire:
+    """A transport that leads nowhere."""
+
+    answer = b""
+
+    def get_extra_info(self, name: str) -> Any:
+        return ("127.0.0.1", 80) if name in ("peername", "sockname") else None
+
+    def write(self, data: bytes) -> None:
+        self.answer += data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
 def over_socket(port: int) -> Send:
     """One keep-alive connection to a server."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
