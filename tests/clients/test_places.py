@@ -13,6 +13,7 @@ import pytest
 from tests.clients.test_tus_js_client import begun, missing, result
 from tests.server.test_slow_readers import Process
 from tus.client import Client
+from tus.client.parts import ranges, whole_header
 
 SIZE = 24_000_017  # bytes
 KEY = "ae2b6a4e-6d7c-4a30-b1cb-0d7ad3b2a3d4"
@@ -58,12 +59,22 @@ def test_our_client_costs_the_server_no_copy(server: Process, film: Path, tmp_pa
     assert kept(tmp_path) == [film.read_bytes()]
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 100])
+@pytest.mark.parametrize("size", [10_000, 10_001, 24_000_000, 24_000_017])
+def test_our_client_gives_no_two_parts_the_same_length(size: int, count: int) -> None:
+    """Or it could not say which of them one is, and the server would copy all."""
+    bounds = ranges(size, count)
+
+    assert whole_header(KEY, [length for _, length in bounds])
+    assert sum(length for _, length in bounds) == size and all(length > 0 for _, length in bounds)
+
+
 @pytest.mark.clients
 def test_tus_js_client_that_says_its_sizes_costs_no_copy(server: Process, film: Path, tmp_path: Path) -> None:
     """A list of boundaries and one header are all that it is told."""
     if why := missing():
         pytest.skip(why)
-    sizes = [SIZE // 4 - n for n in range(3)]
+    sizes = [SIZE // 4 - n - 1 for n in range(3)]
     edges = [0, *accumulate(sizes), SIZE]
     sizes = [end - start for start, end in pairwise(edges)]
     options: dict[str, Any] = {

@@ -24,7 +24,7 @@ def ranges(size: int, count: int) -> list[tuple[int, int]]:
     if each < count:
         lengths = [size * (n + 1) // count - size * n // count for n in range(count)]
     else:
-        lengths = [each - n for n in range(count - 1)]
+        lengths = [each - 1 - n for n in range(count - 1)]
         lengths.append(size - sum(lengths))
     starts = [0, *accumulate(lengths)]
     return list(zip(starts, lengths, strict=False))
