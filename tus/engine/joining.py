@@ -51,16 +51,28 @@ def join(core: Core, request: Request, ids: Iterable[str], *, metadata: Metadata
         upload, new = made_once(core, request, draft, key=key, said=(ids, concat, metadata.raw))
     else:
         name = hashlib.blake2b(repr((request.user, concat, metadata.raw)).encode(), digest_size=16).hexdigest()
-        earlier = find_alive(core, name)
-        if earlier and earlier.complete and earlier.parts == ids and visible(earlier, request):
+        earlier = _joined(core, request, name, ids)
+        if earlier:
             return earlier  # asked for again, after its parts went away perhaps
-        upload, new = create_named(core, draft(name))
+        try:
+            upload, new = create_named(core, draft(name))
+        except BadRequest:
+            earlier = _joined(core, request, name, ids)
+            if not earlier:
+                raise
+            return earlier  # they went away in this moment
     if upload.complete and not new:
         return upload
     _use_parts(core, upload, new)
     if new:
         tell_created(core, upload)
     return upload if upload.complete else join_parts(core, upload)
+
+
+def _joined(core: Core, request: Request, name: str, ids: tuple[str, ...]) -> Upload | None:
+    """The final upload by this name, if it is whole and made of these parts."""
+    found = find_alive(core, name)
+    return found if found and found.complete and found.parts == ids and visible(found, request) else None
 
 
 def _parts(core: Core, request: Request, ids: tuple[str, ...]) -> list[Upload]:
@@ -89,9 +101,11 @@ def _use_parts(core: Core, upload: Upload, new: bool) -> None:
 
         try:
             change(core, id, used, durable=core.syncs)
-        except TusError:
+        except TusError as error:
             if new:
                 core.store.delete(upload.id)
+            elif isinstance(error, NotFound):  # another request may have joined it
+                return
             raise
 
 
@@ -100,6 +114,9 @@ def join_parts(core: Core, upload: Upload) -> Upload:
     try:
         parts = [core.store.load(id) for id in upload.parts]
     except NotFound:
+        upload = core.store.load(upload.id)
+        if upload.complete:  # another request was quicker, and they went with that
+            return upload
         raise Gone("a part of this upload is gone") from None
     if not all(part.complete for part in parts):
         return upload.evolve(length=_total(parts))
