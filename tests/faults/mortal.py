@@ -21,8 +21,8 @@ from typing import Any
 from tests import live
 
 # What changes files. The locks of `fcntl` are among them since a process that dies may hold one.
-STEPS = ("open", "close", "write", "pwrite", "rename", "unlink", "fsync", "fdatasync", "ftruncate", "splice",
-         "copy_file_range")  # fmt: skip
+STEPS = ("open", "close", "write", "pwrite", "rename", "link", "unlink", "fchmod", "fsync", "fdatasync", "ftruncate",
+         "splice", "copy_file_range")  # fmt: skip
 # Who takes them. On the slow store each is one call of its server, which happens at once or not at all.
 TAKEN_BY = ("tus.stores.", "tus.lockers.", "tests.slow_store")
 TTL = 0.3  # seconds until the server of the leases forgets a process that died

@@ -81,7 +81,7 @@ class FileStore:
         try:
             fd = self._data_file(id, left)
             if upload.place:
-                self._wholes.link(id, upload.place)
+                self._wholes.link(id, upload.place, fd)
             return NewDraft(self, id, fd, fence, record)
         except OSError:
             self._home.unlink(id + ".info")
@@ -260,9 +260,9 @@ class FileStore:
     def open(self, id: str, start: int = 0) -> BinaryIO:
         fd = self._open(id, os.O_RDONLY)
         file: BinaryIO = os.fdopen(fd, "rb")
-        if self._home.exists(id + PLACE):
+        if self._home.exists(id + PLACE) and (place := self._infos.load(id).place):
             with file:
-                file = self._window(id, os.fstat(fd).st_size)
+                file = self._window(id, place.start, os.fstat(fd).st_size)
         if start:
             file.seek(start)
         return file
@@ -290,10 +290,8 @@ class FileStore:
         fd = self._wholes.open(id, os.O_RDONLY) if place else self._open(id, os.O_RDONLY)
         return CopySource(fd, self._wholes, place)
 
-    def _window(self, id: str, size: int) -> BinaryIO:
-        place = self._infos.load(id).place
-        fd = self._wholes.open(id, os.O_RDONLY)
-        return BufferedReader(Window(fd, place.start if place else 0, size))
+    def _window(self, id: str, start: int, size: int) -> BinaryIO:
+        return BufferedReader(Window(self._wholes.open(id, os.O_RDONLY), start, size))
 
     def _target(self, id: str, place: PartPlace) -> PlaceFile:
         """Where the bytes of a part go, from now on under this boot."""
@@ -385,7 +383,7 @@ class FileStore:
         return self._infos.ids()
 
     def tidy(self, before: float) -> None:
-        Tidier(self, self._home, self._infos).tidy(before)
+        Tidier(self, self._home, self._infos, self._wholes).tidy(before)
         self._wholes.tidy(before)
 
 

@@ -9,7 +9,7 @@ from ..upload import PartPlace
 from . import Block, Fence
 from .disk import release, sync, unwritten, write_back
 from .drafts import CLOSED, STEP, FileDraft, Home
-from .wholes import Wholes, is_doubtful
+from .wholes import Wholes
 
 
 class PlaceFile:
@@ -21,7 +21,7 @@ class PlaceFile:
 
     @property
     def doubtful(self) -> bool:
-        return is_doubtful(self._fd)
+        return self._wholes.is_doubtful(self._fd)
 
     def write(self, block: Block, offset: int) -> int:
         return os.pwrite(self._fd, block, self._place.start + offset)
@@ -37,7 +37,8 @@ class PlaceFile:
         self._wholes.sync(self._place, self._fd)
 
     def reopen(self) -> None:
-        self._fd = self._wholes.open(self._id, os.O_WRONLY)
+        if self._fd < 0:
+            self._fd = self._wholes.open(self._id, os.O_WRONLY)
 
     def close(self) -> None:
         fd, self._fd = self._fd, CLOSED
@@ -92,8 +93,8 @@ class PlacedDraft(FileDraft):
         self._to.close()
 
     def _wake(self) -> None:
+        self._to.reopen()  # first: if there is no room for an open file, the next block wakes us again
         super()._wake()
-        self._to.reopen()
 
     def write_back(self) -> None:
         if self.taken - self._started >= STEP:
@@ -118,6 +119,7 @@ class WholeDraft(FileDraft):
 
     def secure(self, *, durable: bool) -> None:
         """Nothing is cut off, whatever fails: the parts were on the disk before."""
+        os.utime(self._fd)  # how long it is kept counts from here, as of any other final upload
         if durable:
             sync(self._fd)
             self._wholes.sync_names()

@@ -11,6 +11,7 @@ from ..errors import NotFound, TusError
 from ..upload import Upload
 from .disk import OLD, Directory, absent, alone, release
 from .infos import KEPT, Infos, Making
+from .wholes import PLACE, Wholes
 
 log = logging.getLogger("tus")
 
@@ -20,18 +21,20 @@ class Tidied(Protocol):
 
     def load(self, id: str) -> Upload: ...
     def give(self, id: str) -> None: ...
+    def delete(self, id: str) -> None: ...
     def forget(self, id: str, record: int) -> None: ...
 
 
 class Tidier:
     """Removes only what is certainly ours, and old."""
 
-    def __init__(self, store: Tidied, home: Directory, infos: Infos) -> None:
-        self._store, self._home, self._infos = store, home, infos
+    def __init__(self, store: Tidied, home: Directory, infos: Infos, wholes: Wholes) -> None:
+        self._store, self._home, self._infos, self._wholes = store, home, infos, wholes
 
     def tidy(self, before: float) -> None:
         begun, named = self._infos.ids(begun=True), self._home.named
-        for ids, tidied in ((begun, self._begun), (named(".new"), self._new), (named(KEPT), self._kept)):
+        some = (begun, self._begun), (named(".new"), self._new), (named(KEPT), self._kept), (named(PLACE), self._placed)
+        for ids, tidied in some:
             for id in ids:
                 try:
                     tidied(id, before)
@@ -65,6 +68,20 @@ class Tidier:
         with suppress(NotFound):
             if self._store.load(id).result:  # the host has answered and no longer uses it
                 self._store.give(id)
+
+    def _placed(self, id: str, before: float) -> None:
+        """A part is of no use once its whole is an upload; and it would keep the blocks of that."""
+        if max(self._home.touched(id), self._home.touched(id + ".info")) > before:
+            return
+        with suppress(NotFound):
+            part = self._store.load(id)
+            if part.finals and self._wholes.is_left(part) and not any(map(self._waits, part.finals)):
+                self._store.delete(id)
+
+    def _waits(self, id: str) -> bool:
+        with suppress(NotFound):
+            return not self._store.load(id).complete
+        return False
 
 
 def is_busy(home: Directory, id: str) -> bool:

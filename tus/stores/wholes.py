@@ -45,21 +45,30 @@ class Wholes:
 
     def __init__(self, home: Directory, type: str, mode: int) -> None:
         self._home, self._mode = home, mode
+        self._doubted: set[int] = set()  # inodes, where the disk did not even take the mark
         self._can = type in _SPARSE and bool(boot())
 
     def reserve(self, whole: str, start: int, total: int) -> PartPlace | None:
         return PartPlace(whole, start, total, boot()) if self._can else None
 
-    def link(self, id: str, place: PartPlace) -> None:
-        """Let the part know its whole. Only while its record is begun: then nobody else has this id."""
-        self._home.unlink(id + PLACE)  # which a crash left
-        while True:
-            try:
-                os.link(place.whole + WHOLE, id + PLACE, src_dir_fd=self._home.fd, dst_dir_fd=self._home.fd)
-            except FileNotFoundError:
+    def link(self, id: str, place: PartPlace, fd: int) -> None:
+        """Let the part, of which this is the open file, know its whole; or remove it. Only while its record is begun:
+        then nobody else has this id."""
+        try:
+            self._home.unlink(id + PLACE)  # which a crash left
+            while not self._linked(place.whole + WHOLE, id + PLACE):
                 self._make(place.whole + WHOLE)
-            else:
-                return
+        except OSError:
+            os.close(fd)
+            self._home.unlink(id)
+            raise
+
+    def _linked(self, whole: str, name: str) -> bool:
+        """Whether there was a whole, which has this name as well now."""
+        with suppress(FileNotFoundError):
+            os.link(whole, name, src_dir_fd=self._home.fd, dst_dir_fd=self._home.fd, follow_symlinks=False)
+            return True
+        return False
 
     def _make(self, name: str) -> None:
         with suppress(FileExistsError):
@@ -78,18 +87,38 @@ class Wholes:
 
     def sync(self, place: PartPlace, fd: int) -> None:
         """Have it on the disk; raises StoreBroken for every part, if that failed for one of them."""
-        if is_doubtful(fd):
-            raise StoreBroken("the disk fails: bytes of another part were lost, and may be of this one")
         try:
             sync(fd)
         except (StoreFull, StoreBroken):
+            self._doubt(place, fd)
+            raise
+        if self.is_doubtful(fd):  # who has heard of it may have been somebody else, a moment ago
+            raise StoreBroken("the disk fails: bytes of another part were lost, and may be of this one")
+
+    def _doubt(self, place: PartPlace, fd: int) -> None:
+        """No part goes on in this whole. If the disk takes no mark either, that holds while this process lives."""
+        try:
             os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_ISVTX)
             self._home.unlink(place.whole + WHOLE)
-            raise
+        except OSError:
+            self._doubted.add(os.fstat(fd).st_ino)
+
+    def is_doubtful(self, fd: int) -> bool:
+        """Whether a sync of this whole has failed."""
+        found = os.fstat(fd)
+        return bool(found.st_mode & stat.S_ISVTX) or found.st_ino in self._doubted
 
     def is_taken(self, place: PartPlace, fd: int) -> bool:
         """Whether the whole is another upload by now."""
-        return not (self._home.leads(place.whole + WHOLE, fd) or is_doubtful(fd))
+        return not (self._home.leads(place.whole + WHOLE, fd) or self.is_doubtful(fd))
+
+    def is_left(self, part: Upload) -> bool:
+        """Whether the whole of this part is another upload by now."""
+        fd = self.open(part.id, os.O_RDONLY)
+        try:
+            return part.place is not None and self.is_taken(part.place, fd)
+        finally:
+            os.close(fd)
 
     def gathered(self, id: str, parts: Sequence[Upload]) -> int:
         """The whole as the data of this upload, open and locked, if these parts are all of it; otherwise -1. Raises
@@ -115,6 +144,7 @@ class Wholes:
         try:
             # Who waits for the upload has locked the file that goes by its name now, and looks again then.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fchmod(fd, self._mode)  # which a crash may have left otherwise
             self._home.rename(name, id)
         except BlockingIOError:
             os.close(fd)
@@ -144,11 +174,6 @@ class Wholes:
                 found = os.stat(whole + WHOLE, dir_fd=self._home.fd, follow_symlinks=False)
                 if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_ctime < before:
                     self._home.unlink(whole + WHOLE)
-
-
-def is_doubtful(fd: int) -> bool:
-    """Whether a sync of this whole has failed."""
-    return bool(os.fstat(fd).st_mode & stat.S_ISVTX)
 
 
 def _are_all(places: Sequence[PartPlace], parts: Sequence[Upload]) -> bool:
