@@ -221,7 +221,7 @@ def trickle(uploads: int, rate: int = 65536, *, seconds: int = 12, fresh: bool =
 
     def run(stage: Stage) -> None:
         lasts = seconds / 4 if stage.quick else seconds
-        options = {"fresh": True} if fresh else {}
+        options = {"fresh": True, "limit": 150} if fresh else {}
         with stage.server() as server, stage.watched(server):
             answer = stage.load(server, "trickle", uploads=uploads, rate=rate, seconds=lasts, **options)
             if stage.verify:
@@ -387,6 +387,7 @@ WORKLOADS = (
     Workload("W6-slow-1000", "1,000 uploads at 4 KiB/s, HEAD on new connections", trickle(1000, **_PHONES), _SLOW),
     Workload("W6-slow-4000", "4,000 uploads at 4 KiB/s, HEAD on new connections", trickle(4000, **_PHONES), _SLOW),
     Workload("W6-slow-10000", "10,000 uploads at 4 KiB/s, HEAD on new connections", trickle(10000, **_PHONES), _SLOW),
+    Workload("W6-fast-1000", "1 GiB beside 1,000 uploads at 4 KiB/s", fast_beside(1000), ("ratio", "mb_per_second")),
     Workload("W6-fast-10000", "1 GiB beside 10,000 uploads at 4 KiB/s", fast_beside(10000), ("ratio", "mb_per_second")),
     Workload("W7-fin", "40 of 100 MiB, then FIN, then HEAD", cut("fin"), _CUT),
     Workload("W7-rst", "40 of 100 MiB, then RST, then HEAD", cut("rst"), _CUT),

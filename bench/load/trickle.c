@@ -147,7 +147,7 @@ int run_trickle(const struct options *options) {
     double sending = now() - start;
     prober->stop = true; /* the end, when a thousand uploads finish at once, is not the state asked about */
     pthread_join(thread, NULL);
-    long finished = finish(uploads, options, payload, length, 20);
+    long finished = finish(uploads, options, payload, length, 60);
     printf("{\"uploads\": %ld, \"finished\": %ld, \"planned_seconds\": %.2f, \"sending_seconds\": %.2f, "
            "\"seconds\": %.2f, \"worst_debt\": %lld, \"heads\": %zu, \"head_errors\": %ld, ",
            options->uploads, finished, options->seconds, sending, now() - start, debt, prober->count, prober->errors);

@@ -98,4 +98,5 @@ class LateFiles(FileStore):
 
 directory = Path(os.environ[HOME]) / "uploads"
 slow: Store = LateFiles(str(directory)) if LateFiles.every else SlowStore(directory, late=LATE)
-application = Watched(TusASGI(store=slow, upload_path="/upload", durable="none"))
+durable = os.environ.get("LATE_DURABLE", "none")
+application = Watched(TusASGI(store=slow, upload_path="/upload", durable=durable))
