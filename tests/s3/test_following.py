@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.engines import append, create
+from tests.engines import append, ask, create
 from tests.s3.conftest import MIB, PART, Reopen
 from tests.s3.proxy import Proxy, count
 from tus import Engine, Options, Silent
+from tus.downloads import download
 from tus.engine.writer import Writer
 from tus.lockers.memory import MemoryLocker
 
@@ -43,6 +45,32 @@ def test_reader_leaves_parts_alone(host: Engine, proxy: Proxy) -> None:
 
     assert same
     assert (calls["UploadPart"], calls["CompleteMultipartUpload"], calls.get("UploadPartCopy")) == (3, 1, None)
+
+
+def test_get_waits_for_the_rest(reopen: Reopen) -> None:
+    """A client gets what a request brought before the next one, and then what that one brings."""
+    host = Engine(reopen(), MemoryLocker(), Options({"download": "live"}, environ={}), None, delivers=False)
+    data = os.urandom(2 * MIB)
+    upload = create(host, len(data))
+    append(host, upload.id, data[:MIB])
+    seen = threading.Event()
+
+    def get() -> tuple[int, bytes]:
+        response = download(ask(upload.id)._replace(method="GET"), host)
+        body = b""
+        for block in response.body:
+            body += block
+            if len(body) >= MIB:
+                seen.set()
+        return response.status, body
+
+    with ThreadPoolExecutor(1) as threads:
+        reader = threads.submit(get)
+        early = seen.wait(SILENCE)
+        append(host, upload.id, data[MIB:], offset=MIB)
+        status, body = reader.result()
+
+    assert (early, status, body == data) == (True, 200, True)
 
 
 def test_reader_gets_what_lies_before_the_parts(host: Engine) -> None:
