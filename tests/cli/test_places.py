@@ -159,6 +159,16 @@ def test_rm_removes_nothing_if_a_word_fits_nothing(place: str, tmp_path: Path) -
     assert ids(str(tmp_path)) == {one}
 
 
+def test_pattern_is_one_of_names(tmp_path: Path) -> None:
+    """Ids are drawn by lot: a pattern that means a name must not remove what has nothing to do with it."""
+    ids_there = {stored(tmp_path, name=name) for name in ("film.mp4", "")}
+
+    said = [command("rm", "--in", str(tmp_path), f"{id[:2]}*", "--yes", **NOWHERE) for id in ids_there]
+
+    assert [each.returncode for each in said] == [1, 1]
+    assert ids(str(tmp_path)) == ids_there
+
+
 def test_rm_of_everything_is_no_accident(place: str) -> None:
     """Without a word there is nothing to do."""
     said = command("rm", "--in", place, "--yes", **NOWHERE)

@@ -26,7 +26,7 @@ def _value(parse: Callable[[str], float | None]) -> Callable[[str], float | None
 def add_filters(parser: argparse.ArgumentParser, *, states: bool = True) -> None:
     """Declare what leaves uploads out; several together leave out what any of them does."""
     add = parser.add_argument
-    add("--name", action="append", default=[], metavar="PATTERN", help="only ids or names that fit, as '*.jpg'")
+    add("--name", action="append", default=[], metavar="PATTERN", help="only names that fit, as '*.jpg', or this id")
     add("--owner", metavar="NAME", help="only those of this user")
     add("--larger", type=_value(size), metavar="SIZE", help="only those with more bytes here, as 10MB")
     if not states:
@@ -70,5 +70,6 @@ class Chosen:
 
 
 def is_called(upload: Summary, pattern: str) -> bool:
-    """Whether its id or its name fits."""
-    return upload.id == pattern or fnmatchcase(upload.id, pattern) or fnmatchcase(upload.filename, pattern)
+    """Whether this is its id, or its name fits."""
+    # A pattern is never one of ids: those are drawn by lot, and b* would fit one of sixteen.
+    return upload.id == pattern or fnmatchcase(upload.filename, pattern)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Remove uploads for good. On a terminal it shows them and asks; elsewhere it wants --yes. "
         "What is being written stays, unless --force ends that."
     )
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="an id, a name, or a pattern of either such as '*.jpg'")
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="an id, a name, or a pattern of names such as '*.jpg'")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     parser.add_argument("-f", "--force", action="store_true", help="also what is being written; it is still asked for")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
