@@ -30,11 +30,17 @@ def whole_of(directory: Directory) -> Path:
     return found
 
 
+def whole_to_be(directory: Directory) -> Path:
+    """Where that file will be."""
+    part = directory.begin(0).id
+    found = whole_of(directory)
+    directory.engine.terminate(ask(part))
+    return found
+
+
 def test_part_that_cannot_have_its_place_leaves_nothing(directory: Directory) -> None:
     """A creation that fails has neither a file nor a name, and the next one works."""
-    directory.engine.terminate(ask(directory.begin(0).id))
-    shared = whole_of(directory)
-    shared.unlink()
+    shared = whole_to_be(directory)
     shared.mkdir()  # has no second name
     before = sorted(directory.home.iterdir()), len(os.listdir("/proc/self/fd"))
 
@@ -50,9 +56,7 @@ def test_link_by_the_name_of_a_whole_is_not_followed(directory: Directory, tmp_p
     """Somebody else who can write there has no part written over a file of ours."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
-    directory.engine.terminate(ask(directory.begin(0).id))
-    shared = whole_of(directory)
-    shared.unlink()
+    shared = whole_to_be(directory)
     shared.symlink_to(victim)
 
     with pytest.raises((NotFound, OSError)):
@@ -64,9 +68,7 @@ def test_link_by_the_name_of_a_whole_is_not_followed(directory: Directory, tmp_p
 
 def test_dangling_link_by_the_name_of_a_whole_holds_nobody_up(directory: Directory, tmp_path: Path) -> None:
     """It is no whole, and nothing is made where it leads."""
-    directory.engine.terminate(ask(directory.begin(0).id))
-    shared = whole_of(directory)
-    shared.unlink()
+    shared = whole_to_be(directory)
     shared.symlink_to(tmp_path / "nowhere")
 
     with pytest.raises((NotFound, OSError)):
@@ -122,8 +124,7 @@ def test_time_of_the_whole_is_that_of_the_joining(directory: Directory) -> None:
 
 def test_whole_has_its_mode_whatever_a_crash_left(directory: Directory) -> None:
     """A process that died between making it and giving it its mode does not change who may read the upload."""
-    directory.engine.terminate(ask(directory.begin(0).id))
-    whole_of(directory).chmod(0o640)
+    whole_to_be(directory).touch(0o640)
 
     whole = directory.join(*(directory.part(n) for n in range(4)))
 
@@ -153,6 +154,17 @@ def test_parts_that_a_crash_left_behind_their_whole_go_with_a_sweep(
         whole.id,
         f"{whole.id}.info",
     ]
+
+
+def test_last_part_that_is_removed_frees_the_disk(directory: Directory) -> None:
+    """At once: who uploads and removes, with one key after the other, does not fill it."""
+    ids = [directory.part(n) for n in (0, 2)]
+    directory.engine.terminate(ask(ids[0]))
+    assert directory.numbers()
+
+    directory.engine.terminate(ask(ids[1]))
+
+    assert [path.name for path in directory.home.iterdir() if path.name[0] != "."] == []
 
 
 def test_name_of_a_place_that_was_left_is_not_read_from(directory: Directory) -> None:

@@ -30,7 +30,7 @@ from .drafts import FileDraft, FilePiece, NewDraft
 from .infos import KEPT, FileRecord, Infos, Making, lost
 from .notes import NOTES, Notes
 from .placed import CopySource, PlacedDraft, PlaceFile, WholeDraft
-from .records import advanced, same
+from .records import advanced, part_place_of, same
 from .secret import secret
 from .tidying import Tidier, is_busy
 from .wholes import PLACE, Wholes, Window, boot
@@ -262,7 +262,8 @@ class FileStore:
         file: BinaryIO = os.fdopen(fd, "rb")
         if self._home.exists(id + PLACE) and (place := self._infos.load(id).place):
             with file:
-                file = self._window(id, place.start, os.fstat(fd).st_size)
+                whole = self._wholes.open(id, os.O_RDONLY)
+                file = BufferedReader(Window(whole, place.start, os.fstat(fd).st_size))
         if start:
             file.seek(start)
         return file
@@ -289,9 +290,6 @@ class FileStore:
         place = self._infos.load(id).place
         fd = self._wholes.open(id, os.O_RDONLY) if place else self._open(id, os.O_RDONLY)
         return CopySource(fd, self._wholes, place)
-
-    def _window(self, id: str, start: int, size: int) -> BinaryIO:
-        return BufferedReader(Window(self._wholes.open(id, os.O_RDONLY), start, size))
 
     def _target(self, id: str, place: PartPlace) -> PlaceFile:
         """Where the bytes of a part go, from now on under this boot."""
@@ -355,23 +353,25 @@ class FileStore:
 
     def delete(self, id: str) -> None:
         self._notes.doubted.pop(id, None)  # another one may come by this name
-        draft = self._making.pop(id, None)
+        draft, text = self._making.pop(id, None), b""
         if draft:
             record, draft.record = draft.record, -1
         else:
             try:
-                record, _ = self._infos.locked(id)
+                record, text = self._infos.locked(id)
             except Making:
                 return
             except NotFound:
                 record = -1
-        self.forget(id, record)
+        self.forget(id, record, place=part_place_of(text, id))
 
-    def forget(self, id: str, record: int) -> None:
+    def forget(self, id: str, record: int, *, place: PartPlace | None = None) -> None:
         """Remove everything; nobody begins another upload by this id before we are done, if there is a record."""
         try:
             if record >= 0:
                 self._infos.forget(record)
+            if place:
+                self._wholes.leave(id, place)
             self.drop(id)
             self._home.clear(id + ".new")
             self._home.unlink(id + ".info")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from math import inf
@@ -112,6 +113,13 @@ def decoded(text: bytes, id: str) -> tuple[Upload, bool]:
     """The upload, and whether we wrote the record. A file that is not a record is no upload."""
     # Requests for one upload come one after the other, and its record seldom changes meanwhile.
     return _remembered(text, id) if len(text) <= _SHORT else _decoded(text, id)
+
+
+def part_place_of(text: bytes, id: str) -> PartPlace | None:
+    """Where the part with this record lies, if it can be read."""
+    with suppress(TusError):
+        return decoded(text, id)[0].place if b'"place":' in text else None
+    return None
 
 
 def _decoded(text: bytes, id: str) -> tuple[Upload, bool]:

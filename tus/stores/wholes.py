@@ -70,6 +70,20 @@ class Wholes:
             return True
         return False
 
+    def leave(self, id: str, place: PartPlace) -> None:
+        """The part is removed, and the whole with the last one. No record leads to the part any more."""
+        whole = place.whole + WHOLE
+        with suppress(NotFound, OSError):
+            fd = self.open(id, os.O_RDONLY)
+            try:
+                if os.fstat(fd).st_nlink == 2 and self._home.leads(whole, fd):
+                    self._home.unlink(whole)
+                    if os.fstat(fd).st_nlink > 1:  # another part came in this moment
+                        self._linked(id + PLACE, whole)
+            finally:
+                os.close(fd)
+        self._home.unlink(id + PLACE)
+
     def _make(self, name: str) -> None:
         with suppress(FileExistsError):
             fd = os.open(name, os.O_WRONLY | NEW, 0o600, dir_fd=self._home.fd)
