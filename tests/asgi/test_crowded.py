@@ -23,8 +23,8 @@ class Crowd(Conversations):
         super().__init__(lambda: 8)
         self._pause = pause
 
-    def pause(self, brought: int) -> float:
-        return self._pause if super().pause(brought) or brought < WORTH else 0.0
+    def pause(self, brought: int, took: float) -> float:
+        return self._pause if brought < WORTH else 0.0
 
 
 def crowd(count: int) -> Conversations:
@@ -191,7 +191,16 @@ def test_collector_leaves_a_crowd_alone_until_it_is_gone() -> None:
 )
 def test_pause_grows_with_the_crowd(count: int, brought: int, seconds: float) -> None:
     """A few have none, and what is worth a step has none."""
-    assert crowd(count).pause(brought) == seconds
+    assert crowd(count).pause(brought, 60) == seconds
+
+
+@pytest.mark.parametrize(
+    ("brought", "took", "seconds"),
+    [(WORTH // 2, 0.001, 0), (WORTH // 2, 0.1, 0.2), (4096, 1, LATEST), (WORTH - 1, 0.004, 0)],
+)
+def test_fast_body_does_not_pause_for_a_small_block(brought: int, took: float, seconds: float) -> None:
+    """It is looked at again when there should be enough, however large the crowd."""
+    assert crowd(10_000).pause(brought, took) == pytest.approx(seconds)
 
 
 def test_pause_shrinks_where_much_is_held() -> None:
@@ -201,7 +210,7 @@ def test_pause_shrinks_where_much_is_held() -> None:
     for _ in range(10_000):
         found.brought(0, WORTH // 2)
 
-    assert found.pause(10) == pytest.approx(LATEST * HELD / (10_000 * WORTH // 2))
+    assert found.pause(10, 60) == pytest.approx(LATEST * HELD / (10_000 * WORTH // 2))
 
 
 def test_crowd_that_has_left_is_forgotten() -> None:
@@ -212,4 +221,4 @@ def test_crowd_that_has_left_is_forgotten() -> None:
     for number in range(10_000):
         found.leave(HELD * 2 if number == 0 else 0)
 
-    assert (found.pause(10), found.lack_files) == (0, False)
+    assert (found.pause(10, 60), found.lack_files) == (0, False)

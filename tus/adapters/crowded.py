@@ -16,6 +16,7 @@ from collections.abc import Callable
 from .collecting import Collecting
 
 RATE = 2000  # conversations a second that bring little; each takes a step of its own
+SOONEST = 0.005  # seconds; one that brings enough sooner does not pause
 LATEST = 4.0  # seconds for which what came of such a one may wait with the server
 MANY = 50  # conversations; fewer may each have its step as it comes
 WORTH = 1 << 16  # bytes at once that are worth a step at any time; servers hold as many for us
@@ -46,12 +47,16 @@ class Conversations:
     def brought(self, before: int, now: int) -> None:
         self._held += now - before
 
-    def pause(self, brought: int) -> float:
-        """Seconds until one that brought so much is looked at again."""
+    def pause(self, brought: int, took: float) -> float:
+        """Seconds until one that brought so much, which took so many seconds, is looked at again: there may be enough
+        then to be worth it. One that is fast now and then brings little at once, too."""
         if brought >= WORTH or not self.many:
             return 0.0
         seconds = min(self._count / RATE, LATEST)
-        return seconds if self._held <= HELD else seconds * HELD / self._held
+        if self._held > HELD:
+            seconds *= HELD / self._held
+        enough = took * WORTH / max(1, brought)
+        return min(seconds, enough) if enough > SOONEST else 0.0
 
     @property
     def many(self) -> bool:

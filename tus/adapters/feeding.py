@@ -28,6 +28,7 @@ from .watch import Watch
 
 SMALL = 1 << 16  # bytes of a body that may be waited for before anything is done
 SOON = 0.1  # seconds in which such a body comes by itself; one that takes longer needs a place
+_FIRST = 0.05  # seconds that what comes first is taken to have needed
 crowd = Conversations()
 bodies = Bodies(events.log)  # those that have a place
 _few = Threads("tus-crowd", 2)  # more would fight for the interpreter, with the loop, while they store trifles
@@ -60,6 +61,7 @@ class Conversation:
         self._delivery: Delivery | None = None  # what the host has not been asked about yet
         self._asking = False  # the conversation waits for the body
         self._last = 0  # bytes that came when something came last
+        self._since = 0.0  # when that was
         self._outcome: Any = None
 
     async def run(self, arriving: Arriving) -> Any:
@@ -113,6 +115,7 @@ class Conversation:
         """The body as it comes."""
         arriving = self._arriving
         crowd.enter()
+        self._since = self._loop.time() - _FIRST
         try:
             if crowd.many:
                 await arriving.pause(0)
@@ -145,7 +148,8 @@ class Conversation:
                 return
             before, self._last = self._last, sum(map(len, blocks))
             crowd.brought(before, self._last)
-            pause = crowd.pause(self._last)
+            since, self._since = self._since, self._loop.time()
+            pause = crowd.pause(self._last, self._since - since)
             if not pause:
                 arriving.look_ahead()
             goes_on = await self._step(self._stored, blocks)
