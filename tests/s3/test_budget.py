@@ -224,6 +224,28 @@ def test_memory_that_a_server_receives_into_is_nobody_elses(reopen: Reopen) -> N
     assert content(reopen(), "b") == bytes(len(data))
 
 
+def test_memory_of_clients_that_fell_silent_stays_counted(reopen: Reopen) -> None:
+    """A server waits for each of them with the memory of a part in hand: no other request has that stored to get new
+    memory, which would be beyond the budget."""
+    store, drafts, spaces = reopen(budget=4 * PART), [], []
+    for number in range(6):
+        new(store, f"{number:032x}", length=PART + 1)
+        draft, _ = going_on(store, 0, f"{number:032x}")
+        draft.write(bytes(MIB))
+        if (space := draft.space(MIB)) is not None:
+            spaces.append(space)
+        draft.touched -= 1  # it waits for its client
+        drafts.append(draft)
+        store.budget.relieve(Phone(0, 0))  # another one needs room
+
+    held = sum(len(space.obj) for space in spaces)
+    for draft in drafts:
+        draft.close()
+
+    assert PART <= held <= store.budget.size
+    assert store.budget.used == 0
+
+
 def test_what_is_received_after_the_lease_was_lost_does_not_count(reopen: Reopen) -> None:
     """It is taken as `write` takes it."""
     store, data = reopen(), os.urandom(2 * PART)

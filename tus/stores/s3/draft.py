@@ -162,7 +162,7 @@ class S3Draft:
 
     @property
     def holds(self) -> int:
-        return self._held.gathered.cost
+        return self._held.frees
 
     def spill(self) -> bool:
         """Store what is held as it is, although it fills no part."""

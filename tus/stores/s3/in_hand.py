@@ -27,6 +27,11 @@ class InHand:
     def __len__(self) -> int:
         return len(self.gathered)
 
+    @property
+    def frees(self) -> int:
+        """Bytes of memory that others can have, once what is here is stored; none of what a server receives into."""
+        return 0 if self._space else self.gathered.cost
+
     def heed(self, size: int) -> None:
         """So much came at once."""
         self._fast, self._space = size > _FAST, None
