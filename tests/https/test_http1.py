@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,8 @@ for module in ("granian", "h2", "cryptography"):
 from tests import live, wire  # noqa: E402
 from tests.https.conftest import Secure, replace  # noqa: E402
 from tests.https.frames import PATCH, TUS, trusting  # noqa: E402
+from tus.https import front  # noqa: E402
+from tus.server import create_server  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +155,34 @@ def test_bad_certificate_leaves_the_old_one(serve: Serve, pair: Pair) -> None:
 
     assert seen(server) == old
     assert "The old certificate stays: option tls_cert" in server.complaint
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system lets nobody say how long")
+def test_client_that_reads_nothing_is_left(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the server has given it up, nothing of its connection stays open."""
+    monkeypatch.setattr(front, "_UNREAD", 1.0)
+    files = front.Pair(*pair("first"))
+    tls = front.Deciphered(files)
+    server = create_server(endless, listen="127.0.0.1:0", tls=tls, channel_timeout=1, cleanup_interval=1)
+    running = threading.Thread(target=server.run)
+    running.start()
+
+    try:
+        with wire.Wire(("127.0.0.1", server.effective_port)) as client:
+            client.socket = trusting().wrap_socket(client.socket, server_hostname="localhost")
+            client.send(wire.head("GET", "/", {"Host": "localhost"}))
+            live.until(lambda: len(tls._carried) == 1)
+            live.until(lambda: not server.listeners[0].active_channels, within=20)
+            live.until(lambda: not tls._carried, within=20)
+    finally:
+        server.stop()
+        running.join(20)
+
+
+def endless(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+    """More than buffers hold."""
+    start_response("200 OK", [("Content-Length", str(1 << 30))])
+    return itertools.repeat(bytes(1 << 20), 1 << 10)
 
 
 def test_plain_text_and_silence_hold_up_nobody(serve: Serve) -> None:

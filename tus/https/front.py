@@ -27,6 +27,8 @@ from .certificates import Pair, check_pair
 logger = logging.getLogger("tus.server")
 _BLOCK = 1 << 17  # bytes that go from one side to the other at once
 _HANDSHAKE = 20.0  # seconds
+_UNREAD = 120.0  # seconds that a client may read nothing of an answer, as in our server (its channel_timeout)
+_KEPT = 1 << 16  # bytes that wait here for a slow client: what is here when the server has closed must go out in time
 _REST = 5.0  # seconds in which a client may still send to a server that has said its last word
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -136,10 +138,13 @@ def _context(pair: Pair) -> ssl.SSLContext:
 async def _secured(connection: socket.socket, context: ssl.SSLContext) -> _Streams:
     """The streams of a connection, once both sides know each other."""
     loop = asyncio.get_running_loop()
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # the server is at the other end of a pair, and cannot tell
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_UNREAD * 1000))
     reader = asyncio.StreamReader(limit=_BLOCK)
     transport, protocol = await loop.connect_accepted_socket(
         lambda: asyncio.StreamReaderProtocol(reader), connection, ssl=context, ssl_handshake_timeout=_HANDSHAKE
     )
+    transport.set_write_buffer_limits(_KEPT)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
