@@ -114,6 +114,17 @@ def test_refusal_is_heard_while_the_body_is_still_sent(serve: Serve) -> None:
     assert answer.status == 413
 
 
+def test_client_that_leaves_is_no_error(serve: Serve) -> None:
+    """Which each one does in the end: the log says nothing of it."""
+    server = serve("--tls-self-signed", "--http1")
+
+    for _ in range(3):
+        ask(server, "OPTIONS", "/files", {})
+    server.stop()
+
+    assert "Traceback" not in server.complaint, server.complaint
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_stop_keeps_what_arrived_and_says_so(serve: Serve, workers: str) -> None:
     """SIGTERM: the answer that tells how much is stored reaches the client before the process ends."""

@@ -157,7 +157,10 @@ async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 
 def _hung_up(sock: socket.socket) -> bool:
-    """Whether the server has closed its end, and not only said that it sends no more."""
+    """Whether the server has closed its end, and not only said that it sends no more; or this end is closed, since the
+    client left."""
+    if sock.fileno() < 0:
+        return True
     poll = select.poll()
     poll.register(sock, 0)
     return any(event & select.POLLHUP for _, event in poll.poll(0))
