@@ -24,7 +24,7 @@ def inform(environ: Environ, answer: Reply, receive: Receive, send: Send) -> Non
     if NAMES_VERSION not in environ:
         return
     scope = environ["asgi.scope"]
-    say = _offered(scope, send) or _uvicorn(scope, receive) or _hypercorn(send)
+    say = _offered(scope, send) or _uvicorn(scope, receive) or _hypercorn(scope, send)
     if say is not None:
         environ["tus.interim"] = _from_threads(say, answer)
 
@@ -54,25 +54,29 @@ def _offered(scope: Scope, send: Send) -> Saying | None:
 
 def _uvicorn(scope: Scope, receive: Receive) -> Saying | None:
     """Its request has the connection; it speaks HTTP/1 only, where an answer is what was written."""
-    transport = getattr(_owner(receive, "uvicorn"), "transport", None)
+    cycle = _owner(receive, "uvicorn")
+    transport = getattr(cycle, "transport", None)
     if transport is None or scope["http_version"] != "1.1":
         return None
 
     async def say(status: int, headers: Mapping[str, str]) -> None:
-        if not transport.is_closing():
+        begun = getattr(cycle, "response_started", False)  # somebody in between has answered
+        if not (begun or transport.is_closing()):
             transport.write(interim_head(status, headers))
 
     return say
 
 
-def _hypercorn(send: Send) -> Saying | None:
+def _hypercorn(scope: Scope, send: Send) -> Saying | None:
     """Its stream sends any status as such, over HTTP/1.1 and HTTP/2."""
     stream = _owner(send, "hypercorn")
-    if stream is None or stream.scope["http_version"] == "1.0":
+    if stream is None or scope["http_version"] == "1.0":
         return None
-    from hypercorn.protocol.events import Response
 
     async def say(status: int, headers: Mapping[str, str]) -> None:
+        # Here, so that a version that has another place for it costs a 104, and no request.
+        from hypercorn.protocol.events import Response
+
         await stream.send(Response(stream_id=stream.stream_id, headers=_pairs(headers), status_code=status))
 
     return say
