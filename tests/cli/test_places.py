@@ -427,6 +427,26 @@ def test_words_of_a_server_steer_no_terminal() -> None:
     assert out.count("\n") == 2 and "\x1b" not in out + complaint
 
 
+def test_errors_of_a_server_steer_no_terminal() -> None:
+    """They are what it says."""
+    body = json.dumps({"error": "no such upload \x1b]0;x\x07"})
+    head = f"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tus", "show", "x", f"http://127.0.0.1:{listener.getsockname()[1]}"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **NOWHERE},
+        )  # fmt: skip
+        listener.settimeout(30)
+        client, _ = listener.accept()
+        with client:
+            client.recv(65536)
+            client.sendall((head + body).encode())
+        complaint = process.communicate(timeout=30)[1]
+
+    assert "no such upload" in complaint
+    assert "\x1b" not in complaint and "\x07" not in complaint
+
+
 def test_expiry_is_the_servers_own(tmp_path: Path) -> None:
     """`--expired` means what the server would sweep."""
     id = stored(tmp_path, content=b"h")

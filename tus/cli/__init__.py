@@ -12,6 +12,7 @@ from typing import Any
 from .. import __version__
 from ..client.failures import TransferError
 from ..errors import TusError
+from ..upload import harmless
 
 COMMANDS = {
     "serve": "serve a directory, or a paste ini",
@@ -70,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TransferError as error:
         from .connection import exit_code
 
-        print(f"tus: {error}", file=sys.stderr)
+        print(f"tus: {harmless(str(error))}", file=sys.stderr)
         return exit_code(error)
     except (TusError, OSError) as error:
-        print(f"tus: {error}", file=sys.stderr)
+        print(f"tus: {harmless(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -82,10 +82,10 @@ def _remove(place: UploadPlace, found: list[Summary], args: argparse.Namespace) 
             continue  # somebody else was quicker
         except Locked:
             status = FAILED
-            print(f"tus rm: {upload.id} is being written; --force ends that", file=sys.stderr, flush=True)
+            print(f"tus rm: {harmless(upload.id)} is being written; --force ends that", file=sys.stderr, flush=True)
             continue
         removed, size = removed + 1, size + upload.kept
-        print(json.dumps(upload.brief()) if args.json else upload.id, flush=True)
+        print(json.dumps(upload.brief()) if args.json else harmless(upload.id), flush=True)
     if not args.json and sys.stdout.isatty():
         print(f"{counted(removed, 'upload')}, {human(size)} removed")
     return status
