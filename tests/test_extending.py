@@ -223,7 +223,7 @@ def test_files_to_touch_are_there() -> None:
         ("tests/kinds.py", "STORES"),
         ("tests/kinds.py", "LOCKERS"),
         ("tus/protocols/__init__.py", "_PROTOCOLS"),
-        ("tus/options.py", "_UPLOADERS"),
+        ("tus/values.py", "_UPLOADERS"),
     ):
         assert f"``{word}``" in plan or f"{word}``" in plan
         assert re.search(rf"^{word}\b.* = ", (ROOT / name).read_text("utf-8"), re.MULTILINE)
