@@ -142,7 +142,7 @@ def house(tmp_path: Path) -> House:
         ("HEAD", "/{id}", TUS, b"", 200),
         ("HEAD", "/{id}", {}, b"", 200),
         ("DELETE", "/{id}", TUS, b"", 204),
-        ("POST", "", PHONE, b"hello", 204),
+        ("POST", "", PHONE, b"hello", 201),
         ("HEAD", "/{id}", {"HTTP_UPLOAD_DRAFT_INTEROP_VERSION": "6"}, b"", 204),
         ("POST", "", {"HTTP_FINAL_LENGTH": "5"}, b"", 201),
         ("GET", f"/chunks?{CHUNK}&uploadKey=12345678", {}, b"", 204),
