@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import Interrupted, Locked
 from .ear import Ends
@@ -47,6 +49,7 @@ class MemoryLocker:
         self.ends = Ends()
         self._freed = threading.Condition(self.turns)
         self._uploads: dict[str, _Upload] = {}
+        self._dropped: deque[tuple[str, int]] = deque()  # what the garbage collector has found to be over
         self._last = 0
 
     def lease(
@@ -89,6 +92,7 @@ class MemoryLocker:
     def _free(self, id: str, patience: float) -> _Upload:
         """The upload, once no other request keeps it. Store it again: the garbage collector may have released the rest
         of what was held of it."""
+        self._clear()
         if not self._freed.wait_for(lambda: not self._known(id).keeper, patience):
             raise Locked("the upload is busy")
         return self._known(id)
@@ -100,8 +104,14 @@ class MemoryLocker:
         """Begin a turn."""
         self.turns.acquire()
         if not self.holds(id, number):
-            self.turns.release()
+            self.done()
             raise Interrupted("a newer request took over this upload")
+
+    def done(self) -> None:
+        """End a turn."""
+        if self._dropped:
+            self._clear()
+        self.turns.release()
 
     def holds(self, id: str, number: int) -> bool:
         """Whether the lease or share with this number has turns."""
@@ -127,6 +137,18 @@ class MemoryLocker:
                 del self._uploads[id]
             self._freed.notify_all()
 
+    def drop(self, id: str, number: int) -> None:
+        """The same for the garbage collector, which must not wait: it may have stopped a thread for which the one waits
+        that has a turn. That one ends it then."""
+        self._dropped.append((id, number))
+        if self.turns.acquire(blocking=False):
+            self.done()
+
+    def _clear(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self.leave(*self._dropped.popleft())
+
     def writing(self, id: str) -> bool:
         return bool(self._known(id).owner)
 
@@ -150,8 +172,8 @@ class _Held:
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # At the end of the process a thread that had a turn may never leave it, and the memory goes anyway.
-        if not ending():
-            self.release()
+        if not (self._over or ending()):
+            self._locker.drop(self._id, self._number)
 
 
 class MemoryLease(_Held):
@@ -170,7 +192,7 @@ class MemoryLease(_Held):
         self._locker.enter(self._id, self._number)
 
     def __exit__(self, *_: object) -> None:
-        self._locker.turns.release()
+        self._locker.done()
 
     def keep(self) -> None:
         with self:
@@ -189,6 +211,11 @@ class MemoryLease(_Held):
             self._locker.ends.forget(self._number)
         super().release()
 
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if self._listens and not (self._over or ending()):
+            self._locker.ends.forget(self._number)
+        super().__del__()
+
 
 class MemoryShare(_Held):
     """Ours until another request asks for the whole."""
@@ -204,7 +231,7 @@ class MemoryShare(_Held):
         self._locker.enter(self._id, self._number)
 
     def __exit__(self, *_: object) -> None:
-        self._locker.turns.release()
+        self._locker.done()
 
 
 class MemoryClaim(_Held):
