@@ -30,6 +30,8 @@ KINDS = (
     "gunicorn-workers",
     "asgi",
     "asgi-granian",
+    "asgi-uvloop",
+    "asgi-hypercorn",
 )
 
 Digest = str
