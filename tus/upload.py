@@ -288,6 +288,11 @@ class Upload(NamedTuple):
     stored_at: str = ""  # s3://bucket/key, where others can fetch the data themselves; as the store says
 
     @property
+    def recurs(self) -> bool:
+        """Whether another upload may get this id, which follows from what its client said."""
+        return bool(self.keyed or self.parts or self.chunks) or self.expected is not None
+
+    @property
     def final(self) -> bool:
         """Whether it was made by concatenation."""
         return bool(self.parts)

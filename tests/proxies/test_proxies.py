@@ -142,7 +142,7 @@ def test_interim_response_comes_as_the_table_says(way: Way) -> None:
         early = _first_status(line, within=5.0) == 104
         line.send(body[-1:])
         answer = line.answer()
-    right = answer.status == 204 and (not way.front.http2 or _is_answered_over_http2(way, creation, body))
+    right = answer.status == 201 and (not way.front.http2 or _is_answered_over_http2(way, creation, body))
 
     found = "at once" if early else "late" if 104 in answer.interim else "never"
     assert (found if right else "broken") == way.front.interim
@@ -152,7 +152,7 @@ def _is_answered_over_http2(way: Way, creation: dict[str, str], body: bytes) -> 
     """Whether what follows the 104 is an answer there, too."""
     fields = {name.lower(): value for name, value in creation.items() if name != "Host"}
     with Connection(way.address) as connection, suppress(h2.exceptions.ProtocolError):
-        return connection.ask("POST", "/files", {**fields, "content-length": str(len(body))}, body=body).status == 204
+        return connection.ask("POST", "/files", {**fields, "content-length": str(len(body))}, body=body).status == 201
     return False
 
 

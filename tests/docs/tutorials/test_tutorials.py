@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests import documents, live, wire
-from tests.site.test_browser import missing
+from tests.site.test_browser import CHROMIUM, missing
 from tests.zope.environment import ZOPES, Uninstallable
 
 HERE = Path(__file__).parent
@@ -155,7 +155,7 @@ def left(uploads: Path) -> list[str]:
 def test_tutorial_leads_to_a_form_that_survives_a_cut(name: str, tmp_path: Path) -> None:
     """From an empty folder: a film that a browser sends, whose connection breaks on the way, is where the page says."""
     needed(name)
-    if why := missing():
+    if why := missing(CHROMIUM):
         pytest.skip(why)
     home, port = tmp_path / "site", live.free_port()
     home.mkdir()

@@ -67,10 +67,9 @@ class S3Store:
     def create(self, upload: Upload, *, fence: Fence) -> S3Draft:
         # A name that is made up each time is nobody else's; one that follows from what a client says may be.
         name = Name(self.uploads.bucket, self.uploads.keys(upload.id))
-        chosen = upload.parts or upload.chunks or upload.expected is not None
         # One that follows from a key is saved before its first byte, and only if nobody else did; a host's may be that
         # of an upload which has no record beside its data.
-        if chosen and not upload.keyed or not is_random(upload.id):
+        if upload.recurs and not upload.keyed or not is_random(upload.id):
             name.reserve()
         part = grid.part_size(upload.length, self._part, self._unknown)
         upload = upload.evolve(offset=0, touched=self._clock())

@@ -58,6 +58,6 @@ def _deleted(uploads: Uploads, state: Holding) -> bool:
         if error.answer not in LOST:
             raise
         return False
-    if not is_random(state.upload.id):
+    if state.upload.recurs or not is_random(state.upload.id):
         bucket.delete(keys.info)
     return True
