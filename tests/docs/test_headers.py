@@ -28,7 +28,7 @@ def used() -> set[str]:
     """The headers in the code, in small letters."""
     found = set()
     for module in MODULES:
-        for node in ast.walk(ast.parse((ROOT / "tus" / f"{module}.py").read_text("utf-8"))):
+        for node in ast.walk(ast.parse((ROOT / "tus" / module).read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 text = node.value.lower()
                 if text in SINGLE or NAME.fullmatch(text):

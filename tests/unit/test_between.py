@@ -64,11 +64,11 @@ def test_request_that_finds_an_expired_upload_does_not_remove_the_next_one(build
     """Two requests make an upload by the same name at once, where an old one has expired: they share the new one."""
     clock = Meanwhile()
     engine, name = build(clock=clock), new_id()
-    create_named(engine, Upload(name, length=3, created=1.0, expires=2.0))
+    create_named(engine, Upload(name, length=3, created=1.0, expires=2.0, keyed="0"))
     made: list[tuple[Upload, bool]] = []
-    clock.deed = lambda: made.append(create_named(engine, Upload(name, length=3, created=clock.now)))
+    clock.deed = lambda: made.append(create_named(engine, Upload(name, length=3, created=clock.now, keyed="0")))
 
-    _, new = create_named(engine, Upload(name, length=3, created=clock.now))
+    _, new = create_named(engine, Upload(name, length=3, created=clock.now, keyed="0"))
 
     assert (made[0][1], new) == (True, False)
 
