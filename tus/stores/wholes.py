@@ -214,9 +214,10 @@ class Window(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         room = memoryview(buffer)[: max(self._size - self._at, 0)]
-        read = os.preadv(self._fd, [room], self._start + self._at) if room else 0
-        self._at += read
-        return read
+        data = os.pread(self._fd, len(room), self._start + self._at)
+        room[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._at = max((0, self._at, self._size)[whence] + offset, 0)
