@@ -159,6 +159,7 @@ def test_cut_while_creating_with_upload(tus: Client) -> None:
     (id,) = live.until(lambda: [name.removesuffix(".info") for name in tus.files() if name.endswith(".info")])
     url = f"{tus.path}/{id}"
     live.until(lambda: tus.stored(url) == SENT)
+    live.until(lambda: tus.head(url).status == 200)  # the server has heard of the cut, and its record is there
     resumed(tus, url, tus.offset(url))
 
 
