@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import ssl
@@ -101,10 +102,15 @@ class Secure:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Secure]]:
-    """Start `tus serve` on a free port with these words."""
+    """Start `tus serve` on a free port with these words; `files` is how many it may open."""
     started: list[Secure] = []
 
-    def start(*words: str, **environ: str) -> Secure:
+    def start(*words: str, files: int = 0, **environ: str) -> Secure:
+        def prepare() -> None:
+            hears_interrupts()
+            if files:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
         with open(tmp_path / "errors.txt", "ab") as errors:
             process = subprocess.Popen(
                 [
@@ -123,7 +129,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Secure]]:
                 stderr=errors,
                 text=True,
                 start_new_session=True,  # so that its workers can be ended together with it, and nobody else
-                preexec_fn=hears_interrupts,
+                preexec_fn=prepare,
             )
         server = Secure(process, tmp_path)
         started.append(server)

@@ -9,6 +9,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +207,16 @@ def test_plain_text_and_silence_hold_up_nobody(serve: Serve) -> None:
 
         assert b"HTTP/" not in plain.rest()
         assert ask(server, "OPTIONS", "/files", {})["Tus-Version"] == "1.0.0"
+
+
+def test_crowd_waits_for_open_files_and_is_served(serve: Serve) -> None:
+    """A connection takes three of them: those for which there are none wait to be accepted, and nobody is cut off."""
+    server = serve("--tls-self-signed", "--http1", files=128)
+    with ExitStack() as held, ThreadPoolExecutor(60) as crowd:
+        for _ in range(30):
+            held.enter_context(connected(server))
+
+        answers = [crowd.submit(ask, server, "OPTIONS", "/files", {"Connection": "close"}) for _ in range(60)]
+
+        assert {answer.result().status for answer in answers} == {200}
+    assert "Traceback" not in server.complaint

@@ -47,6 +47,8 @@ def _now() -> datetime:
 class Deciphered:
     """Deciphers connections, with the certificate that lies there when they come."""
 
+    files = 3  # the connection, and both ends of the pair
+
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._seen = self._state()

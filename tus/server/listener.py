@@ -17,7 +17,7 @@ from .limits import Limits
 from .loop import Loop
 from .parking import Parking
 from .receiving import arrived
-from .settings import Settings, binding
+from .settings import Front, Settings, binding
 from .task import common
 from .threads import UploadThreads
 
@@ -104,6 +104,8 @@ class Listening(BaseWSGIServer):
     def accept(self) -> tuple[socket.socket, Any] | None:
         try:
             accepted = super().accept()
+            if accepted is not None and self.adj.tls:
+                accepted = self._deciphered(self.adj.tls, accepted[0]), accepted[1]
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -112,10 +114,16 @@ class Listening(BaseWSGIServer):
         # The system gives the lowest number that is free, so it tells how many files are open.
         if accepted is not None and accepted[0].fileno() > self.adj.open_files * CONNECTED:
             self._rest("nearly as many files are open as this process may open")
-        if accepted is not None and self.adj.tls:
-            self.set_socket_options(accepted[0])
-            return self.adj.tls(accepted[0]), accepted[1]
         return accepted
+
+    def _deciphered(self, tls: Front, connection: socket.socket) -> socket.socket:
+        """What speaks plain text in its place."""
+        self.set_socket_options(connection)
+        try:
+            return tls(connection)
+        except OSError:
+            connection.close()
+            raise
 
     def _rest(self, why: str) -> None:
         """Without this the loop would do nothing but fail: the connection that waits stays there."""

@@ -52,6 +52,8 @@ def paths(text: Any) -> tuple[str, ...]:
 class Front(Protocol):
     """What deciphers connections."""
 
+    files: int  # open ones that a connection takes
+
     def __call__(self, connection: socket.socket) -> socket.socket:
         """What speaks plain text in its place."""
 
@@ -115,7 +117,7 @@ class Settings(Adjustments):
             raise OptionError(str(error)) from None
         self.open_files = raise_open_files()
         if "connection_limit" not in options:
-            self.connection_limit = connections(self.open_files)
+            self.connection_limit = connections(self.open_files // (self.tls.files if self.tls else 1))
         if "uploads_limit" not in options:
             self.uploads_limit = room(self.connection_limit)
         if "uploads_per_address" not in options:
