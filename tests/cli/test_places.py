@@ -383,26 +383,31 @@ def test_server_that_is_busy_is_asked_again(tmp_path: Path) -> None:
     assert id in said.stdout and "trying again" in said.stderr
 
 
-@pytest.mark.parametrize(
-    "said",
-    ["", "[]\n", "<p>hello</p>\n", '{"id": "a"}\n', '{"count": 1, "unreadable": []}\n', '{"id": "a"}\n{"count": 1}\n'],
-)
-def test_list_that_is_not_whole_is_no_list(said: str) -> None:
-    """Of a server that is something else, or was cut without HTTP seeing it."""
+def heard(*words: str, body: str, head: str = "HTTP/1.1 200 OK") -> tuple[int, str, str]:
+    """Exit status, output and complaint of a command whose server answers with this and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
         process = subprocess.Popen(
-            [sys.executable, "-m", "tus", "ls", f"http://127.0.0.1:{port}"],
+            [sys.executable, "-m", "tus", *words, f"http://127.0.0.1:{listener.getsockname()[1]}"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **NOWHERE},
         )  # fmt: skip
         listener.settimeout(30)
         client, _ = listener.accept()
         with client:
             client.recv(65536)
-            client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(said)}\r\n\r\n{said}".encode())
+            client.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         out, complaint = process.communicate(timeout=30)
+    return process.returncode, out, complaint
 
-    assert (process.returncode, out) == (1, "")
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "[]\n", "<p>hello</p>\n", '{"id": "a"}\n', '{"count": 1, "unreadable": []}\n', '{"id": "a"}\n{"count": 1}\n'],
+)
+def test_list_that_is_not_whole_is_no_list(said: str) -> None:
+    """Of a server that is something else, or was cut without HTTP seeing it."""
+    status, out, complaint = heard("ls", body=said)
+
+    assert (status, out) == (1, "")
     assert complaint.count("\n") == 1 and "Traceback" not in complaint
 
 
@@ -411,18 +416,8 @@ def test_words_of_a_server_steer_no_terminal() -> None:
     wild = {"id": "a\x1b[2J", "filename": "\x1b]0;x\x07\nb", "state": "\x1bc", "reason": "\x1b[1m"}
     record = {"offset": 1, "length": 2, "complete": False, "created": 1, "touched": 1, "expires": None, "owner": "",
               "stored_at": None, "parts": [], "metadata": {"\x1b": "\x1b"}, **wild}  # fmt: skip
-    body = f'{json.dumps(record)}\n{{"count": 1, "unreadable": ["\\u001b"]}}\n'
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tus", "ls", f"http://127.0.0.1:{listener.getsockname()[1]}"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **NOWHERE},
-        )  # fmt: skip
-        listener.settimeout(30)
-        client, _ = listener.accept()
-        with client:
-            client.recv(65536)
-            client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        out, complaint = process.communicate(timeout=30)
+
+    _, out, complaint = heard("ls", body=f'{json.dumps(record)}\n{{"count": 1, "unreadable": ["\\u001b"]}}\n')
 
     assert out.count("\n") == 2 and "\x1b" not in out + complaint
 
@@ -430,18 +425,8 @@ def test_words_of_a_server_steer_no_terminal() -> None:
 def test_errors_of_a_server_steer_no_terminal() -> None:
     """They are what it says."""
     body = json.dumps({"error": "no such upload \x1b]0;x\x07"})
-    head = f"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tus", "show", "x", f"http://127.0.0.1:{listener.getsockname()[1]}"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **NOWHERE},
-        )  # fmt: skip
-        listener.settimeout(30)
-        client, _ = listener.accept()
-        with client:
-            client.recv(65536)
-            client.sendall((head + body).encode())
-        complaint = process.communicate(timeout=30)[1]
+
+    _, _, complaint = heard("show", "x", body=body, head="HTTP/1.1 404 Not Found\r\nContent-Type: application/json")
 
     assert "no such upload" in complaint
     assert "\x1b" not in complaint and "\x07" not in complaint

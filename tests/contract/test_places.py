@@ -7,6 +7,8 @@ import os
 import stat
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -356,19 +358,26 @@ def test_host_that_cannot_look_yet_looks_again(tmp_path: Path) -> None:
     assert whole.complete and content(directory.engine, whole) == DATA
 
 
+@contextmanager
+def dying(monkeypatch: pytest.MonkeyPatch, *where: Any) -> Iterator[None]:
+    """A process that dies when it comes there."""
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise MemoryError("killed")
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(*where, killed)
+        yield
+
+
 def test_crash_between_the_name_and_the_record_loses_nothing(
     directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file has the name of the final upload already, which no retry may cut; not even if another final came."""
     ids = [directory.part(n) for n in range(4)]
 
-    def killed(*_: Any, **__: Any) -> None:
-        raise MemoryError("killed")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("tus.engine.joining.complete", killed)
-        with pytest.raises(MemoryError):
-            directory.join(*ids)
+    with dying(monkeypatch, "tus.engine.joining.complete"):
+        directory.join(*ids)
     with pytest.raises(Gone):
         directory.join(*ids, name="other")
 

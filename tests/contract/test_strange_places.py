@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests import engines
-from tests.contract.test_places import DATA, SIZES, Directory, bytes_of, directory
+from tests.contract.test_places import DATA, SIZES, Directory, bytes_of, directory, dying
 from tests.engines import append, ask, content
 from tus.engine import joining
 from tus.errors import NotFound, StoreBroken
@@ -137,13 +137,8 @@ def test_parts_that_a_crash_left_behind_their_whole_go_with_a_sweep(
     """They would keep its blocks when it is removed."""
     ids = [directory.part(n) for n in range(4)]
 
-    def killed(*_: Any, **__: Any) -> None:
-        raise MemoryError("killed")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(directory.engine.store, "delete", killed)
-        with pytest.raises(MemoryError):
-            directory.join(*ids)
+    with dying(monkeypatch, directory.engine.store, "delete"):
+        directory.join(*ids)
     (whole,) = [upload for upload in directory.engine.uploads() if upload.final]
     assert whole.complete
 

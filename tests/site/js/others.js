@@ -41,6 +41,16 @@ class Abroad extends World {
   }
 }
 
+/** A file that is on its way, with so many bytes a second. */
+async function sending (world, name, rate) {
+  const guest = await world.begin()
+  world.network.rate = rate
+  const file = world.file(name, 30 * MB)
+  await guest.choose(file)
+  await guest.shows(name, /^[1-9]\d? %/)
+  return { guest, file }
+}
+
 export const scenarios = {
   async 'files arrive whole' (world) {
     const guest = await world.begin()
@@ -67,12 +77,8 @@ export const scenarios = {
   },
 
   async 'a killed server is waited for' (world) {
-    const guest = await world.begin()
-    world.network.rate = 4 * MB
-    const file = world.file('killed.bin', 30 * MB)
+    const { guest, file } = await sending(world, 'killed.bin', 4 * MB)
 
-    await guest.choose(file)
-    await guest.shows('killed.bin', /^[1-9]\d? %/)
     await world.server.kill()
     await guest.shows('killed.bin', /Connection lost/)
     world.network.rate = Infinity
@@ -84,12 +90,8 @@ export const scenarios = {
   },
 
   async 'a pause stops the upload, and it goes on' (world) {
-    const guest = await world.begin()
-    world.network.rate = 4 * MB
-    const file = world.file('paused.bin', 30 * MB)
+    const { guest, file } = await sending(world, 'paused.bin', 4 * MB)
 
-    await guest.choose(file)
-    await guest.shows('paused.bin', /^[1-9]\d? %/)
     await guest.click('paused.bin', 'Pause')
     await guest.shows('paused.bin', /^Paused/)
     world.network.rate = Infinity
@@ -101,12 +103,8 @@ export const scenarios = {
   },
 
   async 'after a reload the same file goes on' (world) {
-    const guest = await world.begin()
-    world.network.rate = 4 * MB
-    const file = world.file('reloaded.bin', 30 * MB)
+    const { guest, file } = await sending(world, 'reloaded.bin', 4 * MB)
 
-    await guest.choose(file)
-    await guest.shows('reloaded.bin', /^[1-9]\d? %/)
     await until(() => fs.readdirSync(world.server.uploads).some(name => fs.statSync(path.join(world.server.uploads, name)).size > MB), 'a part')
     await world.driver.open(world.network.origin + '/')
     await guest.shows('reloaded.bin', /\d+ % of 30 MB have arrived/)
@@ -120,10 +118,7 @@ export const scenarios = {
   },
 
   async 'cancelling removes the upload' (world) {
-    const guest = await world.begin()
-    world.network.rate = 2 * MB
-    await guest.choose(world.file('cancelled.bin', 30 * MB))
-    await guest.shows('cancelled.bin', /^[1-9]\d? %/)
+    const { guest } = await sending(world, 'cancelled.bin', 2 * MB)
 
     await guest.click('cancelled.bin', 'Cancel')
 
