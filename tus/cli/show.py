@@ -45,10 +45,7 @@ def _lines(upload: Summary) -> Iterator[tuple[str, str]]:
     length = "an unknown length" if upload.length is None else _amount(upload.length)
     yield "id", upload.id
     yield "state", upload.state + (f": {upload.reason}" if upload.reason else "")
-    yield (
-        "received",
-        f"{upload.offset} of {length}",
-    )
+    yield "received", f"{upload.offset} of {length}"
     for name, seconds in (("created", upload.created), ("last byte", upload.touched), ("expires", upload.expires)):
         if seconds:
             yield name, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

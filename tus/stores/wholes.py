@@ -94,10 +94,7 @@ class Wholes:
 
     def open(self, id: str, flags: int) -> int:
         """The whole that a part lies in."""
-        try:
-            return os.open(id + PLACE, flags | OLD, dir_fd=self._home.fd)
-        except OSError as error:
-            raise absent(error) from None
+        return self._opened(id + PLACE, flags)
 
     def sync(self, place: PartPlace, fd: int) -> None:
         """Have it on the disk; raises StoreBroken for every part, if that failed for one of them."""
@@ -168,9 +165,9 @@ class Wholes:
             raise absent(error) from None
         return fd
 
-    def _opened(self, name: str) -> int:
+    def _opened(self, name: str, flags: int = os.O_RDWR) -> int:
         try:
-            return os.open(name, os.O_RDWR | OLD, dir_fd=self._home.fd)
+            return os.open(name, flags | OLD, dir_fd=self._home.fd)
         except OSError as error:
             raise absent(error) from None
 
